@@ -1,0 +1,52 @@
+"""Every error the project raises on purpose.
+
+* SglangError
+  + RequestError               one request cannot be served; nothing else is disturbed
+    - InvalidRequestError      the request is wrong: says which value, and what would be right   (400)
+    - RequestAbortedError      the request was cancelled before it finished                      (499)
+    - RequestFailedError       the engine failed while computing the request                     (500)
+  + EngineDeadError            the engine process is gone; every request in flight gets this     (503)
+  + ConfigurationError         an argument of the engine or the server is wrong
+  + ModelLoadError             the model cannot be found, fetched or read
+
+Each class carries the HTTP status and the machine-readable type a server answers with.
+"""
+
+from __future__ import annotations
+
+
+class SglangError(Exception):
+    http_status: int = 500
+    error_type: str = "internal_error"
+
+
+class RequestError(SglangError):
+    pass
+
+
+class InvalidRequestError(RequestError, ValueError):
+    http_status = 400
+    error_type = "invalid_request_error"
+
+
+class RequestAbortedError(RequestError):
+    http_status = 499
+    error_type = "request_aborted"
+
+
+class RequestFailedError(RequestError, RuntimeError):
+    http_status = 500
+    error_type = "internal_error"
+
+
+class EngineDeadError(SglangError, RuntimeError):
+    http_status = 503
+    error_type = "engine_dead"
+
+
+class ConfigurationError(SglangError, ValueError):
+    error_type = "configuration_error"
+
+
+class ModelLoadError(SglangError, RuntimeError):
+    error_type = "model_load_error"

@@ -1,0 +1,205 @@
+"""How one request wants its tokens drawn and where it stops: the checked, internal form of ``sampling_params``."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from sglang.srt.errors import InvalidRequestError
+
+GREEDY_TEMPERATURE = 1e-6
+"""Below this temperature the most likely token is taken and nothing is drawn."""
+
+ALL_TOKENS = -1
+"""The value of ``top_k`` that keeps every token."""
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Names and defaults are those of the published ``/generate`` API.
+
+    ``max_new_tokens=None`` means: until the context or the cache is full. A draw is a pure function of
+    ``(sampling_seed, position, sample index)``; an unset seed is replaced by a fresh one per request, and reported.
+    ``stop`` strings are matched on the bytes of the output, special tokens included, and cut from the text unless
+    ``no_stop_trim``. ``repetition_penalty`` looks at prompt and output; ``frequency_penalty`` and
+    ``presence_penalty`` at the output only.
+    """
+
+    max_new_tokens: int | None = 128
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    no_stop_trim: bool = False
+    skip_special_tokens: bool = True
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = ALL_TOKENS
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = {}
+    n: int = 1
+    sampling_seed: int | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < GREEDY_TEMPERATURE or self.top_k == 1
+
+    @property
+    def has_penalties(self) -> bool:
+        return self.frequency_penalty != 0.0 or self.presence_penalty != 0.0 or self.repetition_penalty != 1.0
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any] | None, defaults: Mapping[str, Any], vocab_size: int) -> SamplingParams:
+        """Check what a user gave and fill the rest from `defaults` (already checked), then from the class.
+
+        A value of None for a name other than ``max_new_tokens`` means "not given".
+        Raises InvalidRequestError naming the parameter, its value and what is accepted.
+        """
+        if given is not None and not isinstance(given, Mapping):
+            raise InvalidRequestError(f"sampling_params must be an object of names and values, not {_show(given)}")
+        values = dict(defaults)
+        for name, value in (given or {}).items():
+            parser = _PARSERS.get(name)
+            if parser is None:
+                raise InvalidRequestError(_unknown(name))
+            if value is not None or name == "max_new_tokens":
+                values[name] = parser(name, value)
+        params = cls(**values)
+        params._check_together(vocab_size)
+        return params
+
+    def _check_together(self, vocab_size: int) -> None:
+        if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
+            raise InvalidRequestError(
+                f"min_new_tokens={self.min_new_tokens} must not exceed max_new_tokens={self.max_new_tokens}"
+            )
+        for name, ids in (("stop_token_ids", self.stop_token_ids), ("logit_bias", self.logit_bias)):
+            for token_id in ids:
+                if not 0 <= token_id < vocab_size:
+                    raise InvalidRequestError(f"{name} has token id {token_id}; valid ids are 0 to {vocab_size - 1}")
+
+
+def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling parameters a model's ``generation_config`` recommends, checked like a user's own.
+
+    Raises InvalidRequestError if the file holds an impossible value.
+    """
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    values = {name: generation_config[name] for name in names if generation_config.get(name) is not None}
+    if values.get("top_k") == 0:  # how transformers writes "all"
+        del values["top_k"]
+    if generation_config.get("do_sample") is False:
+        values["temperature"] = 0.0
+    return {name: _PARSERS[name](name, value) for name, value in values.items()}
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return f"{text[:80]}{'...' if len(text) > 80 else ''} ({type(value).__name__})"
+
+
+def _unknown(name: object) -> str:
+    close = difflib.get_close_matches(str(name), _PARSERS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known parameters: {', '.join(sorted(_PARSERS))}"
+    return f"unknown sampling parameter {_show(name)}; {hint}"
+
+
+def _number(low: float, high: float, low_open: bool = False) -> Callable[[str, Any], float]:
+    bracket = "(" if low_open else "["
+
+    def parse(name: str, value: Any) -> float:
+        valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not valid or not low <= value <= high or (low_open and value == low):
+            raise InvalidRequestError(f"{name} must be a number in {bracket}{low:g}, {high:g}], not {_show(value)}")
+        return float(value)
+
+    return parse
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[str, Any], int]:
+    accepted = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+
+    def parse(name: str, value: Any) -> int:
+        if not _is_int(value) or value < low or (high is not None and value > high):
+            raise InvalidRequestError(f"{name} must be {accepted}, not {_show(value)}")
+        return int(value)
+
+    return parse
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name} must be true or false, not {_show(value)}")
+    return value
+
+
+def _max_new_tokens(name: str, value: Any) -> int | None:
+    return None if value is None else _integer(0)(name, value)
+
+
+def _top_k(name: str, value: Any) -> int:
+    if not _is_int(value) or (value != ALL_TOKENS and value < 1):
+        raise InvalidRequestError(f"{name} must be -1 (all tokens) or at least 1, not {_show(value)}")
+    return int(value)
+
+
+def _stop(name: str, value: Any) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) and stop for stop in stops):
+        raise InvalidRequestError(f"{name} must be a non-empty string or a list of them, not {_show(value)}")
+    for stop in stops:
+        try:
+            stop.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"{name} is not valid Unicode text: {_show(stop)}") from error
+    return tuple(stops)
+
+
+def _token_ids(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)) or not all(_is_int(token) for token in value):
+        raise InvalidRequestError(f"{name} must be a list of token ids, not {_show(value)}")
+    return tuple(value)
+
+
+def _logit_bias(name: str, value: Any) -> dict[int, float]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"{name} must map token ids to numbers, not {_show(value)}")
+    bias: dict[int, float] = {}
+    for key, amount in value.items():
+        try:
+            token_id = int(key)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequestError(f"{name} has key {_show(key)}, which is not a token id") from error
+        bias[token_id] = _number(-100.0, 100.0)(f"{name}[{key}]", amount)
+    return bias
+
+
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "max_new_tokens": _max_new_tokens,
+    "min_new_tokens": _integer(0),
+    "stop": _stop,
+    "stop_token_ids": _token_ids,
+    "ignore_eos": _flag,
+    "no_stop_trim": _flag,
+    "skip_special_tokens": _flag,
+    "temperature": _number(0.0, math.inf),
+    "top_p": _number(0.0, 1.0, low_open=True),
+    "top_k": _top_k,
+    "min_p": _number(0.0, 1.0),
+    "frequency_penalty": _number(-2.0, 2.0),
+    "presence_penalty": _number(-2.0, 2.0),
+    "repetition_penalty": _number(0.0, 2.0, low_open=True),
+    "logit_bias": _logit_bias,
+    "n": _integer(1, 1024),
+    "sampling_seed": _integer(0, 2**63 - 1),
+}
