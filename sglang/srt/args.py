@@ -1,0 +1,84 @@
+"""Every option of the engine and the server, with its default and its check. The command line is made from these."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from sglang.srt.errors import ConfigurationError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+SchedulePolicyName = Literal["lpm", "fcfs"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+UNLIMITED = -1
+
+
+class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the engine, named and meant as in the published system. None means: chosen at start.
+
+    model_path: an alias such as ``smollm2``, a .gguf file, a Hugging Face folder, or a hub name.
+    dtype: ``auto`` is float32 on a CPU, where torch's matrix products then agree between batches to about 1e-6.
+    context_length: at most the model's own, which is the default.
+    mem_fraction_static: part of the available memory the key/value cache may use.
+    max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
+    max_running_requests: how many requests are computed in one step.
+    chunked_prefill_size: token budget of a step: prompt tokens beside the decoding rows; -1 for no limit.
+    schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival.
+    random_seed: makes the seeds of requests that bring none repeat from start to start.
+    num_threads: compute threads; by default one per core this process may use.
+    """
+
+    model_path: str
+    revision: str | None = None
+    dtype: Dtype = "auto"
+    device: str = "auto"
+    context_length: int | None = None
+    mem_fraction_static: float | None = None
+    max_total_tokens: int | None = None
+    max_running_requests: int | None = None
+    chunked_prefill_size: int | None = None
+    schedule_policy: SchedulePolicyName = "lpm"
+    disable_radix_cache: bool = False
+    random_seed: int | None = None
+    num_threads: int | None = None
+    log_level: LogLevel = "info"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_path, str) or not self.model_path:
+            raise ConfigurationError(f"model_path must name a model, not {self.model_path!r}; try 'smollm2'")
+        self._check_choice("dtype", get_args(Dtype))
+        self._check_choice("schedule_policy", get_args(SchedulePolicyName))
+        self._check_choice("log_level", get_args(LogLevel))
+        for name in ("context_length", "max_total_tokens", "max_running_requests", "num_threads"):
+            self._check_at_least_one(name)
+        if self.chunked_prefill_size != UNLIMITED:
+            self._check_at_least_one("chunked_prefill_size")
+        fraction = self.mem_fraction_static
+        if fraction is not None and not (isinstance(fraction, (int, float)) and 0.0 < fraction < 1.0):
+            raise ConfigurationError(f"mem_fraction_static must be between 0 and 1, not {fraction!r}")
+        seed = self.random_seed
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise ConfigurationError(f"random_seed must be an integer of at least 0, not {seed!r}")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+    def _check_at_least_one(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the HTTP side."""
+
+    host: str = "127.0.0.1"
+    port: int = 30000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"port must be 0 to 65535, not {self.port}")

@@ -1,0 +1,57 @@
+"""What one step is asked to compute, and what comes back. Plain host data: it could be sent to another rank as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sglang.srt.executor.sampler import SampledToken, SamplingRow
+from sglang.srt.messages import TokenLogprob
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRows:
+    """Rows [first_row, first_row + num_rows) belong to one sequence and are its newest tokens.
+
+    ``runs`` is [runs, 2] (start, length): the slots of the whole sequence up to and including these rows, in order of
+    position. A row may read the slots of positions up to its own.
+    """
+
+    first_row: int
+    num_rows: int
+    runs: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLogprobRows:
+    """Score the tokens that follow rows [first_row, first_row + len(targets))."""
+
+    first_row: int
+    targets: IntArray
+    top_logprobs_num: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    """``sample_rows[i]`` is the row whose logits draw the token described by ``samples[i]``."""
+
+    token_ids: IntArray  # [rows]
+    positions: IntArray  # [rows]
+    slots: IntArray  # [rows], where each row stores its keys and values
+    sequences: Sequence[SequenceRows]
+    sample_rows: IntArray  # [samples]
+    samples: Sequence[SamplingRow]
+    prompt_logprobs: Sequence[PromptLogprobRows]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """In the order of ``StepInput.samples`` and ``StepInput.prompt_logprobs``."""
+
+    samples: Sequence[SampledToken]
+    prompt_logprobs: Sequence[list[TokenLogprob]]

@@ -1,0 +1,156 @@
+"""Everything the text process and the engine process say to each other: msgpack, one message per call and per step.
+
+Text to engine: SetVocab (once, first), Submit, Abort, FlushCache, GetStats.
+Engine to text: Ready or StartupFailed (once, first), StepOutput, Reply.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from sglang.srt.args import EngineArgs
+from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.vocab import Vocab
+
+
+class EngineStart(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start the engine process; written to its standard input, which stays open as its lifeline."""
+
+    args: EngineArgs
+    model_path: str
+    requests_address: str
+    outputs_address: str
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One sequence to continue, fully checked. A call with n samples or many prompts is many of these.
+
+    ``namespace`` isolates the prefix cache. ``logprob_start_len=None`` means no input log-probabilities.
+    ``stream=False`` lets the engine hold everything back until the end.
+    """
+
+    rid: str
+    input_ids: list[int]
+    max_new_tokens: int
+    params: SamplingParams
+    seed: int
+    sample_index: int = 0
+    stream: bool = False
+    return_logprob: bool = False
+    logprob_start_len: int | None = None
+    top_logprobs_num: int = 0
+    namespace: str = ""
+
+
+class SetVocab(msgspec.Struct, frozen=True, tag="vocab"):
+    vocab: Vocab
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    requests: list[GenerateRequest]
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    rids: list[str]
+
+
+class FlushCache(msgspec.Struct, frozen=True, tag="flush"):
+    call_id: int
+
+
+class GetStats(msgspec.Struct, frozen=True, tag="stats"):
+    call_id: int
+
+
+ToEngine = SetVocab | Submit | Abort | FlushCache | GetStats
+
+
+class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a sequence ended. ``matched`` is the stop string or token id; ``message`` says why it was aborted."""
+
+    type: Literal["stop", "length", "abort"]
+    matched: int | str | None = None
+    length: int | None = None
+    message: str | None = None
+    status_code: int | None = None
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """Natural-log probability of a token under the model's own distribution, before any sampling parameter.
+
+    ``logprob`` is None only for the first input token asked about. ``top`` holds (logprob, token id), best first.
+    """
+
+    logprob: float | None
+    token_id: int
+    top: list[tuple[float, int]] | None = None
+
+
+class RequestOutput(msgspec.Struct, array_like=True):
+    """What one step (or, without streaming, all steps) added to one request. ``finish`` is set exactly once."""
+
+    rid: str
+    token_ids: list[int]
+    text: bytes
+    finish: FinishReason | None = None
+    cached_tokens: int = 0
+    num_retractions: int = 0
+    input_logprobs: list[TokenLogprob] | None = None
+    output_logprobs: list[TokenLogprob] | None = None
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the text process must know to check requests, and what it reports to users."""
+
+    context_length: int
+    vocab_size: int
+    max_total_tokens: int
+    max_request_tokens: int
+    max_running_requests: int
+    chunked_prefill_size: int
+    dtype: str
+    kv_bytes_per_token: int
+    num_threads: int
+    load_seconds: float
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot between two steps. Token counts of the cache add up to ``total_tokens``; the rest only grow."""
+
+    num_running: int
+    num_waiting: int
+    total_tokens: int
+    free_tokens: int
+    evictable_tokens: int
+    protected_tokens: int
+    running_tokens: int
+    num_steps: int
+    computed_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    num_retractions: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    info: EngineInfo
+
+
+class StartupFailed(msgspec.Struct, frozen=True, tag="startup_failed"):
+    error: str
+    message: str
+
+
+class StepOutput(msgspec.Struct, frozen=True, tag="step"):
+    outputs: list[RequestOutput]
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    """The answer to FlushCache (``stats`` after it) or GetStats."""
+
+    call_id: int
+    stats: EngineStats
+
+
+FromEngine = Ready | StartupFailed | StepOutput | Reply

@@ -1,0 +1,114 @@
+"""How many tokens each running request computes in a step, and which waiting requests join.
+
+One token budget covers everything. Decoding rows are never held back by it; what they leave goes to prompts, oldest
+request first. A request joins only if its prompt fits in memory beside a reserve for what the others are about to
+generate; when the guess is wrong all the same, the youngest request gives its memory back and waits (retraction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sglang.srt.cache.prefix_cache import PrefixCache
+from sglang.srt.scheduler.request import Request
+
+DECODE_RESERVE = 128
+"""Tokens set aside for each request's own output when another asks to join."""
+
+
+class RunningRequests:
+    """The requests that hold memory, by admission; the last is the first to be retracted."""
+
+    def __init__(self, cache: PrefixCache) -> None:
+        self._cache = cache
+        self._requests: list[Request] = []
+        self.retracted: list[Request] = []  # by the last `advance`
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        return self._requests
+
+    def remove(self, request: Request) -> None:
+        self._requests.remove(request)
+
+    def advance(self, token_budget: int) -> int:
+        """Schedule the next tokens of every request, retracting younger ones for memory. Returns the budget left."""
+        self.retracted = []
+        token_budget -= sum(request.num_uncomputed == 1 for request in self._requests)
+        index = 0
+        while index < len(self._requests):  # retraction shortens the list at its end
+            request = self._requests[index]
+            if request.num_uncomputed == 1:
+                self._schedule(request, 1)
+            elif token_budget > 0:
+                token_budget -= self._schedule(request, min(request.num_uncomputed, token_budget))
+            index += 1
+        return token_budget
+
+    def try_admit(self, request: Request, token_budget: int) -> int | None:
+        """Take in a waiting request and schedule what the budget allows. None if memory does not suffice now."""
+        prefix = self._cache.acquire_prefix(request.message.namespace, request.matchable_tokens)
+        missing = request.num_tokens - prefix.num_tokens
+        wanted = missing + _reserve(request)
+        if self._requests:
+            wanted += sum(other.num_uncomputed - other.num_scheduled + _reserve(other) for other in self._requests)
+        else:
+            wanted = min(wanted, missing + 1)
+        if wanted > self._cache.num_available:
+            self._cache.release_prefix(prefix)
+            return None
+        request.start(prefix)
+        self._requests.append(request)
+        return self._schedule(request, min(missing, token_budget))
+
+    def retract(self, request: Request) -> None:
+        """Take the memory back. What is computed stays shared while there is room; no token is lost."""
+        assert request.num_scheduled == 0, "a request cannot be retracted out of the step being scheduled"
+        self._requests.remove(request)
+        release(request, self._cache)
+        request.num_retractions += 1
+        self.retracted.append(request)
+
+    def _schedule(self, request: Request, count: int) -> int:
+        """Give `request` slots for its next `count` tokens, or for as many as can be had. Returns how many."""
+        last = int(request.slots[-1]) if request.num_held else None
+        while (slots := self._cache.allocate(count, after=last)) is None:
+            youngest = self._requests[-1]
+            if youngest is not request:
+                self.retract(youngest)
+                continue
+            count = self._cache.num_available
+        if count:
+            request.schedule(slots)
+            self._publish(request)
+        return count
+
+    def _publish(self, request: Request) -> None:
+        """Let others share the prompt as soon as it is scheduled."""
+        end = min(request.num_held, request.num_prompt_tokens)
+        if end > request.prefix.num_tokens:
+            message = request.message
+            request.share(
+                self._cache.publish(message.namespace, request.tokens[:end], request.slots[:end], request.prefix)
+            )
+
+
+def release(request: Request, cache: PrefixCache) -> None:
+    """Give back what `request` holds; all it computed stays in the cache while there is room."""
+    held = request.num_held
+    cache.keep(request.message.namespace, request.tokens[:held], request.slots, request.prefix)
+    request.stop()
+
+
+def discard(request: Request, cache: PrefixCache) -> None:
+    """Give back what `request` holds without keeping what it computed."""
+    cache.free(request.own_slots)
+    cache.release_prefix(request.prefix)
+    request.stop()
+
+
+def _reserve(request: Request) -> int:
+    return min(request.max_tokens_left, DECODE_RESERVE)

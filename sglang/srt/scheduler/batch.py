@@ -1,0 +1,74 @@
+"""The requests of one step, and the step they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput
+from sglang.srt.scheduler.request import Request
+from sglang.srt.vocab import Vocab
+
+
+class ScheduledBatch:
+    """`requests` each have num_scheduled > 0. `sampled` are those whose every token is computed by this step, and that
+    want another; `scored` those with input log-probabilities in this step. Both in the order of their results.
+    """
+
+    def __init__(self, requests: Sequence[Request], vocab: Vocab) -> None:
+        self.requests = requests
+        self.sampled = [r for r in requests if r.num_held == r.num_tokens and r.max_tokens_left > 0]
+        self.scored: list[Request] = []
+        self.step = self._make_step(vocab)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.step.token_ids)
+
+    def _make_step(self, vocab: Vocab) -> StepInput:
+        sequences: list[SequenceRows] = []
+        prompt_logprobs: list[PromptLogprobRows] = []
+        last_row: dict[int, int] = {}
+        row = 0
+        for request in self.requests:
+            sequences.append(SequenceRows(row, request.num_scheduled, request.runs.as_array()))
+            if (rows := _prompt_logprob_rows(request, row)) is not None:
+                prompt_logprobs.append(rows)
+                self.scored.append(request)
+            row += request.num_scheduled
+            last_row[id(request)] = row - 1
+        spans = [slice(r.num_computed, r.num_held) for r in self.requests]
+        return StepInput(
+            token_ids=np.concatenate([r.tokens[span] for r, span in zip(self.requests, spans, strict=True)]),
+            positions=np.concatenate([np.arange(span.start, span.stop) for span in spans]),
+            slots=np.concatenate([r.slots[span] for r, span in zip(self.requests, spans, strict=True)]),
+            sequences=sequences,
+            sample_rows=np.array([last_row[id(request)] for request in self.sampled], dtype=np.int64),
+            samples=[request.sampling_row(tuple(end_ids(request, vocab))) for request in self.sampled],
+            prompt_logprobs=prompt_logprobs,
+        )
+
+
+def end_ids(request: Request, vocab: Vocab) -> frozenset[int]:
+    """The token ids that end this request."""
+    if request.params.ignore_eos:
+        return frozenset()
+    return vocab.eos.union(request.params.stop_token_ids)
+
+
+def _prompt_logprob_rows(request: Request, first_row: int) -> PromptLogprobRows | None:
+    """The rows of this step, of which the first is `first_row`, that score a prompt token still unscored."""
+    position = request.logprob_position
+    if position is None:
+        return None
+    begin = max(position, request.num_computed)
+    end = min(request.num_held, request.num_prompt_tokens - 1)
+    if begin >= end:
+        return None
+    assert begin == position, "the prefix match went past a row whose logits are wanted"
+    return PromptLogprobRows(
+        first_row=first_row + begin - request.num_computed,
+        targets=request.tokens[begin + 1 : end + 1],
+        top_logprobs_num=request.message.top_logprobs_num,
+    )

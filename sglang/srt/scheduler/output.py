@@ -1,0 +1,81 @@
+"""From drawn tokens to text: what may be shown already, and whether the sequence has ended. All on bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.vocab import Vocab
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    text: str
+    data: bytes
+
+
+class OutputText:
+    """The text of one sequence. Bytes that may turn out to begin a stop string are held back until that is known.
+
+    Stop strings are looked for in the full bytes of the output, special tokens included, across token boundaries; what
+    is shown leaves hidden tokens out. Of several matches the one that begins first wins, then the longest.
+    """
+
+    def __init__(self, vocab: Vocab, params: SamplingParams) -> None:
+        self._vocab = vocab
+        self._params = params
+        self._stops = [_Stop(text, text.encode()) for text in params.stop]
+        self._tail = bytearray()  # bytes not yet released
+        self._hidden = bytearray()  # beside each byte of the tail: 1 if it is not shown
+        self._released = bytearray()
+
+    def push(self, token_id: int, is_end: bool) -> str | None:
+        """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string now complete, if any."""
+        data = self._token_bytes(token_id)
+        shown = self._vocab.visible_bytes(token_id, self._params.skip_special_tokens)
+        hide = (is_end and not self._params.no_stop_trim) or (data and not shown)
+        self._tail += data
+        self._hidden += (b"\1" if hide else b"\0") * len(data)
+        found = self._find_stop()
+        if found is None:
+            self._release(len(self._tail) - self._longest_stop_start())
+            return None
+        start, stop = found
+        if self._params.no_stop_trim:
+            self._release(len(self._tail))
+        else:
+            self._release(start)
+            self._tail.clear()
+            self._hidden.clear()
+        return stop.text
+
+    def finish(self) -> None:
+        """The sequence ended without a stop string: nothing is held back any longer."""
+        self._release(len(self._tail))
+
+    def take(self) -> bytes:
+        """The bytes that became visible since the last call."""
+        released = bytes(self._released)
+        self._released.clear()
+        return released
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        return self._vocab.visible_bytes(token_id, skip_special_tokens=False)
+
+    def _find_stop(self) -> tuple[int, _Stop] | None:
+        found = [(start, stop) for stop in self._stops if (start := self._tail.find(stop.data)) >= 0]
+        return min(found, key=lambda match: (match[0], -len(match[1].data)), default=None)
+
+    def _longest_stop_start(self) -> int:
+        """How many bytes at the end of the tail could begin a stop string."""
+        for length in range(min(len(self._tail), max((len(stop.data) for stop in self._stops), default=1) - 1), 0, -1):
+            end = bytes(self._tail[-length:])
+            if any(len(stop.data) > length and stop.data.startswith(end) for stop in self._stops):
+                return length
+        return 0
+
+    def _release(self, count: int) -> None:
+        data, hidden = self._tail[:count], self._hidden[:count]
+        self._released += data if 1 not in hidden else bytes(b for b, hide in zip(data, hidden, strict=True) if not hide)
+        del self._tail[:count]
+        del self._hidden[:count]

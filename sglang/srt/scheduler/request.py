@@ -1,0 +1,170 @@
+"""One sequence being continued: the tokens it has, the tokens whose keys and values are computed, and who owns its slots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sglang.srt.cache.pool import SlotArray
+from sglang.srt.cache.prefix_cache import EMPTY_PREFIX, Prefix
+from sglang.srt.cache.radix_tree import TokenArray
+from sglang.srt.cache.slot_runs import SlotRuns
+from sglang.srt.executor.sampler import SamplingRow
+from sglang.srt.messages import GenerateRequest, TokenLogprob
+from sglang.srt.scheduler.output import OutputText
+from sglang.srt.vocab import Vocab
+
+_NO_SLOTS: SlotArray = np.empty(0, dtype=np.int64)
+
+
+class Request:
+    """Invariant between steps: 0 <= prefix.num_tokens <= num_computed <= num_tokens, and num_computed slots are held.
+
+    Slots [0, prefix.num_tokens) belong to the cache and are locked for this request; the rest are the request's own.
+    While a step is in flight, ``num_scheduled`` of the next tokens are being computed and their slots are held too; a
+    slot before prefix.num_tokens may then be the request's own duplicate of a shared one (see settle_duplicates).
+    """
+
+    def __init__(self, message: GenerateRequest, vocab: Vocab, arrival: int) -> None:
+        self.message = message
+        self.params = message.params
+        self.arrival = arrival
+        self.num_prompt_tokens = len(message.input_ids)
+        capacity = self.num_prompt_tokens + message.max_new_tokens
+        self._tokens = np.empty(capacity, dtype=np.int64)
+        self._tokens[: self.num_prompt_tokens] = message.input_ids
+        self._slots = np.empty(capacity, dtype=np.int64)
+        self.num_tokens = self.num_prompt_tokens
+        self.num_computed = 0
+        self.num_scheduled = 0
+        self.prefix = EMPTY_PREFIX
+        self._has_duplicates = False  # some slots before prefix.num_tokens are this request's own
+        self.runs = SlotRuns()
+        self.text = OutputText(vocab, message.params)
+        self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
+        self.num_retractions = 0
+        self.times_passed_over = 0
+        self.input_logprobs: list[TokenLogprob] = []
+        self.output_logprobs: list[TokenLogprob] = []
+        self.num_reported = 0  # output tokens that the text process has been told of
+
+    @property
+    def rid(self) -> str:
+        return self.message.rid
+
+    @property
+    def num_uncomputed(self) -> int:
+        return self.num_tokens - self.num_computed
+
+    @property
+    def num_output_tokens(self) -> int:
+        return self.num_tokens - self.num_prompt_tokens
+
+    @property
+    def num_held(self) -> int:
+        return self.num_computed + self.num_scheduled
+
+    @property
+    def max_tokens_left(self) -> int:
+        return self.message.max_new_tokens - self.num_output_tokens
+
+    @property
+    def tokens(self) -> TokenArray:
+        return self._tokens[: self.num_tokens]
+
+    @property
+    def slots(self) -> SlotArray:
+        return self._slots[: self.num_held]
+
+    @property
+    def output_ids(self) -> TokenArray:
+        return self._tokens[self.num_prompt_tokens : self.num_tokens]
+
+    @property
+    def own_slots(self) -> SlotArray:
+        """The held slots that the cache does not own."""
+        shared = self.prefix.num_tokens
+        if not self._has_duplicates:
+            return self.slots[shared:]
+        duplicates = self.slots[:shared][self.slots[:shared] != self.prefix.slots]
+        return np.concatenate((duplicates, self.slots[shared:]))
+
+    @property
+    def logprob_position(self) -> int | None:
+        """The next position whose row must be computed for an input log-probability, or None when there is none."""
+        start = self.message.logprob_start_len
+        if start is None:
+            return None
+        # One entry per token from `start` on; the first is empty, so the rows are start .. num_prompt_tokens - 2.
+        position = start + max(len(self.input_logprobs) - 1, 0)
+        return position if position < self.num_prompt_tokens - 1 else None
+
+    @property
+    def matchable_tokens(self) -> TokenArray:
+        """What may come from the cache: everything but the rows whose logits are still wanted."""
+        limit = self.num_tokens - 1
+        if self.logprob_position is not None:
+            limit = min(limit, self.logprob_position)
+        return self.tokens[:limit]
+
+    def start(self, prefix: Prefix) -> None:
+        """Begin, or begin again after a retraction, with `prefix` computed already."""
+        assert self.num_held == 0
+        self.prefix = prefix
+        self.num_computed = prefix.num_tokens
+        self._slots[: prefix.num_tokens] = prefix.slots
+        self.runs = SlotRuns(prefix.slots)
+        if self.cached_tokens is None:
+            self.cached_tokens = min(prefix.num_tokens, self.num_prompt_tokens)
+
+    def stop(self) -> None:
+        """Hold nothing any more. The caller has given the slots back."""
+        self.prefix = EMPTY_PREFIX
+        self._has_duplicates = False
+        self.num_computed = self.num_scheduled = 0
+        self.runs = SlotRuns()
+
+    def schedule(self, slots: SlotArray) -> None:
+        """The next len(slots) tokens are computed in this step, in these slots."""
+        self._slots[self.num_held : self.num_held + len(slots)] = slots
+        self.num_scheduled += len(slots)
+        self.runs.extend(slots)
+
+    def share(self, prefix: Prefix) -> None:
+        """`prefix` now holds this request's first tokens, in part perhaps in other slots than this request's."""
+        old, new = self.prefix.num_tokens, prefix.num_tokens
+        self._has_duplicates |= not np.array_equal(self._slots[old:new], prefix.slots[old:])
+        self.prefix = prefix
+
+    def settle_duplicates(self) -> SlotArray:
+        """Point to the shared slots wherever this request computed its own; returns the slots no longer needed."""
+        if not self._has_duplicates:
+            return _NO_SLOTS
+        shared = self._slots[: self.prefix.num_tokens]
+        unneeded = shared[shared != self.prefix.slots]
+        shared[:] = self.prefix.slots
+        self.runs = SlotRuns(self.slots)
+        self._has_duplicates = False
+        return unneeded
+
+    def commit(self) -> None:
+        """The step is over: what was scheduled is computed."""
+        self.num_computed += self.num_scheduled
+        self.num_scheduled = 0
+
+    def append_token(self, token_id: int) -> None:
+        self._tokens[self.num_tokens] = token_id
+        self.num_tokens += 1
+
+    def sampling_row(self, banned_ids: tuple[int, ...]) -> SamplingRow:
+        """How to draw the token after the last one."""
+        return SamplingRow(
+            params=self.params,
+            seed=self.message.seed,
+            sample_index=self.message.sample_index,
+            position=self.num_tokens,
+            prompt_ids=self._tokens[: self.num_prompt_tokens],
+            output_ids=self.output_ids,
+            banned_ids=banned_ids if self.num_output_tokens < self.params.min_new_tokens else (),
+            return_logprob=self.message.return_logprob,
+            top_logprobs_num=self.message.top_logprobs_num,
+        )

@@ -1,0 +1,255 @@
+"""The loop: schedule, launch, collect. One thread owns everything here.
+
+There is no prefill phase and no decode phase. A request has the tokens it is known to have and those whose keys and
+values are computed; every step lets the second catch up with the first under a token budget. A request whose tokens
+are all computed gets a new one drawn, and is one behind again. Prefix hits, chunked prefill, decoding and coming back
+after a retraction are all this one rule.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sglang.srt.cache.prefix_cache import PrefixCache
+from sglang.srt.executor.sampler import SampledToken
+from sglang.srt.executor.step import StepInput, StepResult
+from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
+from sglang.srt.scheduler.admission import RunningRequests, discard, release
+from sglang.srt.scheduler.batch import ScheduledBatch, end_ids
+from sglang.srt.scheduler.policy import SchedulePolicy
+from sglang.srt.scheduler.request import Request
+from sglang.srt.vocab import Vocab
+
+logger = logging.getLogger(__name__)
+
+ABORTED = FinishReason(type="abort", message="The request was aborted.", status_code=499)
+
+
+class StepExecutor(Protocol):
+    def execute(self, step: StepInput) -> StepResult: ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since start. ``computed_tokens`` counts rows; ``cached_tokens`` prompt tokens that needed none."""
+
+    steps: int = 0
+    computed_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    retractions: int = 0
+
+
+class Scheduler:
+    """Every request added gets exactly one output with a finish reason: from `step`, or from `abort`."""
+
+    def __init__(
+        self,
+        *,
+        cache: PrefixCache,
+        executor: StepExecutor,
+        policy: SchedulePolicy,
+        vocab: Vocab,
+        max_running_requests: int,
+        token_budget: int,
+    ) -> None:
+        self._cache = cache
+        self._executor = executor
+        self._policy = policy
+        self._vocab = vocab
+        self._max_running_requests = max_running_requests
+        self._token_budget = token_budget
+        self._running = RunningRequests(cache)
+        self._waiting: list[Request] = []  # by arrival
+        self._by_rid: dict[str, Request] = {}
+        self._num_arrivals = 0
+        self.counters = Counters()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._by_rid)
+
+    def add(self, messages: Iterable[GenerateRequest]) -> None:
+        """Accept requests that the door has checked: rids are new, and each fits in the cache on its own."""
+        for message in messages:
+            request = Request(message, self._vocab, self._num_arrivals)
+            self._num_arrivals += 1
+            self._by_rid[message.rid] = request
+            self._waiting.append(request)
+
+    def abort(self, rids: Iterable[str]) -> list[RequestOutput]:
+        """End these requests now, wherever they are, and give back all they hold. Unknown rids ended already."""
+        outputs = []
+        for rid in rids:
+            request = self._by_rid.get(rid)
+            if request is not None:
+                self._leave(request)
+                outputs.append(self._output(request, ABORTED))
+        return outputs
+
+    def step(self) -> list[RequestOutput]:
+        batch = self._schedule()
+        if batch is None:
+            return []
+        try:
+            result = self._executor.execute(batch.step)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its requests, not the engine
+            logger.exception("a step of %d rows failed", batch.num_rows)
+            return self._fail_running(error)
+        return self._collect(batch, result)
+
+    def clear_cache(self) -> None:
+        """Forget every prefix that no running request uses."""
+        self._cache.clear()
+
+    def stats(self) -> EngineStats:
+        usage, counters = self._cache.usage(), self.counters
+        return EngineStats(
+            num_running=len(self._running),
+            num_waiting=len(self._waiting),
+            total_tokens=usage.total,
+            free_tokens=usage.free,
+            evictable_tokens=usage.evictable,
+            protected_tokens=usage.protected,
+            running_tokens=sum(len(request.own_slots) for request in self._running.requests),
+            num_steps=counters.steps,
+            computed_tokens=counters.computed_tokens,
+            cached_tokens=counters.cached_tokens,
+            generated_tokens=counters.generated_tokens,
+            num_retractions=counters.retractions,
+        )
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless every slot has exactly one owner and every request one place."""
+        self._cache.check_integrity(request.own_slots for request in self._running.requests)
+        places = [*self._waiting, *self._running.requests]
+        assert len(places) == len(self._by_rid) and all(self._by_rid[r.rid] is r for r in places)
+        assert all(request.num_held == 0 for request in self._waiting)
+
+    def _schedule(self) -> ScheduledBatch | None:
+        budget = self._running.advance(self._token_budget)
+        if self._running.retracted:  # memory is short: let the others get on before anyone joins
+            self._wait_again(self._running.retracted)
+        else:
+            self._admit(budget)
+        scheduled = [request for request in self._running.requests if request.num_scheduled]
+        assert scheduled or not self._by_rid, "requests are waiting, but none can be computed"
+        return ScheduledBatch(scheduled, self._vocab) if scheduled else None
+
+    def _admit(self, token_budget: int) -> None:
+        if not self._waiting or token_budget <= 0 or len(self._running) >= self._max_running_requests:
+            return
+        admitted: set[int] = set()
+        for request in self._policy.order(self._waiting, self._cache):
+            if token_budget <= 0 or len(self._running) >= self._max_running_requests:
+                break
+            used = self._running.try_admit(request, token_budget)
+            if used is None:  # nobody overtakes a request only because it is large
+                break
+            token_budget -= used
+            admitted.add(request.arrival)
+            if not request.num_retractions:
+                self.counters.cached_tokens += request.cached_tokens or 0
+        if admitted:
+            self._waiting = [request for request in self._waiting if request.arrival not in admitted]
+            youngest = max(admitted)
+            for request in self._waiting:
+                request.times_passed_over += request.arrival < youngest
+
+    def _wait_again(self, retracted: list[Request]) -> None:
+        self.counters.retractions += len(retracted)
+        for request in retracted:
+            bisect.insort(self._waiting, request, key=lambda waiting: waiting.arrival)
+
+    def _collect(self, batch: ScheduledBatch, result: StepResult) -> list[RequestOutput]:
+        self.counters.steps += 1
+        self.counters.computed_tokens += batch.num_rows
+        for request in batch.requests:
+            request.commit()
+            self._cache.free(request.settle_duplicates())
+        for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
+            if not request.input_logprobs:
+                first = int(request.tokens[request.message.logprob_start_len or 0])
+                request.input_logprobs.append(TokenLogprob(None, first))
+            request.input_logprobs.extend(entries)
+        outputs = []
+        for request, token in zip(batch.sampled, result.samples, strict=True):
+            outputs.append(self._accept_token(request, token))
+        for request in batch.requests:
+            if request.message.max_new_tokens == 0 and not request.num_uncomputed:
+                outputs.append(self._finish(request, FinishReason(type="length", length=0)))
+        return [output for output in outputs if output is not None]
+
+    def _accept_token(self, request: Request, token: SampledToken) -> RequestOutput | None:
+        if token.token_id is None:
+            self._leave(request)
+            return self._output(request, _failure(f"sampling failed: {token.error}"))
+        request.append_token(token.token_id)
+        self.counters.generated_tokens += 1
+        if token.logprob is not None:
+            request.output_logprobs.append(TokenLogprob(token.logprob, token.token_id, token.top or None))
+        finish = self._finish_reason(request, token.token_id)
+        if finish is not None:
+            return self._finish(request, finish)
+        return self._output(request, None) if request.message.stream else None
+
+    def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
+        is_end = token_id in end_ids(request, self._vocab)
+        stop = request.text.push(token_id, is_end)
+        if stop is not None:
+            return FinishReason(type="stop", matched=stop)
+        if is_end:
+            return FinishReason(type="stop", matched=token_id)
+        if request.max_tokens_left <= 0:
+            return FinishReason(type="length", length=request.num_output_tokens)
+        return None
+
+    def _finish(self, request: Request, reason: FinishReason) -> RequestOutput:
+        self._leave(request)
+        request.text.finish()
+        return self._output(request, reason)
+
+    def _fail_running(self, error: Exception) -> list[RequestOutput]:
+        """A step broke: its requests end with the reason. Their slots hold garbage, so the whole cache goes."""
+        reason = _failure(f"the engine failed while computing this request: {type(error).__name__}: {error}")
+        outputs = []
+        for request in list(self._running.requests):
+            del self._by_rid[request.rid]
+            self._running.remove(request)
+            discard(request, self._cache)
+            outputs.append(self._output(request, reason))
+        self._cache.clear()
+        return outputs
+
+    def _leave(self, request: Request) -> None:
+        """Forget `request`. What it computed stays in the cache while there is room."""
+        del self._by_rid[request.rid]
+        if request in self._running.requests:
+            self._running.remove(request)
+            release(request, self._cache)
+        else:
+            self._waiting.remove(request)
+
+    @staticmethod
+    def _output(request: Request, finish: FinishReason | None) -> RequestOutput:
+        """What happened to `request` since its last output."""
+        since, request.num_reported = request.num_reported, request.num_output_tokens
+        logprobs = request.message.return_logprob
+        return RequestOutput(
+            rid=request.rid,
+            token_ids=request.output_ids[since:].tolist(),
+            text=request.text.take(),
+            finish=finish,
+            cached_tokens=request.cached_tokens or 0,
+            num_retractions=request.num_retractions,
+            input_logprobs=request.input_logprobs if logprobs and since == 0 else None,
+            output_logprobs=request.output_logprobs[since:] if logprobs else None,
+        )
+
+
+def _failure(message: str) -> FinishReason:
+    return FinishReason(type="abort", message=message, status_code=500)

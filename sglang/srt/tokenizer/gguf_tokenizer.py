@@ -1,0 +1,182 @@
+"""A tokenizer from the metadata of a GGUF file. Ids equal llama.cpp's, which defines the format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, normalizers
+from tokenizers.models import BPE
+
+from sglang.srt.errors import ModelLoadError
+from sglang.srt.tokenizer.chat_template import ChatTemplate
+from sglang.srt.tokenizer.parts import TokenizerParts, surround_with
+from sglang.srt.tokenizer.pretokenizers import byte_level_pre_tokenizer, find_rule
+from sglang.srt.tokenizer.token_bytes import METASPACE, byte_level_alphabet, byte_level_bytes, byte_of_piece
+
+
+class TokenType(IntEnum):
+    """The values of ``tokenizer.ggml.token_type``."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+_SPECIAL = (TokenType.CONTROL, TokenType.UNKNOWN)
+
+
+def build_gguf_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
+    """``metadata`` maps GGUF keys to plain Python values.
+
+    Raises ModelLoadError for a kind of tokenizer, or a way to cut text into words, that is not supported.
+    """
+    kind = _require(metadata, "tokenizer.ggml.model")
+    if kind == "gpt2":
+        return _build_byte_level(metadata)
+    if kind == "llama":
+        return _build_sentencepiece(metadata)
+    raise ModelLoadError(f"unsupported 'tokenizer.ggml.model' = {kind!r}; supported: gpt2, llama")
+
+
+def _build_byte_level(metadata: Mapping[str, Any]) -> TokenizerParts:
+    tokens: list[str] = _require(metadata, "tokenizer.ggml.tokens")
+    types = _token_types(metadata, tokens)
+    rule = find_rule(metadata.get("tokenizer.ggml.pre"))
+    ids = _ids_by_token(tokens)
+    merges = [_split_merge(merge) for merge in _require(metadata, "tokenizer.ggml.merges")]
+    backend = tokenizers.Tokenizer(_bpe(ids, merges, ignore_merges=rule.whole_words))
+    missing = "".join(character for character in byte_level_alphabet() if character not in ids)
+    backend.pre_tokenizer = byte_level_pre_tokenizer(rule, missing)
+    spelled = [
+        byte_level_bytes(token) if kind is TokenType.NORMAL else _literal_bytes(token, kind)
+        for token, kind in zip(tokens, types, strict=True)
+    ]
+    return _assemble(metadata, backend, spelled, types, add_bos=rule.add_bos)
+
+
+def _build_sentencepiece(metadata: Mapping[str, Any]) -> TokenizerParts:
+    tokens: list[str] = _require(metadata, "tokenizer.ggml.tokens")
+    types = _token_types(metadata, tokens)
+    defaults = {f"tokenizer.ggml.{name}_token_id": i for i, name in enumerate(("unknown", "bos", "eos"))}
+    metadata = {**defaults, **metadata}
+    unknown_id = metadata["tokenizer.ggml.unknown_token_id"]
+    ids = _ids_by_token(tokens)
+    merges = _merges_by_score(ids, _require(metadata, "tokenizer.ggml.scores"))
+    backend = tokenizers.Tokenizer(_bpe(ids, merges, byte_fallback=True, fuse_unk=True, unk_token=tokens[unknown_id]))
+    prefix = [normalizers.Prepend(METASPACE)] if metadata.get("tokenizer.ggml.add_space_prefix", True) else []
+    backend.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", METASPACE)])
+    spelled = [
+        token.replace(METASPACE, " ").encode() if kind is TokenType.NORMAL else _literal_bytes(token, kind)
+        for token, kind in zip(tokens, types, strict=True)
+    ]
+    return _assemble(metadata, backend, spelled, types, add_bos=True)
+
+
+def _assemble(
+    metadata: Mapping[str, Any],
+    backend: tokenizers.Tokenizer,
+    token_bytes: list[bytes],
+    types: Sequence[TokenType],
+    add_bos: bool,
+) -> TokenizerParts:
+    tokens: list[str] = metadata["tokenizer.ggml.tokens"]
+    written_out = (*_SPECIAL, TokenType.USER_DEFINED)
+    backend.add_tokens(
+        [
+            AddedToken(token, normalized=False, special=kind in _SPECIAL)
+            for token, kind in zip(tokens, types, strict=True)
+            if kind in written_out
+        ]
+    )
+    bos_id, eos_id = (_token_id(metadata, f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+    surround_with(
+        backend,
+        bos_id if metadata.get("tokenizer.ggml.add_bos_token", add_bos) else None,
+        eos_id if metadata.get("tokenizer.ggml.add_eos_token", False) else None,
+    )
+    return TokenizerParts(
+        backend=backend,
+        token_bytes=token_bytes,
+        special_ids=[token_id for token_id, kind in enumerate(types) if kind in _SPECIAL],
+        bos_token_id=bos_id,
+        chat_template=_chat_template(metadata, bos_id, eos_id),
+    )
+
+
+def _chat_template(metadata: Mapping[str, Any], bos_id: int | None, eos_id: int | None) -> ChatTemplate | None:
+    source = metadata.get("tokenizer.chat_template")
+    if source is None:
+        return None
+    bos_token, eos_token = (
+        None if token_id is None else metadata["tokenizer.ggml.tokens"][token_id] for token_id in (bos_id, eos_id)
+    )
+    return ChatTemplate(source, bos_token, eos_token, metadata.get("tokenizer.chat_template.tool_use"))
+
+
+def _require(metadata: Mapping[str, Any], key: str) -> Any:
+    if key not in metadata:
+        raise ModelLoadError(f"the GGUF file has no tokenizer: {key!r} is missing")
+    return metadata[key]
+
+
+def _token_types(metadata: Mapping[str, Any], tokens: Sequence[str]) -> list[TokenType]:
+    """Files without types have only normal tokens."""
+    values = metadata.get("tokenizer.ggml.token_type", [TokenType.NORMAL] * len(tokens))
+    if len(values) != len(tokens):
+        raise ModelLoadError(f"the GGUF file has {len(tokens)} tokens but {len(values)} token types")
+    by_value = {kind.value: kind for kind in TokenType}
+    if unknown := set(values) - by_value.keys():
+        raise ModelLoadError(f"the GGUF file has tokens of an unknown type: {min(unknown)}")
+    return [by_value[value] for value in values]
+
+
+def _token_id(metadata: Mapping[str, Any], key: str) -> int | None:
+    token_id: int | None = metadata.get(key)
+    size = len(metadata["tokenizer.ggml.tokens"])
+    if token_id is not None and not 0 <= token_id < size:
+        raise ModelLoadError(f"{key!r} = {token_id} is outside the GGUF file's vocabulary of {size} tokens")
+    return token_id
+
+
+def _ids_by_token(tokens: Sequence[str]) -> dict[str, int]:
+    """Of tokens with the same spelling the last one counts."""
+    return {token: token_id for token_id, token in enumerate(tokens) if token}
+
+
+def _literal_bytes(token: str, kind: TokenType) -> bytes:
+    """For tokens that are no ordinary text; an unused one stands for nothing."""
+    if kind is TokenType.UNUSED:
+        return b""
+    byte = byte_of_piece(token) if kind is TokenType.BYTE else None
+    return token.encode() if byte is None else byte
+
+
+def _split_merge(merge: str) -> tuple[str, str]:
+    """``merge`` is two pieces around a space. The first may itself be a space, never empty."""
+    left, _, right = merge[1:].partition(" ")
+    return merge[0] + left, right
+
+
+def _merges_by_score(ids: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
+    """Merge rules equal to SentencePiece's "join the neighbours whose joint piece scores best".
+
+    Every way to write a piece as two pieces becomes a rule, in the order of the scores of the joint pieces.
+    """
+    merges: list[tuple[str, str]] = []
+    for piece in sorted(ids, key=lambda piece: -scores[ids[piece]]):
+        halves = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
+        merges.extend((left, right) for left, right in halves if left in ids and right in ids)
+    return merges
+
+
+def _bpe(ids: Mapping[str, int], merges: list[tuple[str, str]], **options: Any) -> BPE:
+    try:
+        return BPE(vocab=ids, merges=merges, **options)
+    except Exception as error:  # noqa: BLE001 (the library raises a bare Exception)
+        raise ModelLoadError(f"the GGUF file's merges do not fit its tokens: {error}") from error

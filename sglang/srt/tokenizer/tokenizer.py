@@ -1,0 +1,70 @@
+"""Text to token ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sglang.srt.errors import InvalidRequestError, ModelLoadError
+from sglang.srt.model.loader.gguf_file import read_gguf_metadata
+from sglang.srt.tokenizer.chat_template import ChatTemplate
+from sglang.srt.tokenizer.gguf_tokenizer import build_gguf_tokenizer
+from sglang.srt.tokenizer.hf_tokenizer import build_hf_tokenizer
+from sglang.srt.tokenizer.parts import TokenizerParts
+from sglang.srt.vocab import Vocab
+
+
+class Tokenizer:
+    """A model's tokenizer. Immutable; safe to use from several threads.
+
+    ``vocab`` is the one truth about what a token means: ``decode`` is the concatenation of its bytes. So a leading
+    space that a SentencePiece model puts before a text is part of the decoded text, as it is of a generated one.
+    """
+
+    def __init__(self, parts: TokenizerParts, eos_ids: Sequence[int]) -> None:
+        self._backend = parts.backend
+        self.vocab = Vocab(
+            token_bytes=parts.token_bytes, special_ids=sorted(parts.special_ids), eos_ids=sorted(set(eos_ids))
+        )
+        self.bos_token_id: int | None = parts.bos_token_id
+        self.chat_template: ChatTemplate | None = parts.chat_template
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """The ids of ``text``. Special tokens written out in it become their ids.
+
+        ``add_special_tokens`` puts around it what the model wants there, such as a beginning-of-text token; leave it
+        out for text that a chat template rendered, which has those already.
+        """
+        return self.encode_batch([text], add_special_tokens)[0]
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
+        for text in texts:
+            _check_encodable(text)
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """The text of ``ids``; bytes that are no UTF-8 become U+FFFD, and ids past the vocabulary add nothing."""
+        data = b"".join(self.vocab.visible_bytes(token, skip_special_tokens) for token in ids)
+        return data.decode("utf-8", errors="replace")
+
+
+def load_tokenizer(model_path: Path, eos_ids: Sequence[int]) -> Tokenizer:
+    """The tokenizer of the model at ``model_path``: a .gguf file, or a folder with a tokenizer.json.
+
+    ``eos_ids`` are the ids that end a generation, from the model's configuration.
+    Raises ModelLoadError where there is no tokenizer, or one that is not supported.
+    """
+    if model_path.is_dir():
+        return Tokenizer(build_hf_tokenizer(model_path), eos_ids)
+    if model_path.suffix == ".gguf":
+        return Tokenizer(build_gguf_tokenizer(read_gguf_metadata(model_path)), eos_ids)
+    raise ModelLoadError(f"no tokenizer at {model_path}: expected a .gguf file or a folder with a tokenizer.json")
+
+
+def _check_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"{text[error.start]!a} at position {error.start}"
+        raise InvalidRequestError(f"text must be valid Unicode, found the lone surrogate {found}") from error
