@@ -107,7 +107,6 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     vocab_size: int
     max_total_tokens: int
-    max_request_tokens: int
     max_running_requests: int
     chunked_prefill_size: int
     dtype: str

@@ -8,10 +8,10 @@ from sglang.srt.model.config import ModelConfig
 
 
 class KVStorage:
-    """keys[layer] and values[layer] are [slots, kv_heads, head_dim]. Untouched pages cost no memory."""
+    """keys[layer] and values[layer] are [kv_heads, slots, head_dim]. Untouched pages cost no memory."""
 
     def __init__(self, config: ModelConfig, num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (num_slots, config.num_key_value_heads, config.head_dim)
+        shape = (config.num_key_value_heads, num_slots, config.head_dim)
         layers = range(config.num_hidden_layers)
         self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in layers]
         self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in layers]

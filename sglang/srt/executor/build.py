@@ -1,0 +1,96 @@
+"""From arguments to a model in memory and the room for its keys and values."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sglang.srt.args import UNLIMITED, EngineArgs
+from sglang.srt.device import Device, open_device
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.executor.kv_storage import KVStorage
+from sglang.srt.executor.model_runner import ModelRunner
+from sglang.srt.messages import EngineInfo
+from sglang.srt.model.config import ModelConfig, load_config
+from sglang.srt.model.loader.load import load_model
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MEM_FRACTION = 0.5
+DEFAULT_TOKENS_CAP = 65_536
+"""Unless asked for more, the cache is at most this long (or one context, if that is longer)."""
+
+DEFAULT_CHUNK = 512
+DEFAULT_MAX_RUNNING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    runner: ModelRunner
+    info: EngineInfo
+
+
+def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
+    """Read the model at `model_path` (a file or folder on disk) and size everything.
+
+    Raises ModelLoadError, or ConfigurationError if an argument does not fit the model or the machine.
+    """
+    started = time.perf_counter()
+    device = open_device(args.device, args.num_threads)
+    config = load_config(Path(model_path))
+    dtype = device.resolve_dtype(args.dtype)
+    model = load_model(Path(model_path), config, dtype, device.torch_device)
+    context_length = _context_length(args, config)
+    bytes_per_token = KVStorage.bytes_per_slot(config, dtype)
+    max_total_tokens = _max_total_tokens(args, device, context_length, bytes_per_token)
+    # A request whose whole prompt is cached computes its last token beside the shared slots: one slot to spare.
+    storage = KVStorage(config, max_total_tokens + 1, dtype, device.torch_device)
+    runner = ModelRunner(
+        model, storage, config.num_attention_heads // config.num_key_value_heads, device.torch_device
+    )
+    chunk = args.chunked_prefill_size or DEFAULT_CHUNK
+    info = EngineInfo(
+        context_length=context_length,
+        vocab_size=config.vocab_size,
+        max_total_tokens=max_total_tokens,
+        max_running_requests=args.max_running_requests or min(DEFAULT_MAX_RUNNING, max_total_tokens),
+        chunked_prefill_size=max_total_tokens if chunk == UNLIMITED else chunk,
+        dtype=str(dtype).removeprefix("torch."),
+        kv_bytes_per_token=bytes_per_token,
+        num_threads=device.num_threads,
+        load_seconds=time.perf_counter() - started,
+    )
+    logger.info(
+        "%s loaded in %.1f s: %s, %d threads, cache of %d tokens (up to %.1f GiB)",
+        config.architecture, info.load_seconds, info.dtype, info.num_threads, max_total_tokens,
+        max_total_tokens * bytes_per_token / 2**30,
+    )  # fmt: skip
+    return LoadedModel(runner, info)
+
+
+def _context_length(args: EngineArgs, config: ModelConfig) -> int:
+    own = config.max_position_embeddings
+    if args.context_length is not None and args.context_length > own:
+        raise ConfigurationError(f"context_length={args.context_length} is more than the model was made for: {own}")
+    return args.context_length or own
+
+
+def _max_total_tokens(args: EngineArgs, device: Device, context_length: int, bytes_per_token: int) -> int:
+    available = device.available_bytes()
+    if args.max_total_tokens is not None:
+        needed = args.max_total_tokens * bytes_per_token
+        if needed > available:
+            raise ConfigurationError(
+                f"max_total_tokens={args.max_total_tokens} needs {needed / 2**30:.1f} GiB for the key/value cache, "
+                f"but {available / 2**30:.1f} GiB are available; at most {available // bytes_per_token} fit"
+            )
+        return args.max_total_tokens
+    fitting = int(available * (args.mem_fraction_static or DEFAULT_MEM_FRACTION)) // bytes_per_token
+    if fitting < 1:
+        raise ConfigurationError(
+            f"no room for a key/value cache: {available / 2**20:.0f} MiB are available, "
+            f"and a token needs {bytes_per_token / 1024:.0f} KiB; free some memory or raise mem_fraction_static"
+        )
+    return min(fitting, max(DEFAULT_TOKENS_CAP, context_length))
