@@ -70,8 +70,15 @@ def main() -> None:
     model = gguf.GGUFReader(arguments.model)
     write_table(arguments.folder / "smollm2_token_ids.json.gz", {"texts": texts, "ids": ids_of(arguments.model, texts)})
 
-    by_name = {name: ids_with(model, {"tokenizer.ggml.pre": name}, few) for name in PRE_TOKENIZERS}
-    write_table(arguments.folder / "pre_tokenizer_token_ids.json.gz", {"texts": few, "ids": by_name})
+    families: list[dict[str, Any]] = []
+    for name in PRE_TOKENIZERS:
+        ids = ids_with(model, {"tokenizer.ggml.pre": name}, few)
+        same = next((family for family in families if family["ids"] == ids), None)
+        if same is None:
+            families.append({"names": [name], "ids": ids})
+        else:
+            same["names"].append(name)
+    write_table(arguments.folder / "pre_tokenizer_token_ids.json.gz", {"texts": few, "families": families})
 
     sentencepiece = make_sentencepiece_metadata(few)
     cases = [
@@ -131,10 +138,9 @@ def make_sentencepiece_metadata(texts: Sequence[str]) -> dict[str, Any]:
     )
     common = sorted(((count, piece) for piece, count in counts.items() if count >= 8), reverse=True)
     characters = {piece for _, piece in common if len(piece) == 1} - {"\x00"}  # GGUF readers end a token there
-    normal = [piece for _, piece in common if set(piece) <= characters]
     control, defined = ["<unk>", "<s>", "</s>"], ["<|im_start|>", "<|im_end|>", "\n\n", "\n\n\n"]
     as_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
-    normal = [piece for piece in normal if piece not in defined]
+    normal = [piece for _, piece in common if set(piece) <= characters and piece not in (*control, *defined)]
     types = [2, 3, 3, *[4] * len(defined), *[6] * len(as_bytes), *[1] * len(normal)]
     unscored = len(types) - len(normal)
     return {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,47 +12,34 @@ from torch import Tensor
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int64]
 
-_ROWS_AT_ONCE = 32
-"""Rows of log-probabilities held in memory together; a long prompt has thousands of rows."""
-
 _MIN_GROUPS = 1024
 _GROUPS_PER_TOKEN = 4
 """How finely a vocabulary is grouped to find a lower bound of its best tokens; see `most_likely`."""
 
 
-class TokenLogprobs(NamedTuple):
+class TokenScore(NamedTuple):
     """`top` holds the most likely (log-probability, token id), by falling log-probability, then by rising id."""
 
     logprob: float
     top: list[tuple[float, int]]
 
 
-def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[TokenLogprobs | None]:
+def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[TokenScore]:
     """How likely the model found the tokens that did follow.
 
     logits: float32 [rows, vocab]; target_ids: int64 [rows], the token after each row's.
-    A row whose logits are no distribution (NaN, +inf, or all -inf) yields None.
     """
-    ids: list[int] = target_ids.tolist()
-    return token_logprobs(logits, ids, [top_n] * len(ids))
+    return [score(row, target, top_n) for row, target in zip(logits, target_ids.tolist(), strict=True)]
 
 
-def token_logprobs(logits: Tensor, token_ids: Sequence[int], top_ns: Sequence[int]) -> list[TokenLogprobs | None]:
-    """`prompt_logprobs` with a number of alternatives of its own for each row. A row's result depends on it alone."""
-    results: list[TokenLogprobs | None] = []
-    for start in range(0, len(token_ids), _ROWS_AT_ONCE):
-        chunk = slice(start, start + _ROWS_AT_ONCE)
-        logprobs = torch.log_softmax(logits[chunk], dim=-1).cpu().numpy()
-        results += map(_pick, logprobs, token_ids[chunk], top_ns[chunk])
-    return results
-
-
-def _pick(logprobs: FloatArray, token_id: int, top_n: int) -> TokenLogprobs | None:
+def score(logits: Tensor, token_id: int, top_n: int) -> TokenScore:
+    """logits: float32 [vocab]. If they are no distribution (NaN, +inf, or all -inf): nan and no alternatives."""
+    logprobs = torch.log_softmax(logits, dim=-1).cpu().numpy()  # of one row, which torch computes on one thread
     logprob = float(logprobs[token_id])
-    if math.isnan(logprob):
-        return None
-    top_ids = most_likely(logprobs, top_n)[:top_n] if top_n else np.empty(0, dtype=np.int64)
-    return TokenLogprobs(logprob, list(zip(logprobs[top_ids].tolist(), top_ids.tolist(), strict=True)))
+    if top_n == 0 or np.isnan(logprob):
+        return TokenScore(logprob, [])
+    top_ids = most_likely(logprobs, top_n)[:top_n]
+    return TokenScore(logprob, list(zip(logprobs[top_ids].tolist(), top_ids.tolist(), strict=True)))
 
 
 def most_likely(log_weights: FloatArray, at_least: int) -> IdArray:
@@ -76,4 +61,5 @@ def _in_rank_order(log_weights: FloatArray, ids: IdArray) -> IdArray:
     # One integer key per token: the bits of a float that is not negative sort as the float does, then comes the id.
     keys = np.abs(log_weights[ids]).view(np.uint32).astype(np.uint64) << np.uint64(32) | ids.astype(np.uint64)
     keys.sort()
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    order: IdArray = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    return order

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from sglang.srt.executor.kv_storage import KVStorage
-from sglang.srt.executor.sampler import SampledToken, prompt_logprobs, sample
-from sglang.srt.executor.step import PromptLogprobRows, StepInput, StepResult
+from sglang.srt.executor.logprobs import TokenLogprobs, prompt_logprobs
+from sglang.srt.executor.sampler import SampledToken, sample
+from sglang.srt.executor.step import IntArray, PromptLogprobRows, StepInput, StepResult
 from sglang.srt.messages import TokenLogprob
 from sglang.srt.model.attention.torch_attention import Context, TorchAttention
 from sglang.srt.model.forward_batch import ForwardBatch
@@ -67,11 +67,14 @@ class ModelRunner:
             targets = rows.targets[begin : begin + SCORED_ROWS_AT_ONCE]
             first = rows.first_row + begin
             logits = self._model.compute_logits(hidden[first : first + len(targets)])
-            for (logprob, top), target in zip(
-                prompt_logprobs(logits, self._tensor(targets), rows.top_logprobs_num), targets.tolist(), strict=True
-            ):
-                entries.append(TokenLogprob(logprob, target, top or None))
+            scores = prompt_logprobs(logits, self._tensor(targets), rows.top_logprobs_num)
+            entries.extend(map(_entry, targets.tolist(), scores))
         return entries
 
-    def _tensor(self, array: np.ndarray[tuple[int], np.dtype[np.int64]]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+    def _tensor(self, array: IntArray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+def _entry(token_id: int, score: TokenLogprobs | None) -> TokenLogprob:
+    """A token whose row was no distribution gets no log-probability."""
+    return TokenLogprob(score.logprob, token_id, score.top or None) if score else TokenLogprob(None, token_id)

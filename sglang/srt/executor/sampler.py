@@ -1,19 +1,19 @@
 """From a row of logits to a token.
 
 The model's logits are first adjusted (bias, penalties, banned ids, grammar mask). A greedy row takes the highest.
-Any other row has the probabilities softmax((logit - highest) / temperature) and keeps
+Any other row gives each token the log-weight (logit - highest) / temperature and keeps
 
 * the `top_k` most likely tokens, of equal ones those with the lower ids;
-* the shortest run of most likely tokens whose probabilities add up to `top_p`;
-* the tokens with a probability of at least `min_p` times the highest;
+* the shortest run of most likely tokens whose share of the weight of all tokens reaches `top_p`;
+* the tokens that are at least `min_p` times as likely as the most likely one;
 
-all judged on the same probabilities, so their order does not matter. One uniform number then picks from what is left
-by inverting the cumulative probability: in rank order if `top_k` or `top_p` is set, else in order of id.
-Logits and probabilities are float32, sums of probabilities float64.
+all judged on the same weights, so their order does not matter. One uniform number then picks from what is left by
+inverting the cumulative weight: in rank order if `top_k` or `top_p` is set, else in order of id.
+Logits and weights are float32, sums of weights float64.
 
-A row's result is the same in bits whatever the batch, the row's place in it, and the number of threads: the only
-operations on several rows at once are elementwise arithmetic and softmax and sums along a row, whose order depends
-on the length of the row alone.
+Rows are computed one by one, on one thread, from nothing but their own inputs. That makes a result the same in bits
+whatever the batch, the row's place in it and the number of threads, and it is faster than waking other threads for
+the microseconds that a row takes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sglang.srt.executor.logprobs import FloatArray, IdArray, TokenLogprobs, most_likely, token_logprobs
+from sglang.srt.executor.logprobs import FloatArray, IdArray, most_likely, score
 from sglang.srt.executor.random import uniform
 from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams
 
@@ -35,11 +35,8 @@ DoubleArray = npt.NDArray[np.float64]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-_ROWS_AT_ONCE = 32
-"""Rows whose probabilities are held in memory together."""
-
 _BLOCK = 256
-"""Tokens whose probabilities are added up before the cumulative sum over blocks."""
+"""Tokens whose weights are added up before the cumulative sum over blocks."""
 
 _FIRST_CANDIDATES = 256
 _CANDIDATE_GROWTH = 4
@@ -76,21 +73,16 @@ class SamplingRow:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """Either a token, with its log-probabilities if the row asked for them, or the error that prevented it."""
+    """Either a token or the error that prevented it.
+
+    If the row asked for it: the token's log-probability, and `top` with the most likely (log-probability, token id),
+    by falling log-probability, then by rising id.
+    """
 
     token_id: int | None
     error: str | None = None
-    logprobs: TokenLogprobs | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _AdjustedRow:
-    """logits: float32 [vocab]; `best` is the highest of them and `best_id` its lowest id."""
-
-    logits: Tensor
-    best_id: int
-    best: float
-    error: str | None = None
+    logprob: float | None = None
+    top: list[tuple[float, int]] = field(default_factory=list)
 
 
 def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
@@ -99,32 +91,11 @@ def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
     Log-probabilities are those of `logits` itself, before any adjustment and temperature.
     A row without a distribution (NaN, +inf, or no token possible) gets an error and disturbs no other.
     """
-    adjusted = list(map(_adjust, logits, rows, *_highest(logits)))
-    chosen = [None if row.error else row.best_id for row in adjusted]
-    to_draw = [index for index, row in enumerate(rows) if chosen[index] is not None and not row.params.is_greedy]
-    for start in range(0, len(to_draw), _ROWS_AT_ONCE):
-        chunk = to_draw[start : start + _ROWS_AT_ONCE]
-        drawn = _draw([adjusted[index] for index in chunk], [rows[index] for index in chunk])
-        for index, token_id in zip(chunk, drawn, strict=True):
-            chosen[index] = token_id
-    logprobs = _asked_logprobs(logits, rows, chosen)
-    return [
-        SampledToken(token_id, row.error, logprobs.get(index))
-        for index, (token_id, row) in enumerate(zip(chosen, adjusted, strict=True))
-    ]
-
-
-def _asked_logprobs(
-    logits: Tensor, rows: Sequence[SamplingRow], chosen: Sequence[int | None]
-) -> dict[int, TokenLogprobs | None]:
-    asked = {
-        index: token_id for index, token_id in enumerate(chosen) if token_id is not None and rows[index].return_logprob
-    }
-    if not asked:
-        return {}
-    top_ns = [rows[index].top_logprobs_num for index in asked]
-    found = token_logprobs(logits[list(asked)], list(asked.values()), top_ns)
-    return dict(zip(asked, found, strict=True))
+    with np.errstate(over="ignore"):  # to -inf is right: the token is impossible; to +inf becomes the row's error
+        return [
+            _sample_row(row_logits, row, best_id, best)
+            for row_logits, row, best_id, best in zip(logits, rows, *_highest(logits), strict=True)
+        ]
 
 
 def _highest(logits: Tensor) -> tuple[list[int], list[float]]:
@@ -134,17 +105,24 @@ def _highest(logits: Tensor) -> tuple[list[int], list[float]]:
     return ids.tolist(), logits.gather(1, ids[:, None])[:, 0].tolist()
 
 
-def _adjust(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> _AdjustedRow:
+def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> SampledToken:
     if not math.isfinite(best):
-        error = f"the model gave no distribution over tokens: its highest logit is {best}"
-        return _AdjustedRow(logits, best_id, best, error)
-    if not row.adjusts_logits:
-        return _AdjustedRow(logits, best_id, best)
-    adjusted = _adjusted(logits.cpu().numpy(), row)
-    best_id = int(adjusted.argmax())
-    best = float(adjusted[best_id])
-    error = None if math.isfinite(best) else _no_token(best)
-    return _AdjustedRow(torch.from_numpy(adjusted).to(logits.device), best_id, best, error)
+        return SampledToken(None, error=f"the model gave no distribution over tokens: its highest logit is {best}")
+    adjusted: FloatArray | None = None
+    if row.adjusts_logits:
+        adjusted = _adjusted(logits.cpu().numpy(), row)
+        best_id = int(adjusted.argmax())
+        best = float(adjusted[best_id])
+        if not math.isfinite(best):
+            return SampledToken(None, error=_no_token(best))
+    token_id = best_id
+    if not row.params.is_greedy:
+        u = uniform(row.seed, row.position, row.sample_index)
+        token_id = _draw(logits.cpu().numpy() if adjusted is None else adjusted, best, row.params, u)
+    if not row.return_logprob:
+        return SampledToken(token_id)
+    logprob, top = score(logits, token_id, row.top_logprobs_num)
+    return SampledToken(token_id, logprob=logprob, top=top)
 
 
 def _no_token(best: float) -> str:
@@ -156,7 +134,7 @@ def _no_token(best: float) -> str:
 def _adjusted(logits: FloatArray, row: SamplingRow) -> FloatArray:
     """A copy with bias, penalties, banned ids and mask applied, in this order."""
     params = row.params
-    adjusted = logits.copy()
+    adjusted: FloatArray = logits.copy()
     if params.logit_bias:
         adjusted[list(params.logit_bias)] += np.array(list(params.logit_bias.values()), dtype=np.float32)
     if params.repetition_penalty != 1.0:
@@ -180,66 +158,56 @@ def _penalise_repetition(logits: FloatArray, ids: IdArray, penalty: float) -> No
     logits[ids] = np.where(seen > 0, seen / penalty, seen * penalty)
 
 
-def _draw(adjusted: Sequence[_AdjustedRow], rows: Sequence[SamplingRow]) -> list[int]:
-    logits = torch.stack([row.logits for row in adjusted])
-    best = logits.new_tensor([[row.best] for row in adjusted])
-    temperature = logits.new_tensor([[min(row.params.temperature, _FLOAT32_MAX)] for row in rows])
-    log_weights = logits.sub_(best).div_(temperature)
-    probabilities = torch.softmax(log_weights, dim=-1)
-    block_sums = _block_sums(probabilities).cpu().numpy()
-    return list(map(_draw_row, log_weights, probabilities, block_sums, rows))
-
-
-def _block_sums(probabilities: Tensor) -> Tensor:
-    """float32 [rows, vocab] -> float64 [rows, ceil(vocab / _BLOCK)]."""
-    whole = probabilities.shape[1] // _BLOCK * _BLOCK
-    sums = probabilities[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=-1, dtype=torch.float64)
-    if whole == probabilities.shape[1]:
-        return sums
-    return torch.cat((sums, probabilities[:, whole:].sum(dim=-1, keepdim=True, dtype=torch.float64)), dim=1)
-
-
-def _draw_row(log_weights: Tensor, probabilities: Tensor, block_sums: DoubleArray, row: SamplingRow) -> int:
-    """log_weights, probabilities: float32 [vocab]."""
-    params = row.params
-    u = uniform(row.seed, row.position, row.sample_index)
-    top_k = len(log_weights) if params.top_k == ALL_TOKENS else min(params.top_k, len(log_weights))
-    if params.top_p == 1.0 and top_k == len(log_weights) and params.min_p == 0.0:
-        return _invert_blocks(probabilities, np.cumsum(block_sums), u)
-    p: FloatArray = probabilities.cpu().numpy()
-    if params.top_p == 1.0 and top_k == len(log_weights):
-        kept = np.flatnonzero(p >= np.float32(params.min_p) * p.max())
+def _draw(logits: FloatArray, best: float, params: SamplingParams, u: float) -> int:
+    """The token at fraction `u` in [0, 1) of the cumulative weight of the tokens kept. best: the highest logit."""
+    log_weights = logits - best
+    log_weights /= min(params.temperature, _FLOAT32_MAX)
+    log_min_p = math.log(params.min_p) if params.min_p > 0.0 else -math.inf
+    top_k = len(logits) if params.top_k == ALL_TOKENS else min(params.top_k, len(logits))
+    if params.top_p < 1.0:
+        kept = _nucleus(log_weights, params.top_p, top_k)
+    elif top_k < len(logits):
+        kept = most_likely(log_weights, top_k)[:top_k]
+    elif params.min_p > 0.0:
+        kept = np.flatnonzero(log_weights >= log_min_p)
     else:
-        kept = _head(log_weights.cpu().numpy(), p, top_k, params.top_p * float(block_sums.sum()))
-        kept = kept[p[kept] >= np.float32(params.min_p) * p[kept[0]]]
-    cumulative = np.cumsum(p[kept], dtype=np.float64)
+        return _invert_blocks(np.exp(log_weights, out=log_weights), u)
+    kept = kept[log_weights[kept] >= log_min_p]
+    cumulative = np.cumsum(np.exp(log_weights[kept]), dtype=np.float64)
     return int(kept[_first_above(cumulative, u * float(cumulative[-1]))])
 
 
-def _head(log_weights: FloatArray, p: FloatArray, top_k: int, mass: float) -> IdArray:
-    """In rank order, the fewest tokens whose probabilities add up to `mass`, but at most `top_k` (at least 1)."""
+def _nucleus(log_weights: FloatArray, top_p: float, top_k: int) -> IdArray:
+    """In rank order, the fewest tokens whose share of all weight reaches `top_p`, but at most `top_k`."""
+    weights = np.exp(log_weights)
+    wanted = top_p * float(_block_sums(weights).sum())
     num_ranked = _FIRST_CANDIDATES
     while True:
         ids = most_likely(log_weights, min(num_ranked, top_k))[:top_k]
-        cumulative = np.cumsum(p[ids], dtype=np.float64)
-        if cumulative[-1] >= mass or len(ids) == top_k:
-            return ids[: int(np.searchsorted(cumulative, mass)) + 1]
+        cumulative = np.cumsum(weights[ids], dtype=np.float64)
+        if cumulative[-1] >= wanted or len(ids) == top_k:
+            return ids[: int(cumulative.searchsorted(wanted)) + 1]
         num_ranked *= _CANDIDATE_GROWTH
 
 
-def _invert_blocks(probabilities: Tensor, cumulative: DoubleArray, u: float) -> int:
-    """The token that holds fraction `u` of all probability. cumulative: probability up to the end of each block."""
+def _invert_blocks(weights: FloatArray, u: float) -> int:
+    """The token that holds fraction `u` of the weight of all, found by its block and then inside the block."""
+    cumulative = np.cumsum(_block_sums(weights))
     wanted = u * float(cumulative[-1])
     block = _first_above(cumulative, wanted)
     if block:
         wanted -= float(cumulative[block - 1])
     start = block * _BLOCK
-    inside: FloatArray = probabilities[start : start + _BLOCK].cpu().numpy()
-    return start + _first_above(np.cumsum(inside, dtype=np.float64), wanted)
+    return start + _first_above(np.cumsum(weights[start : start + _BLOCK], dtype=np.float64), wanted)
+
+
+def _block_sums(weights: FloatArray) -> DoubleArray:
+    sums: DoubleArray = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64)
+    return sums
 
 
 def _first_above(cumulative: DoubleArray, wanted: float) -> int:
-    """The first index whose cumulative probability is above `wanted`. Its own probability is never zero.
+    """The first index whose cumulative weight is above `wanted`. Its own weight is never zero.
 
     Where rounding has lifted `wanted` to the total or past it, that is the first index to reach the total.
     """

@@ -13,12 +13,15 @@ from sglang.srt.vocab import Vocab
 
 class ScheduledBatch:
     """`requests` each have num_scheduled > 0. `sampled` are those whose every token is computed by this step, and that
-    want another; `scored` those with input log-probabilities in this step. Both in the order of their results.
+    want another; `prompt_only` those that want none. `scored` are those with input log-probabilities in this step.
+    `sampled` and `scored` are in the order of their results.
     """
 
     def __init__(self, requests: Sequence[Request], vocab: Vocab) -> None:
         self.requests = requests
-        self.sampled = [r for r in requests if r.num_held == r.num_tokens and r.max_tokens_left > 0]
+        complete = [request for request in requests if request.num_held == request.num_tokens]
+        self.sampled = [request for request in complete if request.message.max_new_tokens > 0]
+        self.prompt_only = [request for request in complete if request.message.max_new_tokens == 0]
         self.scored: list[Request] = []
         self.step = self._make_step(vocab)
 

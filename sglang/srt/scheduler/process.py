@@ -10,8 +10,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
-
 import msgspec
 import zmq
 
@@ -40,6 +38,9 @@ logger = logging.getLogger(__name__)
 INTEGRITY_CHECK_DELAY_MS = 1000
 """After this long without work the whole cache is checked, once."""
 
+LINGER_MS = 1000
+"""How long the last message may take to leave after this process has ended its work."""
+
 
 class Mailbox:
     """The two sockets of the engine process, and the pipe that tells whether its parent lives."""
@@ -49,6 +50,7 @@ class Mailbox:
         self._inbox = context.socket(zmq.PULL)
         self._inbox.connect(start.requests_address)
         self._outbox = context.socket(zmq.PUSH)
+        self._outbox.setsockopt(zmq.LINGER, LINGER_MS)
         self._outbox.connect(start.outputs_address)
         self._lifeline = lifeline
         self._poller = zmq.Poller()

@@ -151,6 +151,18 @@ class Request:
         self.num_computed += self.num_scheduled
         self.num_scheduled = 0
 
+    def add_input_logprobs(self, entries: list[TokenLogprob]) -> None:
+        """Entries for the positions that follow those already scored."""
+        if not self.input_logprobs:  # nothing precedes the first token asked about
+            first = int(self.tokens[self.message.logprob_start_len or 0])
+            self.input_logprobs.append(TokenLogprob(None, first))
+        self.input_logprobs.extend(entries)
+
+    @property
+    def scoring_error(self) -> str | None:
+        broken = [entry.token_id for entry in self.input_logprobs[1:] if entry.logprob is None]
+        return f"input token {broken[0]} has no probability" if broken else None
+
     def append_token(self, token_id: int) -> None:
         self._tokens[self.num_tokens] = token_id
         self.num_tokens += 1

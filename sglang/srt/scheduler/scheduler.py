@@ -172,26 +172,22 @@ class Scheduler:
             request.commit()
             self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
-            if not request.input_logprobs:
-                first = int(request.tokens[request.message.logprob_start_len or 0])
-                request.input_logprobs.append(TokenLogprob(None, first))
-            request.input_logprobs.extend(entries)
-        outputs = []
-        for request, token in zip(batch.sampled, result.samples, strict=True):
-            outputs.append(self._accept_token(request, token))
-        for request in batch.requests:
-            if request.message.max_new_tokens == 0 and not request.num_uncomputed:
-                outputs.append(self._finish(request, FinishReason(type="length", length=0)))
+            request.add_input_logprobs(entries)
+        outputs = [self._accept_token(*pair) for pair in zip(batch.sampled, result.samples, strict=True)]
+        outputs += [self._finish(request, FinishReason(type="length", length=0)) for request in batch.prompt_only]
         return [output for output in outputs if output is not None]
 
     def _accept_token(self, request: Request, token: SampledToken) -> RequestOutput | None:
-        if token.token_id is None:
+        error = token.error or request.scoring_error
+        if token.token_id is None or error:
             self._leave(request)
-            return self._output(request, _failure(f"sampling failed: {token.error}"))
+            return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
         request.append_token(token.token_id)
         self.counters.generated_tokens += 1
-        if token.logprob is not None:
-            request.output_logprobs.append(TokenLogprob(token.logprob, token.token_id, token.top or None))
+        if token.logprobs is not None:
+            request.output_logprobs.append(
+                TokenLogprob(token.logprobs.logprob, token.token_id, token.logprobs.top or None)
+            )
         finish = self._finish_reason(request, token.token_id)
         if finish is not None:
             return self._finish(request, finish)

@@ -1,0 +1,117 @@
+"""One prompt to continue, as a door hands it in: parsed, not yet tokenized, and known to be of the right types."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sglang.srt.errors import InvalidRequestError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateCall:
+    """``prompt`` is text or token ids. ``namespace`` isolates the prefix cache. ``logprob_start_len`` is the first
+    prompt position whose log-probability is wanted; -1 for none.
+    """
+
+    prompt: str | Sequence[int]
+    sampling_params: Mapping[str, Any] = field(default_factory=dict)
+    rid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    return_logprob: bool = False
+    logprob_start_len: int = -1
+    top_logprobs_num: int = 0
+    return_text_in_logprobs: bool = False
+    namespace: str = ""
+
+
+class NativeInput:
+    """The arguments of the native API (``/generate`` and ``Engine.generate``), where one prompt or a list is given and
+    most other arguments may be one value for all prompts or a list of one per prompt.
+
+    Raises InvalidRequestError naming the argument, its value and what is accepted.
+    """
+
+    def __init__(
+        self,
+        *,
+        text: object = None,
+        input_ids: object = None,
+        sampling_params: object = None,
+        rid: object = None,
+        return_logprob: object = False,
+        logprob_start_len: object = -1,
+        top_logprobs_num: object = 0,
+        return_text_in_logprobs: object = False,
+        cache_salt: object = None,
+        extra_key: object = None,
+    ) -> None:
+        prompts, self.is_batch = _prompts(text, input_ids)
+        self._count = len(prompts)
+        columns: dict[str, list[Any]] = {
+            "sampling_params": self._per_prompt("sampling_params", sampling_params or {}, Mapping),
+            "return_logprob": self._per_prompt("return_logprob", return_logprob or False, bool),
+            "logprob_start_len": self._per_prompt("logprob_start_len", _default(logprob_start_len, -1), int),
+            "top_logprobs_num": self._per_prompt("top_logprobs_num", _default(top_logprobs_num, 0), int),
+            "return_text_in_logprobs": self._per_prompt("return_text_in_logprobs", return_text_in_logprobs, bool),
+            "namespace": self._namespaces(cache_salt, extra_key),
+            "rid": self._rids(rid),
+        }
+        self.calls = [
+            GenerateCall(prompt=prompt, **{name: values[index] for name, values in columns.items()})
+            for index, prompt in enumerate(prompts)
+        ]
+
+    def _per_prompt(self, name: str, value: object, kind: type) -> list[Any]:
+        values = list(value) if isinstance(value, (list, tuple)) else [value] * self._count
+        if len(values) != self._count:
+            raise InvalidRequestError(f"{name} is a list of {len(values)}, but there are {self._count} prompts")
+        for item in values:
+            if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
+                raise InvalidRequestError(f"{name} must be {_KIND_NAMES[kind]}, not {item!r}")
+        return values
+
+    def _namespaces(self, cache_salt: object, extra_key: object) -> list[str]:
+        salts = self._per_prompt("cache_salt", _default(cache_salt, ""), str)
+        keys = self._per_prompt("extra_key", _default(extra_key, ""), str)
+        return [f"{len(salt)}:{salt}{key}" if salt or key else "" for salt, key in zip(salts, keys, strict=True)]
+
+    def _rids(self, rid: object) -> list[str]:
+        if rid is None:
+            return [uuid.uuid4().hex for _ in range(self._count)]
+        if isinstance(rid, str) and self.is_batch:
+            return [f"{rid}_{index}" for index in range(self._count)]
+        return self._per_prompt("rid", rid, str)
+
+
+_KIND_NAMES = {bool: "true or false", int: "an integer", str: "a string", Mapping: "an object of names and values"}
+
+
+def _default(value: object, default: object) -> object:
+    return default if value is None else value
+
+
+def _prompts(text: object, input_ids: object) -> tuple[list[str] | list[list[int]], bool]:
+    """The prompts, and whether they were given as a list."""
+    if (text is None) == (input_ids is None):
+        given = "neither" if text is None else "both"
+        raise InvalidRequestError(f"give either text or input_ids; {given} was given")
+    if text is not None:
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(item, str) for item in texts):
+            raise InvalidRequestError(f"text must be a string or a non-empty list of strings, not {_short(text)}")
+        return list(texts), not isinstance(text, str)
+    if not isinstance(input_ids, (list, tuple)) or not input_ids:
+        raise InvalidRequestError(f"input_ids must be a non-empty list of token ids, not {_short(input_ids)}")
+    is_batch = isinstance(input_ids[0], (list, tuple))
+    rows = input_ids if is_batch else [input_ids]
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or not all(type(token) is int for token in row):
+            raise InvalidRequestError(f"input_ids must be a list of token ids, or a list of such lists; got {_short(row)}")
+    return [list(row) for row in rows], is_batch
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,80 @@
+"""What has come back for one sequence so far, and the shape in which the native API shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput, TokenLogprob
+from sglang.srt.tokenizer.detokenizer import IncrementalDecoder
+
+Decode = Callable[[list[int]], str]
+
+
+class Completion:
+    """``index`` is the place of the sequence in its call. Grows with every output until ``finish_reason`` is set."""
+
+    def __init__(self, request: GenerateRequest, index: int, decode_for_logprobs: Decode | None) -> None:
+        self.request = request
+        self.index = index
+        self.text = ""
+        self.token_ids: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self.cached_tokens = 0
+        self.num_retractions = 0
+        self.input_logprobs: list[TokenLogprob] = []
+        self.output_logprobs: list[TokenLogprob] = []
+        self.e2e_latency: float | None = None
+        self._started = time.perf_counter()
+        self._decoder = IncrementalDecoder()
+        self._decode_for_logprobs = decode_for_logprobs
+
+    def update(self, output: RequestOutput) -> None:
+        self.text += self._decoder.push(output.text, final=output.finish is not None)
+        self.token_ids += output.token_ids
+        self.cached_tokens = output.cached_tokens
+        self.num_retractions = output.num_retractions
+        self.input_logprobs += output.input_logprobs or ()
+        self.output_logprobs += output.output_logprobs or ()
+        if output.finish is not None:
+            self.finish_reason = output.finish
+            self.e2e_latency = time.perf_counter() - self._started
+
+    def to_native(self) -> dict[str, Any]:
+        """``{"text", "output_ids", "meta_info"}`` as published for ``/generate`` and ``Engine.generate``."""
+        return {"text": self.text, "output_ids": list(self.token_ids), "meta_info": self._meta_info()}
+
+    def _meta_info(self) -> dict[str, Any]:
+        request = self.request
+        meta: dict[str, Any] = {
+            "id": request.rid,
+            "finish_reason": None if self.finish_reason is None else msgspec.to_builtins(self.finish_reason),
+            "prompt_tokens": len(request.input_ids),
+            "completion_tokens": len(self.token_ids),
+            "cached_tokens": self.cached_tokens,
+            "num_retractions": self.num_retractions,
+            "sampling_seed": request.seed,
+            "weight_version": "default",
+        }
+        if self.e2e_latency is not None:
+            meta["e2e_latency"] = self.e2e_latency
+        if request.return_logprob:
+            meta["output_token_logprobs"] = self._rows(self.output_logprobs)
+            meta["output_token_logprobs_length"] = len(self.output_logprobs)
+            meta["input_token_logprobs"] = self._rows(self.input_logprobs)
+            if request.top_logprobs_num:
+                meta["output_top_logprobs"] = self._top_rows(self.output_logprobs)
+                meta["input_top_logprobs"] = self._top_rows(self.input_logprobs)
+        return meta
+
+    def _rows(self, entries: Sequence[TokenLogprob]) -> list[tuple[float | None, int, str | None]]:
+        return [self._row(entry.logprob, entry.token_id) for entry in entries]
+
+    def _top_rows(self, entries: Sequence[TokenLogprob]) -> list[list[tuple[float | None, int, str | None]] | None]:
+        return [entry.top and [self._row(logprob, token) for logprob, token in entry.top] for entry in entries]
+
+    def _row(self, logprob: float | None, token_id: int) -> tuple[float | None, int, str | None]:
+        return logprob, token_id, self._decode_for_logprobs([token_id]) if self._decode_for_logprobs else None

@@ -1,0 +1,250 @@
+"""The text side of every request: check it, tokenize it, send it, and follow it to its one final answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestFailedError
+from sglang.srt.messages import (
+    Abort,
+    EngineInfo,
+    EngineStats,
+    FlushCache,
+    FromEngine,
+    GenerateRequest,
+    GetStats,
+    Reply,
+    RequestOutput,
+    StepOutput,
+    Submit,
+)
+from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.tokenizer.call import GenerateCall
+from sglang.srt.tokenizer.channel import EngineChannel
+from sglang.srt.tokenizer.completion import Completion
+from sglang.srt.tokenizer.tokenizer import Tokenizer
+
+LONG_TEXT = 20_000
+"""Characters from which tokenizing happens in a thread, so that other requests' streams go on."""
+
+
+class TokenizerManager:
+    """Belongs to one event loop. Doors call `stream` or `collect`; leaving either early aborts what is unfinished."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        channel: EngineChannel,
+        info: EngineInfo,
+        sampling_defaults: dict[str, Any],
+        random_seed: int | None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.info = info
+        self._channel = channel
+        self._sampling_defaults = sampling_defaults
+        self._seeds = random.Random(random_seed)
+        self._inboxes: dict[str, asyncio.Queue[RequestOutput]] = {}
+        self._replies: dict[int, asyncio.Future[EngineStats]] = {}
+        self._num_calls = 0
+        self._death: EngineDeadError | None = None
+        channel.listen(self._on_message, self._on_death)
+
+    async def stream(self, calls: Sequence[GenerateCall]) -> AsyncIterator[Completion]:
+        """Yield a call's sequence every time it has grown, until all are finished.
+
+        The sequences of prompt i are numbered i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples.
+        Raises InvalidRequestError before anything is computed, RequestFailedError or EngineDeadError later.
+        """
+        requests = await self._prepare(calls, stream=True)
+        with self._follow(requests) as inbox:
+            async for completion in self._completions(calls, requests, inbox):
+                yield completion
+
+    async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
+        """All sequences of all calls, finished, in the order of their numbers. Raises like `stream`."""
+        requests = await self._prepare(calls, stream=False)
+        finished: dict[int, Completion] = {}
+        with self._follow(requests) as inbox:
+            async for completion in self._completions(calls, requests, inbox):
+                finished[completion.index] = completion
+        return [finished[index] for index in sorted(finished)]
+
+    async def stats(self) -> EngineStats:
+        return await self._call(GetStats(self._next_call()))
+
+    async def flush_cache(self) -> EngineStats:
+        """Forget every cached prefix that no running request uses."""
+        return await self._call(FlushCache(self._next_call()))
+
+    async def _prepare(self, calls: Sequence[GenerateCall], stream: bool) -> list[GenerateRequest]:
+        if self._death is not None:
+            raise self._death
+        prompts = await self._tokenize([call.prompt for call in calls])
+        params = [
+            SamplingParams.parse(call.sampling_params, self._sampling_defaults, self.info.vocab_size) for call in calls
+        ]
+        if len({one.n for one in params}) > 1:
+            raise InvalidRequestError(f"n must be the same for all prompts of a call, not {[one.n for one in params]}")
+        requests: list[GenerateRequest] = []
+        seeds = [self._seeds.getrandbits(63) if one.sampling_seed is None else one.sampling_seed for one in params]
+        for sample_index in range(params[0].n):
+            for call, input_ids, one, seed in zip(calls, prompts, params, seeds, strict=True):
+                request = self._request(call, input_ids, one, seed, sample_index, stream)
+                if request.rid in self._inboxes or any(request.rid == other.rid for other in requests):
+                    raise InvalidRequestError(f"rid {request.rid!r} is in use; give every request its own")
+                requests.append(request)
+        return requests
+
+    async def _tokenize(self, prompts: Sequence[str | Sequence[int]]) -> list[list[int]]:
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        if sum(map(len, texts)) < LONG_TEXT:
+            encoded = iter(self.tokenizer.encode_batch(texts))
+        else:
+            encoded = iter(await asyncio.to_thread(self.tokenizer.encode_batch, texts))
+        return [next(encoded) if isinstance(prompt, str) else self._check_ids(prompt) for prompt in prompts]
+
+    def _check_ids(self, ids: Sequence[int]) -> list[int]:
+        for token_id in ids:
+            if not 0 <= token_id < self.info.vocab_size:
+                raise InvalidRequestError(f"input_ids has {token_id}; valid ids are 0 to {self.info.vocab_size - 1}")
+        return list(ids)
+
+    def _request(
+        self,
+        call: GenerateCall,
+        input_ids: list[int],
+        params: SamplingParams,
+        seed: int,
+        sample_index: int,
+        stream: bool,
+    ) -> GenerateRequest:
+        is_asked_for_default = "max_new_tokens" not in call.sampling_params
+        return GenerateRequest(
+            rid=call.rid if params.n == 1 else f"{call.rid}_{sample_index}",
+            input_ids=input_ids,
+            max_new_tokens=self._max_new_tokens(len(input_ids), params.max_new_tokens, is_asked_for_default),
+            params=params,
+            seed=seed,
+            sample_index=sample_index,
+            stream=stream,
+            return_logprob=call.return_logprob,
+            logprob_start_len=_logprob_start(call, len(input_ids)),
+            top_logprobs_num=self._top_logprobs_num(call),
+            namespace=call.namespace,
+        )
+
+    def _max_new_tokens(self, num_prompt: int, asked: int | None, is_default: bool) -> int:
+        """What there is room for; an explicit number that does not fit is refused."""
+        if num_prompt == 0:
+            raise InvalidRequestError("the prompt is empty: it has no tokens")
+        limit, name = self.info.context_length, "the model's context length"
+        if self.info.max_total_tokens < limit:
+            limit, name = self.info.max_total_tokens, "the key/value cache (max_total_tokens)"
+        if num_prompt >= limit:
+            raise InvalidRequestError(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
+        room = limit - num_prompt
+        if asked is None or (is_default and asked > room):
+            return room
+        if asked > room:
+            raise InvalidRequestError(
+                f"Requested token count exceeds {name} of {limit} tokens: {num_prompt} input tokens "
+                f"and max_new_tokens={asked}; at most {room} new tokens fit."
+            )
+        return asked
+
+    def _top_logprobs_num(self, call: GenerateCall) -> int:
+        asked = call.top_logprobs_num
+        if not 0 <= asked <= self.info.vocab_size:
+            raise InvalidRequestError(f"top_logprobs_num must be 0 to {self.info.vocab_size}, not {asked}")
+        if asked and not call.return_logprob:
+            raise InvalidRequestError(f"top_logprobs_num={asked} needs return_logprob=true")
+        return asked
+
+    @contextmanager
+    def _follow(self, requests: Sequence[GenerateRequest]) -> Iterator[asyncio.Queue[RequestOutput]]:
+        """Submit; on the way out, abort what has not finished."""
+        inbox: asyncio.Queue[RequestOutput] = asyncio.Queue()
+        self._channel.send(Submit(list(requests)))
+        for request in requests:
+            self._inboxes[request.rid] = inbox
+        try:
+            yield inbox
+        finally:
+            unfinished = [r.rid for r in requests if self._inboxes.get(r.rid) is inbox]
+            for rid in unfinished:
+                del self._inboxes[rid]
+            if unfinished and self._death is None:
+                self._channel.send(Abort(unfinished))
+
+    async def _completions(
+        self, calls: Sequence[GenerateCall], requests: Sequence[GenerateRequest], inbox: asyncio.Queue[RequestOutput]
+    ) -> AsyncIterator[Completion]:
+        completions: dict[str, Completion] = {}
+        for index, request in enumerate(requests):
+            decode = self._decode_token if calls[index % len(calls)].return_text_in_logprobs else None
+            completions[request.rid] = Completion(request, index, decode)
+        num_unfinished = len(requests)
+        while num_unfinished:
+            output = await self._next_output(inbox)
+            completion = completions[output.rid]
+            completion.update(output)
+            num_unfinished -= output.finish is not None
+            if output.finish is not None and output.finish.status_code == RequestFailedError.http_status:
+                raise RequestFailedError(output.finish.message)
+            yield completion
+
+    async def _next_output(self, inbox: asyncio.Queue[RequestOutput]) -> RequestOutput:
+        """Raises EngineDeadError when there will be none."""
+        output = await inbox.get()
+        if self._death is not None:
+            raise self._death
+        return output
+
+    def _decode_token(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def _on_message(self, message: FromEngine) -> None:
+        if isinstance(message, StepOutput):
+            for output in message.outputs:
+                inbox = self._inboxes.get(output.rid)
+                if inbox is not None:  # None: the caller left, and its abort crossed this output
+                    if output.finish is not None:
+                        del self._inboxes[output.rid]
+                    inbox.put_nowait(output)
+        elif isinstance(message, Reply):
+            self._replies.pop(message.call_id).set_result(message.stats)
+        else:
+            raise AssertionError(f"{type(message).__name__} is not expected here")
+
+    def _on_death(self, error: EngineDeadError) -> None:
+        """Wake everyone who waits; they find `_death` set."""
+        self._death = error
+        for rid, inbox in self._inboxes.items():
+            inbox.put_nowait(RequestOutput(rid, [], b""))
+        for reply in self._replies.values():
+            reply.set_exception(error)
+
+    async def _call(self, message: GetStats | FlushCache) -> EngineStats:
+        if self._death is not None:
+            raise self._death
+        reply = self._replies[message.call_id] = asyncio.get_running_loop().create_future()
+        self._channel.send(message)
+        return await reply
+
+    def _next_call(self) -> int:
+        self._num_calls += 1
+        return self._num_calls
+
+
+def _logprob_start(call: GenerateCall, num_prompt: int) -> int | None:
+    start = call.logprob_start_len
+    if not -1 <= start <= num_prompt:
+        raise InvalidRequestError(f"logprob_start_len must be -1 (none) to {num_prompt} (the prompt), not {start}")
+    if start >= 0 and not call.return_logprob:
+        raise InvalidRequestError(f"logprob_start_len={start} needs return_logprob=true")
+    return None if start in (-1, num_prompt) else start
