@@ -8,6 +8,7 @@ The strings depend on nothing but this file. They use no character added by Unic
 letters depends on the Unicode version that a library was built with.
 """
 
+# ruff: noqa: RUF001 (characters that look like others are what is recorded here)
 from __future__ import annotations
 
 import argparse
@@ -26,37 +27,52 @@ from llama_cpp import Llama
 SEED = 20240607
 TEXT_COUNT = 10_000
 VARIANT_TEXT_COUNT = 600
+# fmt: off
 PRE_TOKENIZERS = (
-    "chatglm-bpe codeshell command-r dbrx deepseek-r1-qwen deepseek-v3 default exaone falcon falcon3 glm4 gpt-2 gpt-4o "
-    "jais llama-bpe llama-v3 llama3 llama4 megrez minerva-7b modern-bert mpt olmo phi-2 pixtral qwen2 refact smaug-bpe "
-    "smollm stablelm2 starcoder tekken trillion"
-).split()
-
+    "chatglm-bpe", "codeshell", "command-r", "dbrx", "deepseek-r1-qwen", "deepseek-v3", "default", "exaone", "falcon",
+    "falcon3", "glm4", "gpt-2", "gpt-4o", "jais", "llama-bpe", "llama-v3", "llama3", "llama4", "megrez", "minerva-7b",
+    "modern-bert", "mpt", "olmo", "phi-2", "pixtral", "qwen2", "refact", "smaug-bpe", "smollm", "stablelm2",
+    "starcoder", "tekken", "trillion",
+)
 FRAGMENTS: tuple[tuple[str, ...], ...] = (
     ("Hello", "world", " the", " quick", " BROWN", " fox", "naïve", " Straße", " œuvre", "camelCaseWord", " XMLHttp"),
-    (" 7", "\t42", "  1234567890", "3.14159", " 1,000,000", "0x1F", "1e-9", "\n2024-06-07", "v1.2.3", "007", "9" * 17),
+    (" 7", "\t42", "  1234567890", "3.14159", " 1,000,000", "0x1F", "1e-9", "\n2024-06-07", "v1.2.3", "007",
+     "9" * 17),
     ("٠١٢٣", " ٤٥", "²³", "x¹⁰", "Ⅷ", " ⅻ", "½", " ⅔", "１２３", "९८", "㊿", "①", "৩", "〇", "𝟘𝟙", "Ⅿ²", "৹"),
-    ("你好，世界", "机器学习", " 三百", "《红楼梦》", "日本語", "ひらがな", "カタカナ", "ｶﾀｶﾅ", "東京タワー", "한국어", " 안녕하세요"),
+    ("你好，世界", "机器学习", " 三百", "《红楼梦》", "日本語", "ひらがな", "カタカナ", "ｶﾀｶﾅ", "東京タワー",
+     "한국어", " 안녕하세요"),
     ("العربية", " مرحبا", "עברית", " שלום", "हिन्दी", " नमस्ते", "ไทย", "Ελληνικά", " Привет", "українська", "தமிழ்"),
-    ("😀", "👩‍👩‍👧‍👦", "👍🏽", "🇫🇷", "❤️", "🏴‍☠️", " 🤖", "✨✨", "👨🏿‍🚀", "☃", "\U0001f9d1\u200d\U0001f4bb", "↔️"),
-    ("def f(x):\n    return x**2", "for (int i=0;i<n;++i)", "{\n\t\"a\": [1, 2]\n}", "SELECT * FROM t;", "#include <x>\n"),
-    ("</div>", "a->b", "x != y", "&&", "||", "=>", "::", "'''", '"""', "```py\n", "$HOME/bin", "\\n", "//", "/* */", "<!--"),
-    (" ", "  ", "   ", "    ", "\t", "\t\t", " \t ", "\u00a0", "\u3000", "\u2003", "\u2028", "\x0b", "\x0c", "\x85", " " * 13),
+    ("😀", "👩‍👩‍👧‍👦", "👍🏽", "🇫🇷", "❤️", "🏴‍☠️", " 🤖", "✨✨", "👨🏿‍🚀", "☃",
+     "\U0001f9d1\u200d\U0001f4bb", "↔️"),
+    ("def f(x):\n    return x**2", "for (int i=0;i<n;++i)", "{\n\t\"a\": [1, 2]\n}", "SELECT * FROM t;",
+     "#include <x>\n"),
+    ("</div>", "a->b", "x != y", "&&", "||", "=>", "::", "'''", '"""', "```py\n", "$HOME/bin", "\\n", "//",
+     "/* */", "<!--"),
+    (" ", "  ", "   ", "    ", "\t", "\t\t", " \t ", "\u00a0", "\u3000", "\u2003", "\u2028", "\x0b", "\x0c",
+     "\x85", " " * 13),
     ("\n", "\n\n", "\r\n", "\r", "\n\n\n\n", " \n", "\n ", "\n\t", "\t\n", " \r\n ", "\n" * 9, "\u2029"),
-    ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'T", "'RE", "'VE", "'M", "'LL", "'D", "'Re", "'lL", "’s", "'ſ", "''"),
-    ("I'm", " we've", "DON'T", "y'all'd've", " it's", "O'Neill", "rock'n'roll", "'tis", "she'LL", "l'été", "'x", " '", "' "),
-    ("\x00", "\x01", "\x04", "\x06", "\x13", "\x1b[0m", "\x1f", "\x7f", "\x9f", "\ufeff", "\u200b", "\u202e", "\ufffd", "\u00ad"),
-    ("e\u0301", "n\u0303", "a\u0308\u0323", "Z\u0351\u036b", "\u0301", "\u20dd", "क\u094d", "ก\u0e33", "\u1100\u1161\u11a8", "ﬁ"),
-    ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<file_sep>", "<|im_start|>user\n", "<|im_end|>\n"),
-    ("<|im_", "|im_end|>", "<|im_start", "<<|im_end|>>", "<|IM_END|>", "<| im_end |>", "<s>", "</s>", "<unk>", "<0x41>"),
-    ("!", "...", "?!", "---", "====", "_", "__init__", "«»", "„“", "—", "…", "¿¡", "()", "[]", "@user", "#tag", "50%", "€5", "+-"),
+    ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'T", "'RE", "'VE", "'M", "'LL", "'D", "'Re", "'lL",
+     "’s", "'ſ", "''"),
+    ("I'm", " we've", "DON'T", "y'all'd've", " it's", "O'Neill", "rock'n'roll", "'tis", "she'LL", "l'été", "'x",
+     " '", "' "),
+    ("\x00", "\x01", "\x04", "\x06", "\x13", "\x1b[0m", "\x1f", "\x7f", "\x9f", "\ufeff", "\u200b", "\u202e",
+     "\ufffd", "\u00ad"),
+    ("e\u0301", "n\u0303", "a\u0308\u0323", "Z\u0351\u036b", "\u0301", "\u20dd", "क\u094d", "ก\u0e33",
+     "\u1100\u1161\u11a8", "ﬁ"),
+    ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<file_sep>", "<|im_start|>user\n",
+     "<|im_end|>\n"),
+    ("<|im_", "|im_end|>", "<|im_start", "<<|im_end|>>", "<|IM_END|>", "<| im_end |>", "<s>", "</s>", "<unk>",
+     "<0x41>"),
+    ("!", "...", "?!", "---", "====", "_", "__init__", "«»", "„“", "—", "…", "¿¡", "()", "[]", "@user", "#tag",
+     "50%", "€5", "+-"),
 )
 CODE_POINT_RANGES = (
     (0x00, 0xFF), (0x100, 0x24F), (0x300, 0x36F), (0x370, 0x3FF), (0x400, 0x52F), (0x590, 0x6FF), (0x900, 0xDFF),
     (0x2000, 0x206F), (0x2070, 0x218F), (0x2190, 0x23FF), (0x2460, 0x24FF), (0x3000, 0x30FF), (0x3200, 0x33FF),
     (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xE0FF), (0xFB00, 0xFDFF), (0xFF00, 0xFFEF), (0x1D400, 0x1D7FF),
     (0x1F300, 0x1F6FF), (0x20000, 0x200FF), (0x40000, 0x400FF), (0xE0000, 0xE007F), (0x10FF00, 0x10FFFF),
-)  # fmt: skip
+)
+# fmt: on
 
 
 def main() -> None:

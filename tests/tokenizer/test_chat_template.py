@@ -41,7 +41,11 @@ def test_default_model_without_generation_prompt(default_template: ChatTemplate)
 
 RENDERED: list[tuple[str, dict[str, Any], str]] = [
     ("{{ bos_token }}{{ messages[0]['content'] }}{{ eos_token }}", {}, "<s>Hi <b> é</s>"),
-    ("{% for m in messages %}\n    {% if true %}\n{{ m.role }}\n    {% endif %}\n{% endfor %}", {}, "user\nassistant\n"),
+    (
+        "{% for m in messages %}\n    {% if true %}\n{{ m.role }}\n    {% endif %}\n{% endfor %}",
+        {},
+        "user\nassistant\n",
+    ),
     ("{{ messages[0] | tojson }}", {}, '{"role": "user", "content": "Hi <b> é"}'),
     ("{{ {'b': 1, 'a': [2]} | tojson(indent=2, sort_keys=true) }}", {}, '{\n  "a": [\n    2\n  ],\n  "b": 1\n}'),
     ("{{ tools is none }} {{ documents is none }}", {}, "True True"),

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from sglang.srt.tokenizer.detokenizer import IncrementalDecoder
 
 # Pieces of UTF-8 that meet badly: leads without tails, tails without leads, overlong forms, surrogates, past the end.
-_HOSTILE = (b"\xf0\x9f\x98\x80", b"\xf0\x9f", b"\xe2\x82\xac", b"\xe2", b"\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5", b"a")
+_HOSTILE = (
+    b"\xf0\x9f\x98\x80",
+    b"\xf0\x9f",
+    b"\xe2\x82\xac",
+    b"\xe2",
+    b"\x80",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf5",
+    b"a",
+)
 _streams = st.one_of(st.binary(max_size=64), st.lists(st.sampled_from(_HOSTILE), max_size=12).map(b"".join))
 
 

@@ -72,17 +72,14 @@ def test_default_model_vocabulary(default_model_path: Path) -> None:
 
 def test_sentencepiece_token_bytes() -> None:
     table = read_table("sentencepiece_token_ids")
-    tokenizer = build(table["metadata"])
+    verbatim = {"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.add_bos_token": False}
+    tokenizer = build({**table["metadata"], **verbatim})
     spelled = dict(zip(table["metadata"]["tokenizer.ggml.tokens"], tokenizer.vocab.token_bytes, strict=True))
     assert (spelled["<0xE4>"], spelled["\u2581"], spelled["\n\n"], spelled["<s>"]) == (b"\xe4", b" ", b"\n\n", b"<s>")
     for text in table["texts"]:
-        assert tokenizer.decode(tokenizer.encode(text)).removeprefix(" ") == _without_special(text).removeprefix(" ")
-
-
-def _without_special(text: str) -> str:
-    """A space goes before what follows a special token, and the tokens themselves are left out."""
-    first, *others = [part for mark in ("<s>", "</s>") for part in [text]] and text.replace("</s>", "<s>").split("<s>")
-    return first + "".join(" " + part if part else "" for part in others)
+        if "<0x" in text:  # llama.cpp reads a byte token written out as the byte
+            continue
+        assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False) == text
 
 
 def test_a_byte_missing_from_the_vocabulary_separates_its_neighbours(default_tokenizer: Tokenizer) -> None:

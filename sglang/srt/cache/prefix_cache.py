@@ -49,7 +49,7 @@ class PrefixCache(Protocol):
     def release_prefix(self, prefix: Prefix) -> None: ...
 
     def match_length(self, namespace: str, tokens: TokenArray) -> int:
-        """How many tokens `acquire_prefix` would give. Changes nothing but recency."""
+        """How many tokens `acquire_prefix` would give. Changes nothing."""
         ...
 
     def publish(self, namespace: str, tokens: TokenArray, slots: SlotArray, held: Prefix) -> Prefix:

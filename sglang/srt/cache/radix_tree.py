@@ -79,12 +79,11 @@ class RadixTree:
         return self.num_tokens - self.num_locked_tokens
 
     def match(self, namespace: str, tokens: TokenArray) -> Match:
-        """The longest stored prefix of `tokens`, marked as just used. Changes no structure."""
+        """The longest stored prefix of `tokens`. Changes nothing; looking is not using, `lock` is."""
         node = self._roots.get(namespace) or Node(namespace, None, _EMPTY, _EMPTY)
         pieces: list[SlotArray] = []
-        tick, length = self._tick(), 0
+        length = 0
         for node, length in self._descend(node, tokens):
-            node.last_used = tick
             pieces.append(node.slots[:length])
         return Match(np.concatenate(pieces) if pieces else _EMPTY, node, length)
 
@@ -113,12 +112,13 @@ class RadixTree:
         return Match(np.concatenate(pieces), node, len(node.tokens))
 
     def lock(self, match: Match) -> Node:
-        """Keep exactly the matched tokens from eviction until the returned node is unlocked."""
-        node = match.node
+        """Use exactly the matched tokens, and keep them from eviction until the returned node is unlocked."""
+        node, tick = match.node, self._tick()
         if match.node_length < len(node.tokens):
             node = self._split(node, match.node_length)
         at: Node | None = node
         while at is not None:
+            at.last_used = tick
             if at.locks == 0:
                 self.num_locked_tokens += len(at.tokens)
             at.locks += 1
@@ -166,7 +166,8 @@ class RadixTree:
             parent = node.parent
             assert parent is not None and len(node.tokens) == len(node.slots) > 0
             assert parent.children[int(node.tokens[0])] is node and parent.namespace == node.namespace
-            assert parent.locks >= node.locks and parent.last_used >= node.last_used
+            assert parent.locks >= node.locks
+            assert parent.parent is None or parent.last_used >= node.last_used
             assert node.in_heap or not node.is_evictable, "an evictable leaf nobody will find"
             total += len(node.tokens)
             locked += len(node.tokens) if node.locks else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 
 from sglang.srt.executor.kv_storage import KVStorage
-from sglang.srt.executor.logprobs import TokenLogprobs, prompt_logprobs
+from sglang.srt.executor.logprobs import TokenScore, prompt_logprobs
 from sglang.srt.executor.sampler import SampledToken, sample
 from sglang.srt.executor.step import IntArray, PromptLogprobRows, StepInput, StepResult
 from sglang.srt.messages import TokenLogprob
@@ -75,6 +76,8 @@ class ModelRunner:
         return torch.from_numpy(array).to(self._device)
 
 
-def _entry(token_id: int, score: TokenLogprobs | None) -> TokenLogprob:
+def _entry(token_id: int, score: TokenScore) -> TokenLogprob:
     """A token whose row was no distribution gets no log-probability."""
-    return TokenLogprob(score.logprob, token_id, score.top or None) if score else TokenLogprob(None, token_id)
+    if math.isnan(score.logprob):
+        return TokenLogprob(None, token_id)
+    return TokenLogprob(score.logprob, token_id, score.top or None)

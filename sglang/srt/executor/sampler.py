@@ -8,8 +8,8 @@ Any other row gives each token the log-weight (logit - highest) / temperature an
 * the tokens that are at least `min_p` times as likely as the most likely one;
 
 all judged on the same weights, so their order does not matter. One uniform number then picks from what is left by
-inverting the cumulative weight: in rank order if `top_k` or `top_p` is set, else in order of id.
-Logits and weights are float32, sums of weights float64.
+inverting the cumulative weight: in rank order if `top_k` (below the vocabulary's size) or `top_p` (below 1) is set,
+else in order of id. Logits and weights are float32, sums of weights float64.
 
 Rows are computed one by one, on one thread, from nothing but their own inputs. That makes a result the same in bits
 whatever the batch, the row's place in it and the number of threads, and it is faster than waking other threads for
@@ -34,6 +34,7 @@ from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams
 DoubleArray = npt.NDArray[np.float64]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 _BLOCK = 256
 """Tokens whose weights are added up before the cumulative sum over blocks."""
@@ -150,11 +151,12 @@ def _adjusted(logits: FloatArray, row: SamplingRow) -> FloatArray:
 
 
 def _penalise_repetition(logits: FloatArray, ids: IdArray, penalty: float) -> None:
-    """The penalty of Keskar et al., "CTRL" (2019), in place: makes a token less likely whatever its logit's sign.
+    """In place, the penalty of Keskar et al., "CTRL" (2019): one above 1 makes a token less likely whatever its sign.
 
     An id given twice is penalised once, both entries being computed from the old logit.
     """
     seen = logits[ids]
+    penalty = max(penalty, _FLOAT32_TINY)
     logits[ids] = np.where(seen > 0, seen / penalty, seen * penalty)
 
 

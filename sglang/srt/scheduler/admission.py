@@ -19,8 +19,9 @@ DECODE_RESERVE = 128
 class RunningRequests:
     """The requests that hold memory, by admission; the last is the first to be retracted."""
 
-    def __init__(self, cache: PrefixCache) -> None:
+    def __init__(self, cache: PrefixCache, decode_reserve: int) -> None:
         self._cache = cache
+        self._decode_reserve = decode_reserve
         self._requests: list[Request] = []
         self.retracted: list[Request] = []  # by the last `advance`
 
@@ -52,9 +53,9 @@ class RunningRequests:
         """Take in a waiting request and schedule what the budget allows. None if memory does not suffice now."""
         prefix = self._cache.acquire_prefix(request.message.namespace, request.matchable_tokens)
         missing = request.num_tokens - prefix.num_tokens
-        wanted = missing + _reserve(request)
+        wanted = missing + self._reserve(request)
         if self._requests:
-            wanted += sum(other.num_uncomputed - other.num_scheduled + _reserve(other) for other in self._requests)
+            wanted += sum(other.num_uncomputed - other.num_scheduled + self._reserve(other) for other in self._requests)
         else:
             wanted = min(wanted, missing + 1)
         if wanted > self._cache.num_available:
@@ -95,6 +96,9 @@ class RunningRequests:
                 self._cache.publish(message.namespace, request.tokens[:end], request.slots[:end], request.prefix)
             )
 
+    def _reserve(self, request: Request) -> int:
+        return min(request.max_tokens_left, self._decode_reserve)
+
 
 def release(request: Request, cache: PrefixCache) -> None:
     """Give back what `request` holds; all it computed stays in the cache while there is room."""
@@ -108,7 +112,3 @@ def discard(request: Request, cache: PrefixCache) -> None:
     cache.free(request.own_slots)
     cache.release_prefix(request.prefix)
     request.stop()
-
-
-def _reserve(request: Request) -> int:
-    return min(request.max_tokens_left, DECODE_RESERVE)

@@ -43,7 +43,9 @@ class Request:
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
         self.times_passed_over = 0
-        self.input_logprobs: list[TokenLogprob] = []
+        self.input_logprobs: list[TokenLogprob] = []  # one per prompt token from logprob_start_len on
+        if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
+            self.input_logprobs.append(TokenLogprob(None, message.input_ids[message.logprob_start_len]))
         self.output_logprobs: list[TokenLogprob] = []
         self.num_reported = 0  # output tokens that the text process has been told of
 
@@ -94,8 +96,7 @@ class Request:
         start = self.message.logprob_start_len
         if start is None:
             return None
-        # One entry per token from `start` on; the first is empty, so the rows are start .. num_prompt_tokens - 2.
-        position = start + max(len(self.input_logprobs) - 1, 0)
+        position = start + len(self.input_logprobs) - 1  # a row gives the log-probability of the token after it
         return position if position < self.num_prompt_tokens - 1 else None
 
     @property
@@ -150,13 +151,6 @@ class Request:
         """The step is over: what was scheduled is computed."""
         self.num_computed += self.num_scheduled
         self.num_scheduled = 0
-
-    def add_input_logprobs(self, entries: list[TokenLogprob]) -> None:
-        """Entries for the positions that follow those already scored."""
-        if not self.input_logprobs:  # nothing precedes the first token asked about
-            first = int(self.tokens[self.message.logprob_start_len or 0])
-            self.input_logprobs.append(TokenLogprob(None, first))
-        self.input_logprobs.extend(entries)
 
     @property
     def scoring_error(self) -> str | None:

@@ -18,7 +18,7 @@ from sglang.srt.cache.prefix_cache import PrefixCache
 from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
-from sglang.srt.scheduler.admission import RunningRequests, discard, release
+from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch, end_ids
 from sglang.srt.scheduler.policy import SchedulePolicy
 from sglang.srt.scheduler.request import Request
@@ -56,6 +56,7 @@ class Scheduler:
         vocab: Vocab,
         max_running_requests: int,
         token_budget: int,
+        decode_reserve: int = DECODE_RESERVE,
     ) -> None:
         self._cache = cache
         self._executor = executor
@@ -63,7 +64,7 @@ class Scheduler:
         self._vocab = vocab
         self._max_running_requests = max_running_requests
         self._token_budget = token_budget
-        self._running = RunningRequests(cache)
+        self._running = RunningRequests(cache, decode_reserve)
         self._waiting: list[Request] = []  # by arrival
         self._by_rid: dict[str, Request] = {}
         self._num_arrivals = 0
@@ -172,7 +173,7 @@ class Scheduler:
             request.commit()
             self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
-            request.add_input_logprobs(entries)
+            request.input_logprobs.extend(entries)
         outputs = [self._accept_token(*pair) for pair in zip(batch.sampled, result.samples, strict=True)]
         outputs += [self._finish(request, FinishReason(type="length", length=0)) for request in batch.prompt_only]
         return [output for output in outputs if output is not None]
@@ -184,10 +185,8 @@ class Scheduler:
             return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
         request.append_token(token.token_id)
         self.counters.generated_tokens += 1
-        if token.logprobs is not None:
-            request.output_logprobs.append(
-                TokenLogprob(token.logprobs.logprob, token.token_id, token.logprobs.top or None)
-            )
+        if token.logprob is not None:
+            request.output_logprobs.append(TokenLogprob(token.logprob, token.token_id, token.top or None))
         finish = self._finish_reason(request, token.token_id)
         if finish is not None:
             return self._finish(request, finish)

@@ -108,7 +108,9 @@ def _prompts(text: object, input_ids: object) -> tuple[list[str] | list[list[int
     rows = input_ids if is_batch else [input_ids]
     for row in rows:
         if not isinstance(row, (list, tuple)) or not all(type(token) is int for token in row):
-            raise InvalidRequestError(f"input_ids must be a list of token ids, or a list of such lists; got {_short(row)}")
+            raise InvalidRequestError(
+                f"input_ids must be a list of token ids, or a list of such lists; got {_short(row)}"
+            )
     return [list(row) for row in rows], is_batch
 
 

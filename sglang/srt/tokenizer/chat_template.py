@@ -33,7 +33,11 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, source: str, bos_token: str | None = None, eos_token: str | None = None, tool_use_source: str | None = None
+        self,
+        source: str,
+        bos_token: str | None = None,
+        eos_token: str | None = None,
+        tool_use_source: str | None = None,
     ) -> None:
         self.source = source
         self._template = _compile(source)

@@ -9,10 +9,11 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, normalizers
 from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
 
 from sglang.srt.errors import ModelLoadError
 from sglang.srt.tokenizer.chat_template import ChatTemplate
-from sglang.srt.tokenizer.parts import TokenizerParts, surround_with
+from sglang.srt.tokenizer.parts import TokenizerParts
 from sglang.srt.tokenizer.pretokenizers import byte_level_pre_tokenizer, find_rule
 from sglang.srt.tokenizer.token_bytes import METASPACE, byte_level_alphabet, byte_level_bytes, byte_of_piece
 
@@ -95,11 +96,7 @@ def _assemble(
         ]
     )
     bos_id, eos_id = (_token_id(metadata, f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
-    surround_with(
-        backend,
-        bos_id if metadata.get("tokenizer.ggml.add_bos_token", add_bos) else None,
-        eos_id if metadata.get("tokenizer.ggml.add_eos_token", False) else None,
-    )
+    _surround_with(backend, _affix(metadata, "bos", bos_id, add_bos), _affix(metadata, "eos", eos_id, False))
     return TokenizerParts(
         backend=backend,
         token_bytes=token_bytes,
@@ -144,6 +141,26 @@ def _token_id(metadata: Mapping[str, Any], key: str) -> int | None:
     return token_id
 
 
+def _surround_with(backend: tokenizers.Tokenizer, first_id: int | None, last_id: int | None) -> None:
+    """Makes ``backend`` put these tokens, and no others, around a text encoded with special tokens."""
+    affixes = {name: token for name, token in (("first", first_id), ("last", last_id)) if token is not None}
+    backend.post_processor = TemplateProcessing(
+        single=[name for name in ("first", "$A", "last") if name == "$A" or name in affixes],
+        special_tokens=[
+            {"id": name, "ids": [token], "tokens": [backend.id_to_token(token)]} for name, token in affixes.items()
+        ],
+    )
+
+
+def _affix(metadata: Mapping[str, Any], name: str, token_id: int | None, default: bool) -> int | None:
+    """The token to put around every text; None where the file wants none."""
+    if not metadata.get(f"tokenizer.ggml.add_{name}_token", default):
+        return None
+    if token_id is None:
+        raise ModelLoadError(f"the GGUF file says to add a token but has no 'tokenizer.ggml.{name}_token_id'")
+    return token_id
+
+
 def _ids_by_token(tokens: Sequence[str]) -> dict[str, int]:
     """Of tokens with the same spelling the last one counts."""
     return {token: token_id for token_id, token in enumerate(tokens) if token}
@@ -158,9 +175,11 @@ def _literal_bytes(token: str, kind: TokenType) -> bytes:
 
 
 def _split_merge(merge: str) -> tuple[str, str]:
-    """``merge`` is two pieces around a space. The first may itself be a space, never empty."""
-    left, _, right = merge[1:].partition(" ")
-    return merge[0] + left, right
+    """``merge`` is two pieces around a space; the first may itself begin with one."""
+    space = merge.find(" ", 1)
+    if space < 0:
+        raise ModelLoadError(f"the GGUF file has the merge {merge!r}, which is not two pieces around a space")
+    return merge[:space], merge[space + 1 :]
 
 
 def _merges_by_score(ids: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
@@ -175,8 +194,8 @@ def _merges_by_score(ids: Mapping[str, int], scores: Sequence[float]) -> list[tu
     return merges
 
 
-def _bpe(ids: Mapping[str, int], merges: list[tuple[str, str]], **options: Any) -> BPE:
+def _bpe(ids: dict[str, int], merges: list[tuple[str, str]], **options: Any) -> BPE:
     try:
         return BPE(vocab=ids, merges=merges, **options)
-    except Exception as error:  # noqa: BLE001 (the library raises a bare Exception)
+    except Exception as error:  # the library raises nothing narrower
         raise ModelLoadError(f"the GGUF file's merges do not fit its tokens: {error}") from error

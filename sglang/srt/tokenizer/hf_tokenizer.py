@@ -12,7 +12,7 @@ import tokenizers
 
 from sglang.srt.errors import ModelLoadError
 from sglang.srt.tokenizer.chat_template import ChatTemplate
-from sglang.srt.tokenizer.parts import TokenizerParts, surround_with
+from sglang.srt.tokenizer.parts import TokenizerParts
 from sglang.srt.tokenizer.token_bytes import byte_level_bytes, byte_of_piece
 
 # One step of turning a token's spelling into bytes. A step that knows the bytes returns them, and ends the walk.
@@ -20,30 +20,26 @@ _Step = Callable[[str], "str | bytes"]
 
 
 def build_hf_tokenizer(folder: Path) -> TokenizerParts:
-    """Raises ModelLoadError where tokenizer.json is missing, unreadable, or spells tokens in an unsupported way."""
+    """Which tokens go around a text is up to tokenizer.json alone; ``add_bos_token`` beside it is a leftover.
+
+    Raises ModelLoadError where tokenizer.json is missing, unreadable, or spells tokens in an unsupported way.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ModelLoadError(f"{folder} has no tokenizer.json; save the model's fast tokenizer there with transformers")
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (the library raises a bare Exception)
+    except Exception as error:  # the library raises nothing narrower
         raise ModelLoadError(f"cannot read {path}: {error}") from error
     backend.no_padding()
     backend.no_truncation()
     config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
     bos_token, eos_token = (_token_text(config.get(name)) for name in ("bos_token", "eos_token"))
-    bos_id, eos_id = (None if token is None else backend.token_to_id(token) for token in (bos_token, eos_token))
-    if "add_bos_token" in config or "add_eos_token" in config:
-        surround_with(
-            backend,
-            bos_id if config.get("add_bos_token") else None,
-            eos_id if config.get("add_eos_token") else None,
-        )
     return TokenizerParts(
         backend=backend,
         token_bytes=_token_bytes(backend),
         special_ids=[token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special],
-        bos_token_id=bos_id,
+        bos_token_id=None if bos_token is None else backend.token_to_id(bos_token),
         chat_template=_chat_template(folder, config, bos_token, eos_token),
     )
 

@@ -66,21 +66,12 @@ _LLAMA3 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}{{1,3}}|{_OTHERS}[\r\n]*|{_SPACES}"
 _QWEN2 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}|{_OTHERS}[\r\n]*|{_SPACES}"
 _CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s"
 _TEKKEN = rf"{_CASED % ('', '')}|\p{{N}}|{_OTHERS}[\r\n/]*|{_SPACES}"
-_GPT4O = (
-    rf"{_CASED % (f'(?:{_CONTRACTIONS})?', f'(?:{_CONTRACTIONS})?')}|\p{{N}}{{1,3}}|{_OTHERS}[\r\n/]*|{_SPACES}"
-)
+_GPT4O = rf"{_CASED % (f'(?:{_CONTRACTIONS})?', f'(?:{_CONTRACTIONS})?')}|\p{{N}}{{1,3}}|{_OTHERS}[\r\n/]*|{_SPACES}"
 _DEEPSEEK_V3 = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACES}"
 )
 
-_RULES: dict[str, PreTokenizerRule] = {
-    "default": PreTokenizerRule((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
-    "falcon": PreTokenizerRule((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")),
-    "tekken": PreTokenizerRule((_TEKKEN,), whole_words=True, add_bos=True),
-    "deepseek-v3": PreTokenizerRule((r"\p{N}{1,3}", r"[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+", _DEEPSEEK_V3)),
-    "glm4": PreTokenizerRule((_LLAMA3,), whole_words=True),
-}
 _FAMILIES: tuple[tuple[PreTokenizerRule, tuple[str, ...]], ...] = (
     (
         PreTokenizerRule((r"\p{N}", _GPT2)),
@@ -91,8 +82,16 @@ _FAMILIES: tuple[tuple[PreTokenizerRule, tuple[str, ...]], ...] = (
         PreTokenizerRule((_LLAMA3,), whole_words=True, add_bos=True),
         ("llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral"),
     ),
+    (PreTokenizerRule((_LLAMA3,), whole_words=True), ("glm4",)),
     (PreTokenizerRule((_LLAMA3,)), ("dbrx", "smaug-bpe", "chatglm-bpe")),
     (PreTokenizerRule((_QWEN2,)), ("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez")),
     (PreTokenizerRule((_GPT4O,)), ("gpt-4o", "llama4")),
+    (PreTokenizerRule((_TEKKEN,), whole_words=True, add_bos=True), ("tekken",)),
+    (
+        PreTokenizerRule((r"\p{N}{1,3}", r"[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+", _DEEPSEEK_V3)),
+        ("deepseek-v3",),
+    ),
+    (PreTokenizerRule((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")), ("falcon",)),
+    (PreTokenizerRule((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")), ("default",)),
 )
-_RULES.update({name: rule for rule, names in _FAMILIES for name in names})
+_RULES = {name: rule for rule, names in _FAMILIES for name in names}

@@ -1,0 +1,40 @@
+"""Every op in plain torch: the meaning that native kernels must reproduce, and what runs where there are none.
+
+Rows are tokens. The formulations are the cheapest of several measured on one row, where an op costs its call.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def embedding(token_ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """token_ids: [rows] int64; weight: [vocab, hidden]. Returns [rows, hidden]."""
+    return F.embedding(token_ids, weight)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """x: [rows, in]; weight: [out, in]; bias: [out]. Returns [rows, out]."""
+    return F.linear(x, weight, bias)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, accumulated in float32 whatever x's dtype."""
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def silu_and_mul(gate_up: torch.Tensor) -> torch.Tensor:
+    """gate_up: [rows, 2 * n], the gate first. Returns silu(gate) * up, [rows, n]."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)
+
+
+def rotary(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
+    """Turn the pairs (x[i], x[i + head_dim / 2]) of every head by the angle of the row's position.
+
+    x: [rows, heads, head_dim]; cos_sin: [2, rows, 1, head_dim], row p of `rotary_table` for position p, its first
+    half of the sines negative. Returns [rows, heads, head_dim], contiguous.
+    """
+    cos, sin = cos_sin
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

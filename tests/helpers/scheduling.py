@@ -1,0 +1,113 @@
+"""A scheduler on the checksum model, and the truth to compare it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sglang.srt.args import SchedulePolicyName
+from sglang.srt.cache.pool import SlotPool
+from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
+from sglang.srt.executor.sampler import SamplingRow
+from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
+from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.scheduler.policy import make_policy
+from sglang.srt.scheduler.scheduler import Scheduler
+from sglang.srt.vocab import Vocab
+from tests.helpers.memory_executor import MemoryExecutor, next_token, score
+
+VOCAB_SIZE = 300
+VOCAB = Vocab(token_bytes=[bytes([i % 256]) for i in range(VOCAB_SIZE)], special_ids=[], eos_ids=[])
+
+
+class Bench:
+    """`total` is the cache size a user would configure; the pool has the one spare slot the engine adds."""
+
+    def __init__(
+        self,
+        total: int = 1000,
+        *,
+        budget: int = 64,
+        max_running: int = 16,
+        policy: SchedulePolicyName = "lpm",
+        radix: bool = True,
+        vocab: Vocab = VOCAB,
+        decode_reserve: int = 128,
+    ) -> None:
+        pool = SlotPool(total + 1)
+        self.cache: PrefixCache = RadixPrefixCache(pool) if radix else NoPrefixCache(pool)
+        self.executor = MemoryExecutor(total + 1, VOCAB_SIZE)
+        self.scheduler = Scheduler(
+            cache=self.cache,
+            executor=self.executor,
+            policy=make_policy(policy),
+            vocab=vocab,
+            max_running_requests=max_running,
+            token_budget=budget,
+            decode_reserve=decode_reserve,
+        )
+        self.finished: dict[str, RequestOutput] = {}
+
+    def add(self, *requests: GenerateRequest) -> None:
+        self.scheduler.add(requests)
+
+    def abort(self, *rids: str) -> None:
+        self._note(self.scheduler.abort(rids))
+
+    def step(self) -> None:
+        self._note(self.scheduler.step())
+        self.scheduler.check_integrity()
+
+    def run(self, max_steps: int = 10_000) -> None:
+        """Step until nothing is left to do."""
+        for _ in range(max_steps):
+            if not self.scheduler.has_work:
+                return
+            self.step()
+        raise AssertionError(f"still working after {max_steps} steps")
+
+    def assert_baseline(self) -> None:
+        """Nothing is held: every slot is free or evictable."""
+        stats = self.scheduler.stats()
+        assert (stats.num_running, stats.num_waiting, stats.running_tokens, stats.protected_tokens) == (0, 0, 0, 0)
+        assert stats.free_tokens + stats.evictable_tokens == stats.total_tokens
+        self.scheduler.check_integrity()
+
+    def _note(self, outputs: Iterable[RequestOutput]) -> None:
+        for output in outputs:
+            if output.finish is not None:
+                assert output.rid not in self.finished, f"{output.rid} was answered twice"
+                self.finished[output.rid] = output
+
+
+def request(rid: str, prompt: Sequence[int], max_new_tokens: int = 8, **fields: Any) -> GenerateRequest:
+    params = fields.pop("params", {})
+    return GenerateRequest(
+        rid=rid,
+        input_ids=list(prompt),
+        max_new_tokens=max_new_tokens,
+        params=SamplingParams(max_new_tokens=max_new_tokens, **params),
+        seed=fields.pop("seed", 0),
+        **fields,
+    )
+
+
+def expected_tokens(message: GenerateRequest) -> list[int]:
+    """The true continuation, computed without scheduler or cache (and without stop conditions)."""
+    context = list(message.input_ids)
+    for _ in range(message.max_new_tokens):
+        row = SamplingRow(
+            params=message.params, seed=message.seed, sample_index=message.sample_index, position=len(context)
+        )
+        context.append(next_token(np.array(context, dtype=np.int64), row, VOCAB_SIZE))
+    return context[len(message.input_ids) :]
+
+
+def expected_input_logprobs(message: GenerateRequest) -> list[TokenLogprob]:
+    start = message.logprob_start_len
+    assert start is not None
+    ids = np.array(message.input_ids, dtype=np.int64)
+    first = TokenLogprob(None, int(ids[start]))
+    return [first, *(TokenLogprob(score(ids[: i + 1]), int(ids[i])) for i in range(start + 1, len(ids)))]

@@ -1,0 +1,261 @@
+"""The scheduler on a model that detects every wrong slot. No weights, no torch arithmetic."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from sglang.srt.scheduler.policy import AGEING_TOKENS
+from sglang.srt.vocab import Vocab
+from tests.helpers.scheduling import VOCAB_SIZE, Bench, expected_input_logprobs, expected_tokens, request
+
+
+def test_a_request_gets_its_true_continuation() -> None:
+    bench = Bench()
+    message = request("a", range(10))
+    bench.add(message)
+    bench.run()
+    assert bench.finished["a"].token_ids == expected_tokens(message)
+    assert bench.finished["a"].finish is not None and bench.finished["a"].finish.type == "length"
+    bench.assert_baseline()
+
+
+@pytest.mark.parametrize("budget", [1, 3, 7, 64, 1000])
+def test_chunk_size_changes_nothing(budget: int) -> None:
+    bench = Bench(budget=budget)
+    messages = [request(f"r{i}", [*range(50), i], seed=i) for i in range(5)]
+    bench.add(*messages)
+    bench.run()
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages)
+    assert max(len(step.token_ids) for step in bench.executor.steps) <= max(budget, len(messages))
+
+
+def test_simultaneous_requests_compute_a_common_prefix_once() -> None:
+    """64 requests, 1,000 shared tokens: 1,000 + their own are computed, then all decode as one batch."""
+    bench = Bench(total=20_000, budget=512, max_running=64)
+    shared = [i % VOCAB_SIZE for i in range(1000)]
+    messages = [request(f"r{i}", [*shared, i, i + 1, i + 2], max_new_tokens=20, seed=i) for i in range(64)]
+    bench.add(*messages)
+    prefill_rows = 0
+    while any(r.num_output_tokens == 0 for r in bench.scheduler._running.requests) or bench.scheduler._waiting:
+        bench.step()
+        prefill_rows += len(bench.executor.steps[-1].token_ids)
+    decoded_meanwhile = sum(r.num_output_tokens - 1 for r in bench.scheduler._running.requests)
+    assert prefill_rows - decoded_meanwhile == 1000 + 64 * 3
+    bench.step()
+    assert len(bench.executor.steps[-1].token_ids) == 64 == len(bench.executor.steps[-1].samples)
+    bench.run()
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages)
+    assert sorted(bench.finished[m.rid].cached_tokens for m in messages) == [0] + [1000] * 63
+
+
+def test_sharing_goes_on_when_the_request_that_computes_dies() -> None:
+    bench = Bench(total=5000, budget=100)
+    messages = [request(f"r{i}", [*([7] * 450), i], seed=i) for i in range(4)]
+    bench.add(*messages)
+    bench.step()
+    bench.abort("r0")
+    before = bench.executor.num_rows
+    bench.run()
+    decoded = sum(len(bench.finished[m.rid].token_ids) - 1 for m in messages[1:])
+    assert bench.executor.num_rows - before == 350 + 3 + decoded
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages[1:])
+    bench.assert_baseline()
+
+
+def test_a_repeated_prompt_computes_only_its_last_token() -> None:
+    bench = Bench()
+    for rid in ("cold", "warm"):
+        bench.add(request(rid, range(40)))
+        bench.run()
+    assert bench.finished["cold"].token_ids == bench.finished["warm"].token_ids
+    assert (bench.finished["cold"].cached_tokens, bench.finished["warm"].cached_tokens) == (0, 39)
+
+
+def test_namespaces_share_nothing() -> None:
+    bench = Bench()
+    for namespace in ("", "tenant a", "tenant b"):
+        bench.add(request(namespace or "none", range(40), namespace=namespace))
+        bench.run()
+    assert [bench.finished[rid].cached_tokens for rid in ("none", "tenant a", "tenant b")] == [0, 0, 0]
+
+
+def test_without_a_radix_cache_nothing_is_shared_and_all_is_free_again() -> None:
+    bench = Bench(radix=False)
+    messages = [request(f"r{i}", range(40), seed=i) for i in range(6)]
+    bench.add(*messages)
+    bench.run()
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages)
+    assert all(output.cached_tokens == 0 for output in bench.finished.values())
+    assert bench.scheduler.stats().free_tokens == bench.scheduler.stats().total_tokens
+
+
+@pytest.mark.parametrize("start", [0, 1, 20, 38, 39])
+def test_input_logprobs_cap_the_match_and_survive_chunking(start: int) -> None:
+    bench = Bench(budget=7)
+    bench.add(request("warm-up", range(40)))
+    bench.run()
+    message = request("scored", range(40), return_logprob=True, logprob_start_len=start)
+    bench.add(message)
+    bench.run()
+    output = bench.finished["scored"]
+    assert output.input_logprobs == expected_input_logprobs(message)
+    assert output.token_ids == expected_tokens(message)
+    assert output.cached_tokens == min(start, 39)
+    bench.assert_baseline()
+
+
+def test_a_prompt_can_be_computed_without_generating() -> None:
+    bench = Bench(budget=16)
+    bench.add(request("prefill", range(40), max_new_tokens=0))
+    bench.run()
+    output = bench.finished["prefill"]
+    assert output.token_ids == [] and output.finish is not None and output.finish.type == "length"
+    bench.add(request("next", range(41)))
+    bench.run()
+    assert bench.finished["next"].cached_tokens == 40
+
+
+def test_retraction_loses_no_token() -> None:
+    """Memory for about two of eight requests: they take turns, and each gets its whole true answer."""
+    bench = Bench(total=120, budget=32, max_running=8, decode_reserve=4)
+    messages = [request(f"r{i}", [i] * 10, max_new_tokens=50, seed=i) for i in range(8)]
+    bench.add(*messages)
+    bench.run()
+    assert bench.scheduler.counters.retractions > 0
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages)
+    bench.assert_baseline()
+
+
+def test_a_request_as_large_as_the_cache_fits_even_when_its_prompt_is_cached() -> None:
+    bench = Bench(total=60, budget=16)
+    for rid in ("cold", "warm"):
+        message = request(rid, range(50), max_new_tokens=10)
+        bench.add(message)
+        bench.run()
+        assert bench.finished[rid].token_ids == expected_tokens(message)
+    bench.assert_baseline()
+
+
+def test_eviction_changes_no_result() -> None:
+    bench = Bench(total=200, budget=64)
+    message = request("first", range(60))
+    bench.add(message)
+    bench.run()
+    for i in range(6):
+        bench.add(request(f"filler{i}", [100 + i] * 90))
+        bench.run()
+    bench.add(request("again", range(60)))
+    bench.run()
+    assert bench.finished["again"].token_ids == bench.finished["first"].token_ids == expected_tokens(message)
+    assert bench.finished["again"].cached_tokens == 0
+
+
+@pytest.mark.parametrize("policy", ["lpm", "fcfs"])
+def test_no_request_starves_behind_a_stream_of_cache_hits(policy: str) -> None:
+    """Every step brings two new requests with a long cached prefix, and there is room for two at a time."""
+    bench = Bench(total=20_000, budget=600, max_running=2, policy="lpm" if policy == "lpm" else "fcfs")
+    hot = [5] * 512
+    bench.add(request("warm-up", hot, max_new_tokens=1))
+    bench.run()
+    bench.add(request("h0", [*hot, 0], max_new_tokens=1), request("cold", [9] * 100, max_new_tokens=1))
+    steps = 0
+    while "cold" not in bench.finished:
+        steps += 1
+        bench.add(*(request(f"s{steps}.{i}", [*hot, steps % 250, i], max_new_tokens=1) for i in range(2)))
+        bench.step()
+        assert steps <= 512 // AGEING_TOKENS + 4, "the cold request starves"
+
+
+def test_longest_prefix_goes_first() -> None:
+    bench = Bench(total=5000, budget=300, max_running=1)
+    for rid, prompt in (("w1", [1] * 50), ("w2", [2] * 100)):
+        bench.add(request(rid, prompt, max_new_tokens=1))
+    bench.run()
+    prompts = {"none": [3] * 50, "short": [1] * 51, "long": [2] * 101}
+    bench.add(*(request(rid, prompt, max_new_tokens=1) for rid, prompt in prompts.items()))
+    bench.run()
+    assert list(bench.finished)[2:] == ["long", "short", "none"]
+
+
+def test_a_failed_step_fails_its_requests_and_nothing_else() -> None:
+    bench = Bench(max_running=2)
+    messages = [request(f"r{i}", [i] * 20, seed=i) for i in range(4)]
+    bench.add(*messages)
+    bench.step()
+    bench.executor.fail_next = RuntimeError("no more memory")
+    bench.step()
+    failed = [rid for rid, output in bench.finished.items() if output.finish and output.finish.status_code == 500]
+    assert sorted(failed) == ["r0", "r1"]
+    bench.run()
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages[2:])
+    bench.assert_baseline()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_traffic(seed: int) -> None:
+    """Arrivals, aborts and failures at random moments, in a cache that is always too small."""
+    rng = random.Random(seed)
+    bench = Bench(
+        total=rng.choice([40, 100, 400]),
+        budget=rng.choice([1, 5, 32, 100]),
+        max_running=rng.choice([1, 3, 16]),
+        policy=rng.choice(["lpm", "fcfs"]),
+        radix=rng.random() < 0.8,
+        decode_reserve=rng.choice([0, 4, 128]),
+    )
+    sent = {}
+    aborted: set[str] = set()
+    for number in range(200):
+        if rng.random() < 0.5:
+            prompt = [rng.randrange(2) for _ in range(rng.randint(1, 25))]
+            start = rng.choice([None, None, rng.randrange(len(prompt))])
+            message = request(
+                f"r{number}",
+                prompt,
+                max_new_tokens=rng.randint(0, 14),
+                seed=rng.randrange(3),
+                namespace=rng.choice(["", "", "x"]),
+                return_logprob=start is not None,
+                logprob_start_len=start,
+            )
+            sent[message.rid] = message
+            bench.add(message)
+        if sent and rng.random() < 0.15:
+            rid = rng.choice(list(sent))
+            aborted.add(rid)
+            bench.abort(rid)
+        if rng.random() < 0.01:
+            bench.executor.fail_next = RuntimeError("injected")
+        bench.step()
+    bench.executor.fail_next = None
+    bench.run()
+    assert bench.finished.keys() == sent.keys()
+    for rid, message in sent.items():
+        output = bench.finished[rid]
+        assert output.finish is not None
+        true = expected_tokens(message)
+        if output.finish.type == "abort":
+            assert output.finish.status_code == 500 or rid in aborted
+        else:
+            assert output.token_ids == true
+            if message.logprob_start_len is not None:
+                assert output.input_logprobs == expected_input_logprobs(message)
+    bench.assert_baseline()
+
+
+def test_stop_tokens_and_minimum_length() -> None:
+    message = request("a", range(10), max_new_tokens=30)
+    true = expected_tokens(message)
+    vocab = Vocab(token_bytes=[bytes([i % 256]) for i in range(VOCAB_SIZE)], special_ids=[], eos_ids=[true[4]])
+    bench = Bench(vocab=vocab)
+    bench.add(message, request("b", range(10), max_new_tokens=30, params={"ignore_eos": True}))
+    bench.add(request("c", range(10), max_new_tokens=30, params={"stop_token_ids": (true[2],)}))
+    bench.run()
+    stopped, ignored, custom = (bench.finished[rid] for rid in "abc")
+    assert stopped.token_ids == true[: true.index(true[4]) + 1] and stopped.finish is not None
+    assert stopped.finish.type == "stop" and stopped.finish.matched == true[4]
+    assert stopped.text == bytes(t % 256 for t in stopped.token_ids[:-1])
+    assert ignored.token_ids == true
+    assert custom.token_ids == true[: true.index(true[2]) + 1]
