@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import difflib
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -71,6 +72,19 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         value = getattr(self, name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+def engine_args(**given: Any) -> EngineArgs:
+    """EngineArgs from keyword arguments. Raises ConfigurationError naming what is missing, unknown or wrong."""
+    if not given.get("model_path"):
+        raise ConfigurationError("model_path is missing; try model_path='smollm2'")
+    known = EngineArgs.__struct_fields__
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(known)}"
+            raise ConfigurationError(f"unknown option {name!r}; {hint}")
+    return EngineArgs(**given)
 
 
 class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Which key/value slots are free. Slots are integers; the memory behind them belongs to the model runner.
 
 Free slots are kept as disjoint maximal intervals. A sequence asks for slots *after* its last one, so its context
-stays a few long runs that attention can read as slices. A new sequence starts inside the largest interval and leaves
-a gap in front of it, which is the room its neighbour grows into; a gap is a hint and never withheld when slots are short.
+stays a few long runs that attention can read as slices. A new sequence starts inside a largest interval and leaves a
+gap in front of it, the room its neighbour grows into; a gap is a hint and never withheld when slots are short.
 """
 
 from __future__ import annotations

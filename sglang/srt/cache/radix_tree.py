@@ -83,8 +83,9 @@ class RadixTree:
         node = self._roots.get(namespace) or Node(namespace, None, _EMPTY, _EMPTY)
         pieces: list[SlotArray] = []
         length = 0
-        for node, length in self._descend(node, tokens):
-            pieces.append(node.slots[:length])
+        for child, length in self._descend(node, tokens):
+            pieces.append(child.slots[:length])
+            node = child
         return Match(np.concatenate(pieces) if pieces else _EMPTY, node, length)
 
     def insert(self, namespace: str, tokens: TokenArray, slots: SlotArray) -> Match:

@@ -47,9 +47,7 @@ def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
     max_total_tokens = _max_total_tokens(args, device, context_length, bytes_per_token)
     # A request whose whole prompt is cached computes its last token beside the shared slots: one slot to spare.
     storage = KVStorage(config, max_total_tokens + 1, dtype, device.torch_device)
-    runner = ModelRunner(
-        model, storage, config.num_attention_heads // config.num_key_value_heads, device.torch_device
-    )
+    runner = ModelRunner(model, storage, config.num_attention_heads // config.num_key_value_heads, device.torch_device)
     chunk = args.chunked_prefill_size or DEFAULT_CHUNK
     info = EngineInfo(
         context_length=context_length,

@@ -1,4 +1,4 @@
-"""What one step is asked to compute, and what comes back. Plain host data: it could be sent to another rank as it is."""
+"""What one step is asked to compute, and what comes back. Plain host data: another rank could be sent it as it is."""
 
 from __future__ import annotations
 

@@ -6,28 +6,28 @@ Rows are tokens. The formulations are the cheapest of several measured on one ro
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 
 def embedding(token_ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """token_ids: [rows] int64; weight: [vocab, hidden]. Returns [rows, hidden]."""
-    return F.embedding(token_ids, weight)
+    return functional.embedding(token_ids, weight)
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """x: [rows, in]; weight: [out, in]; bias: [out]. Returns [rows, out]."""
-    return F.linear(x, weight, bias)
+    return functional.linear(x, weight, bias)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension, accumulated in float32 whatever x's dtype."""
-    return F.rms_norm(x, weight.shape, weight, eps)
+    return functional.rms_norm(x, weight.shape, weight, eps)
 
 
 def silu_and_mul(gate_up: torch.Tensor) -> torch.Tensor:
     """gate_up: [rows, 2 * n], the gate first. Returns silu(gate) * up, [rows, n]."""
     gate, up = gate_up.chunk(2, dim=-1)
-    return F.silu(gate).mul_(up)
+    return functional.silu(gate).mul_(up)
 
 
 def rotary(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:

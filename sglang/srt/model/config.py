@@ -166,13 +166,20 @@ def _rope(raw: _Values) -> tuple[float, RopeScaling | None]:
     if rope_type == "linear":
         return theta, LinearRope(scaling.number("factor"))
     if rope_type == "llama3":
-        return theta, Llama3Rope(
-            factor=scaling.number("factor"),
-            low_freq_factor=scaling.number("low_freq_factor"),
-            high_freq_factor=scaling.number("high_freq_factor"),
-            original_max_position_embeddings=scaling.integer("original_max_position_embeddings"),
-        )
+        return theta, _llama3_rope(scaling)
     raise ModelLoadError(_unsupported(raw.origin, "rope type", rope_type, _SUPPORTED_ROPE_TYPES))
+
+
+def _llama3_rope(scaling: _Values) -> Llama3Rope:
+    rope = Llama3Rope(
+        factor=scaling.number("factor"),
+        low_freq_factor=scaling.number("low_freq_factor"),
+        high_freq_factor=scaling.number("high_freq_factor"),
+        original_max_position_embeddings=scaling.integer("original_max_position_embeddings"),
+    )
+    if rope.high_freq_factor <= rope.low_freq_factor:
+        scaling.refuse("high_freq_factor", f"more than low_freq_factor={rope.low_freq_factor}")
+    return rope
 
 
 def _from_gguf(path: Path) -> ModelConfig:

@@ -30,7 +30,7 @@ class OutputText:
         self._released = bytearray()
 
     def push(self, token_id: int, is_end: bool) -> str | None:
-        """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string now complete, if any."""
+        """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string completed, or None."""
         data = self._token_bytes(token_id)
         shown = self._vocab.visible_bytes(token_id, self._params.skip_special_tokens)
         hide = (is_end and not self._params.no_stop_trim) or (data and not shown)
@@ -76,6 +76,8 @@ class OutputText:
 
     def _release(self, count: int) -> None:
         data, hidden = self._tail[:count], self._hidden[:count]
-        self._released += data if 1 not in hidden else bytes(b for b, hide in zip(data, hidden, strict=True) if not hide)
+        self._released += (
+            data if 1 not in hidden else bytes(b for b, hide in zip(data, hidden, strict=True) if not hide)
+        )
         del self._tail[:count]
         del self._hidden[:count]

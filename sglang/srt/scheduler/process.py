@@ -10,11 +10,12 @@ import logging
 import os
 import signal
 import sys
+
 import msgspec
 import zmq
 
 from sglang.srt.errors import SglangError
-from sglang.srt.executor.build import LoadedModel, load_engine_model
+from sglang.srt.executor.build import load_engine_model
 from sglang.srt.messages import (
     Abort,
     EngineStart,
@@ -46,9 +47,9 @@ class Mailbox:
     """The two sockets of the engine process, and the pipe that tells whether its parent lives."""
 
     def __init__(self, start: EngineStart, lifeline: int) -> None:
-        context = zmq.Context.instance()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._inbox = context.socket(zmq.PULL)
-        self._inbox.connect(start.requests_address)
+        self._inbox.bind(start.requests_address)
         self._outbox = context.socket(zmq.PUSH)
         self._outbox.setsockopt(zmq.LINGER, LINGER_MS)
         self._outbox.connect(start.outputs_address)
@@ -130,7 +131,7 @@ def main() -> int:
         if vocab_message is None:
             return 0
         scheduler = build_scheduler(start.args, loaded, vocab_message.vocab)
-    except Exception as error:  # noqa: BLE001 - the parent raises it to its user
+    except Exception as error:  # whatever it is, the parent raises it to its user
         if not isinstance(error, SglangError):
             logger.exception("the engine could not start")
         mailbox.send(StartupFailed(type(error).__name__, str(error)))

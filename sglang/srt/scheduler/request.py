@@ -1,4 +1,4 @@
-"""One sequence being continued: the tokens it has, the tokens whose keys and values are computed, and who owns its slots."""
+"""One sequence being continued: the tokens it has, those whose keys and values are computed, and its slots."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Request:
         if not self._has_duplicates:
             return _NO_SLOTS
         shared = self._slots[: self.prefix.num_tokens]
-        unneeded = shared[shared != self.prefix.slots]
+        unneeded: SlotArray = shared[shared != self.prefix.slots]
         shared[:] = self.prefix.slots
         self.runs = SlotRuns(self.slots)
         self._has_duplicates = False

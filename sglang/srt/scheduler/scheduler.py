@@ -98,7 +98,7 @@ class Scheduler:
             return []
         try:
             result = self._executor.execute(batch.step)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its requests, not the engine
+        except Exception as error:  # whatever a model raises ends its requests, not the engine
             logger.exception("a step of %d rows failed", batch.num_rows)
             return self._fail_running(error)
         return self._collect(batch, result)

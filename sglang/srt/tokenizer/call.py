@@ -28,33 +28,34 @@ class GenerateCall:
 
 class NativeInput:
     """The arguments of the native API (``/generate`` and ``Engine.generate``), where one prompt or a list is given and
-    most other arguments may be one value for all prompts or a list of one per prompt.
+    most other arguments may be one value for all prompts or a list of one per prompt. None means "not given".
 
     Raises InvalidRequestError naming the argument, its value and what is accepted.
     """
 
     def __init__(
         self,
-        *,
         text: object = None,
         input_ids: object = None,
         sampling_params: object = None,
         rid: object = None,
-        return_logprob: object = False,
-        logprob_start_len: object = -1,
-        top_logprobs_num: object = 0,
-        return_text_in_logprobs: object = False,
+        return_logprob: object = None,
+        logprob_start_len: object = None,
+        top_logprobs_num: object = None,
+        return_text_in_logprobs: object = None,
         cache_salt: object = None,
         extra_key: object = None,
     ) -> None:
         prompts, self.is_batch = _prompts(text, input_ids)
         self._count = len(prompts)
         columns: dict[str, list[Any]] = {
-            "sampling_params": self._per_prompt("sampling_params", sampling_params or {}, Mapping),
-            "return_logprob": self._per_prompt("return_logprob", return_logprob or False, bool),
+            "sampling_params": self._per_prompt("sampling_params", _default(sampling_params, {}), Mapping),
+            "return_logprob": self._per_prompt("return_logprob", _default(return_logprob, False), bool),
             "logprob_start_len": self._per_prompt("logprob_start_len", _default(logprob_start_len, -1), int),
             "top_logprobs_num": self._per_prompt("top_logprobs_num", _default(top_logprobs_num, 0), int),
-            "return_text_in_logprobs": self._per_prompt("return_text_in_logprobs", return_text_in_logprobs, bool),
+            "return_text_in_logprobs": self._per_prompt(
+                "return_text_in_logprobs", _default(return_text_in_logprobs, False), bool
+            ),
             "namespace": self._namespaces(cache_salt, extra_key),
             "rid": self._rids(rid),
         }
@@ -92,7 +93,7 @@ def _default(value: object, default: object) -> object:
     return default if value is None else value
 
 
-def _prompts(text: object, input_ids: object) -> tuple[list[str] | list[list[int]], bool]:
+def _prompts(text: object, input_ids: object) -> tuple[Sequence[str | list[int]], bool]:
     """The prompts, and whether they were given as a list."""
     if (text is None) == (input_ids is None):
         given = "neither" if text is None else "both"

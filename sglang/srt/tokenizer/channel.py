@@ -25,6 +25,9 @@ from sglang.srt.vocab import Vocab
 SHUTDOWN_SECONDS = 5.0
 """How long the engine process may take to end once its lifeline is closed."""
 
+LAST_WORDS_SECONDS = 0.2
+"""How long a dead process's last messages may still be on their way."""
+
 
 class EngineChannel:
     """A running engine process. Create with `start`; belongs to the event loop it was created in.
@@ -36,8 +39,10 @@ class EngineChannel:
         self._folder = tempfile.mkdtemp(prefix="sglang-")  # readable by this user only
         self._context = zmq.asyncio.Context()
         addresses = [f"ipc://{self._folder}/{name}" for name in ("requests", "outputs")]
-        self._requests = self._socket(zmq.PUSH, addresses[0])
-        self._outputs = self._socket(zmq.PULL, addresses[1])
+        self._requests = self._socket(zmq.PUSH)
+        self._requests.connect(addresses[0])  # a connecting socket queues at once, before the engine listens
+        self._outputs = self._socket(zmq.PULL)
+        self._outputs.bind(addresses[1])
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(FromEngine)
         self._process = subprocess.Popen(
@@ -111,11 +116,10 @@ class EngineChannel:
             self._process.kill()
             self._process.wait()
 
-    def _socket(self, kind: int, address: str) -> zmq.asyncio.Socket:
+    def _socket(self, kind: int) -> zmq.asyncio.Socket:
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
-        socket.bind(address)
         return socket
 
     def _write_start(self, start: EngineStart) -> None:
@@ -136,9 +140,12 @@ class EngineChannel:
         dying = asyncio.ensure_future(self._dead.wait())
         try:
             await asyncio.wait((receiving, dying), return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done() and await self._outputs.poll(timeout=100) == 0:  # its last words may be on the way
+            if not receiving.done():
+                await asyncio.wait((receiving,), timeout=LAST_WORDS_SECONDS)
+            if not receiving.done():
                 raise self.death()
-            return self._decoder.decode(await receiving)
+            message: FromEngine = self._decoder.decode(receiving.result())
+            return message
         finally:
             receiving.cancel()
             dying.cancel()

@@ -74,7 +74,10 @@ class Completion:
         return [self._row(entry.logprob, entry.token_id) for entry in entries]
 
     def _top_rows(self, entries: Sequence[TokenLogprob]) -> list[list[tuple[float | None, int, str | None]] | None]:
-        return [entry.top and [self._row(logprob, token) for logprob, token in entry.top] for entry in entries]
+        return [
+            None if entry.top is None else [self._row(logprob, token) for logprob, token in entry.top]
+            for entry in entries
+        ]
 
     def _row(self, logprob: float | None, token_id: int) -> tuple[float | None, int, str | None]:
         return logprob, token_id, self._decode_for_logprobs([token_id]) if self._decode_for_logprobs else None

@@ -81,6 +81,10 @@ class TokenizerManager:
         """Forget every cached prefix that no running request uses."""
         return await self._call(FlushCache(self._next_call()))
 
+    def close(self) -> None:
+        """No request is accepted any more; those running get EngineDeadError."""
+        self._on_death(EngineDeadError("the engine was shut down; create a new one to go on"))
+
     async def _prepare(self, calls: Sequence[GenerateCall], stream: bool) -> list[GenerateRequest]:
         if self._death is not None:
             raise self._death
@@ -228,11 +232,13 @@ class TokenizerManager:
             inbox.put_nowait(RequestOutput(rid, [], b""))
         for reply in self._replies.values():
             reply.set_exception(error)
+        self._replies.clear()
 
     async def _call(self, message: GetStats | FlushCache) -> EngineStats:
         if self._death is not None:
             raise self._death
-        reply = self._replies[message.call_id] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[EngineStats] = asyncio.get_running_loop().create_future()
+        self._replies[message.call_id] = reply
         self._channel.send(message)
         return await reply
 

@@ -67,7 +67,10 @@ class TorchAttention:
         self._keys = keys
         self._values = values
         self._slots = slots
-        self._groups = [*_plan_decodes(contexts), *_plan_chunks(contexts, keys[0].dtype, heads_per_kv_head)]
+        self._groups: list[_DecodeGroup | _ChunkGroup] = [
+            *_plan_decodes(contexts),
+            *_plan_chunks(contexts, keys[0].dtype, heads_per_kv_head),
+        ]
 
     def forward(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """query: [rows, heads, head_dim]; key, value: [rows, kv_heads, head_dim]. Returns [rows, heads * head_dim]."""

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +58,10 @@ def iterate_gguf_blocks(path: Path, config: ModelConfig) -> Iterator[GGUFWeight]
     for tensor in read_gguf_header(path).tensors.values():
         if tensor.name == _IN_CONFIG:
             continue
+        if len(tensor.shape) == 1 and tensor.num_bytes % tensor.shape[0]:
+            raise ModelLoadError(
+                f"{path}: {tensor.name} is a vector of type {tensor.type.name}; F32, F16 or BF16 is possible"
+            )
         blocks = np.frombuffer(data, np.uint8, tensor.num_bytes, tensor.offset).reshape(tensor.shape[0], -1)
         yield GGUFWeight(checkpoint_name(tensor.name), tensor.shape, tensor.type, _in_order(tensor, blocks, config))
 
@@ -85,7 +88,7 @@ def checkpoint_name(name: str) -> str:
     raise ModelLoadError(f"the GGUF tensor {name!r} is not part of the llama architecture")
 
 
-def _in_order(tensor: TensorInfo, blocks: npt.NDArray[Any], config: ModelConfig) -> npt.NDArray[Any]:
+def _in_order(tensor: TensorInfo, blocks: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uint8]:
     """Undo the reordering that GGUF makes for interleaved rotary positions: rows 0, 1, 2, 3... of a head of size d
     are the checkpoint's rows 0, d/2, 1, d/2 + 1..."""
     if ".attn_q." in tensor.name:
@@ -98,4 +101,5 @@ def _in_order(tensor: TensorInfo, blocks: npt.NDArray[Any], config: ModelConfig)
     if rows != num_heads * config.head_dim:
         raise ModelLoadError(f"{tensor.name} has {rows} rows; {num_heads} heads of {config.head_dim} were expected")
     pairs = blocks.reshape(num_heads, config.head_dim // 2, 2, row_bytes)
-    return pairs.swapaxes(1, 2).reshape(rows, row_bytes)
+    reordered: npt.NDArray[np.uint8] = pairs.swapaxes(1, 2).reshape(rows, row_bytes)
+    return reordered

@@ -29,8 +29,8 @@ class LlamaAttention(nn.Module):
     def forward(self, hidden: torch.Tensor, cos_sin: torch.Tensor, attention: Attention) -> torch.Tensor:
         num_rotated = self.num_heads + self.num_kv_heads
         qkv = self.qkv_proj(hidden).view(-1, num_rotated + self.num_kv_heads, self.head_dim)
-        rotated, value = qkv.split((num_rotated, self.num_kv_heads), dim=1)
-        query, key = ops.rotary(rotated, cos_sin).split((self.num_heads, self.num_kv_heads), dim=1)
+        rotated, value = qkv.split_with_sizes((num_rotated, self.num_kv_heads), dim=1)
+        query, key = ops.rotary(rotated, cos_sin).split_with_sizes((self.num_heads, self.num_kv_heads), dim=1)
         output: torch.Tensor = self.o_proj(attention.forward(self.layer, query, key, value))
         return output
 
@@ -91,5 +91,5 @@ class LlamaForCausalLM(nn.Module):
 
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden: [rows, hidden_size], any of the rows `forward` returned. Returns [rows, vocab_size] float32."""
-        head = self.lm_head or self.model.embed_tokens
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return ops.linear(hidden, head.weight).float()

@@ -1,0 +1,183 @@
+"""The engine in a user's own process: the server's text side in a thread, and the same engine process behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sglang.srt.args import engine_args
+from sglang.srt.errors import EngineDeadError
+from sglang.srt.tokenizer.call import NativeInput
+from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
+from sglang.srt.tokenizer.native import shape_chunk, shape_results
+
+T = TypeVar("T")
+Result = dict[str, Any]
+
+
+class Engine:
+    """Runs a model in an engine process of its own. Usable from any thread; a context manager.
+
+    Keyword arguments are the fields of EngineArgs. Raises ConfigurationError for wrong ones, ModelLoadError if the
+    model cannot be had, EngineDeadError if the process cannot run. Once that process has died, or after `shutdown`,
+    every method raises EngineDeadError.
+
+    Results are the published ones: ``{"text", "output_ids", "meta_info"}`` for one prompt, a list of them for a list
+    of prompts or for ``n > 1``. With ``stream=True``, an iterator of such results, each with all the text so far, and
+    with its ``"index"`` where there are several.
+    """
+
+    def __init__(self, model_path: str | None = None, *, log_level: str = "error", **options: Any) -> None:
+        args = engine_args(model_path=model_path, log_level=log_level, **options)
+        self._loop = _LoopThread()
+        try:
+            self._engine = self._loop.run(launch_engine(args))
+        except BaseException:
+            self._loop.stop()
+            raise
+        self._finalizer = weakref.finalize(self, _close, self._engine, self._loop)  # also at interpreter exit
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        sampling_params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        return_logprob: bool | Sequence[bool] = False,
+        logprob_start_len: int | Sequence[int] | None = None,
+        top_logprobs_num: int | Sequence[int] | None = None,
+        stream: bool = False,
+        *,
+        rid: str | Sequence[str] | None = None,
+        cache_salt: str | Sequence[str] | None = None,
+        extra_key: str | Sequence[str] | None = None,
+        return_text_in_logprobs: bool = False,
+    ) -> Any:
+        """Continue one prompt or many, given as ``prompt`` or as ``input_ids``.
+
+        Raises InvalidRequestError before anything is computed, RequestFailedError if the engine fails on it.
+        Closing a stream early, or interrupting the call, cancels its requests.
+        """
+        given = NativeInput(
+            prompt, input_ids, sampling_params, rid, return_logprob, logprob_start_len, top_logprobs_num,
+            return_text_in_logprobs, cache_salt, extra_key,
+        )  # fmt: skip
+        return self._iterate(given) if stream else self._run(self._collect(given))
+
+    async def async_generate(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        sampling_params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        return_logprob: bool | Sequence[bool] = False,
+        logprob_start_len: int | Sequence[int] | None = None,
+        top_logprobs_num: int | Sequence[int] | None = None,
+        stream: bool = False,
+        *,
+        rid: str | Sequence[str] | None = None,
+        cache_salt: str | Sequence[str] | None = None,
+        extra_key: str | Sequence[str] | None = None,
+        return_text_in_logprobs: bool = False,
+    ) -> Any:
+        """`generate` for coroutines of any event loop; ``stream=True`` gives an async iterator.
+
+        Cancelling the awaiting task cancels the requests.
+        """
+        given = NativeInput(
+            prompt, input_ids, sampling_params, rid, return_logprob, logprob_start_len, top_logprobs_num,
+            return_text_in_logprobs, cache_salt, extra_key,
+        )  # fmt: skip
+        return self._iterate_async(given) if stream else await self._run_async(self._collect(given))
+
+    def flush_cache(self) -> None:
+        """Forget every cached prefix that no running request uses."""
+        self._run(self._engine.manager.flush_cache())
+
+    def get_server_info(self) -> dict[str, Any]:
+        """The options in force, what they came to for this model and machine, and a snapshot of the engine's state."""
+        return self._run(self._engine.server_info())
+
+    def shutdown(self) -> None:
+        """End the engine process. Requests still running get EngineDeadError. Harmless when called twice."""
+        self._finalizer()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    async def _collect(self, given: NativeInput) -> Result | list[Result]:
+        return shape_results(given, await self._engine.manager.collect(given.calls))
+
+    async def _chunks(self, given: NativeInput) -> AsyncGenerator[Result, None]:
+        async for completion in self._engine.manager.stream(given.calls):
+            yield shape_chunk(given, completion)
+
+    def _iterate(self, given: NativeInput) -> Iterator[Result]:
+        chunks = self._chunks(given)
+        try:
+            while (chunk := self._run(anext(chunks, None))) is not None:
+                yield chunk
+        finally:
+            self._run(chunks.aclose())
+
+    async def _iterate_async(self, given: NativeInput) -> AsyncIterator[Result]:
+        chunks = self._chunks(given)
+        try:
+            while (chunk := await self._run_async(anext(chunks, None))) is not None:
+                yield chunk
+        finally:
+            await self._run_async(chunks.aclose())
+
+    def _run(self, work: Awaitable[T]) -> T:
+        """Do `work` in the engine's loop and wait for it here; an interrupt cancels it."""
+        return self._loop.run(work)
+
+    async def _run_async(self, work: Awaitable[T]) -> T:
+        return await asyncio.wrap_future(self._loop.submit(work))
+
+
+class _LoopThread:
+    """An event loop running in a daemon thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="sglang-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Awaitable[T]) -> Future[T]:
+        """Raises EngineDeadError once stopped."""
+        if not self._loop.is_running():
+            if isinstance(work, Coroutine):
+                work.close()
+            raise EngineDeadError("the engine was shut down; create a new one to go on")
+        return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
+
+    def run(self, work: Awaitable[T]) -> T:
+        future = self.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _close(engine: RunningEngine, loop: _LoopThread) -> None:
+    loop.run(engine.close())
+    loop.stop()
