@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sglang.srt.errors import EngineDeadError
 from sglang.srt.tokenizer.call import NativeInput
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
+from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 T = TypeVar("T")
 Result = dict[str, Any]
@@ -93,6 +95,10 @@ class Engine:
         )  # fmt: skip
         return self._iterate_async(given) if stream else await self._run_async(self._collect(given))
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._engine.manager.tokenizer
+
     def flush_cache(self) -> None:
         """Forget every cached prefix that no running request uses."""
         self._run(self._engine.manager.flush_cache())
@@ -117,8 +123,9 @@ class Engine:
         return shape_results(given, await self._engine.manager.collect(given.calls))
 
     async def _chunks(self, given: NativeInput) -> AsyncGenerator[Result, None]:
-        async for completion in self._engine.manager.stream(given.calls):
-            yield shape_chunk(given, completion)
+        async with aclosing(await self._engine.manager.submit(given.calls, stream=True)) as running:
+            async for completion in running:
+                yield shape_chunk(given, completion)
 
     def _iterate(self, given: NativeInput) -> Iterator[Result]:
         chunks = self._chunks(given)

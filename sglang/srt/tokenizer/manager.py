@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestFailedError
@@ -33,7 +34,7 @@ LONG_TEXT = 20_000
 
 
 class TokenizerManager:
-    """Belongs to one event loop. Doors call `stream` or `collect`; leaving either early aborts what is unfinished."""
+    """Belongs to one event loop. Doors call `submit` or `collect`; leaving either early aborts what is unfinished."""
 
     def __init__(
         self,
@@ -48,31 +49,32 @@ class TokenizerManager:
         self._channel = channel
         self._sampling_defaults = sampling_defaults
         self._seeds = random.Random(random_seed)
-        self._inboxes: dict[str, asyncio.Queue[RequestOutput]] = {}
+        # Every request whose final answer is still to come; None once its caller has left.
+        self._inboxes: dict[str, asyncio.Queue[RequestOutput] | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
         self._num_calls = 0
         self._death: EngineDeadError | None = None
         channel.listen(self._on_message, self._on_death)
 
-    async def stream(self, calls: Sequence[GenerateCall]) -> AsyncIterator[Completion]:
-        """Yield a call's sequence every time it has grown, until all are finished.
+    async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> AsyncGenerator[Completion, None]:
+        """Check and send the calls. The result yields a sequence whenever it has grown (without `stream`: when it has
+        finished), until all have; closing it aborts what is unfinished.
 
         The sequences of prompt i are numbered i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples.
-        Raises InvalidRequestError before anything is computed, RequestFailedError or EngineDeadError later.
+        Raises InvalidRequestError before anything is sent; the result raises RequestFailedError or EngineDeadError.
         """
-        requests = await self._prepare(calls, stream=True)
-        with self._follow(requests) as inbox:
-            async for completion in self._completions(calls, requests, inbox):
-                yield completion
+        requests = await self._prepare(calls, stream)
+        completions: dict[str, Completion] = {}
+        for index, request in enumerate(requests):
+            decode = self._decode_token if calls[index % len(calls)].return_text_in_logprobs else None
+            completions[request.rid] = Completion(request, index, decode)
+        return self._follow(completions)
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
-        """All sequences of all calls, finished, in the order of their numbers. Raises like `stream`."""
-        requests = await self._prepare(calls, stream=False)
-        finished: dict[int, Completion] = {}
-        with self._follow(requests) as inbox:
-            async for completion in self._completions(calls, requests, inbox):
-                finished[completion.index] = completion
-        return [finished[index] for index in sorted(finished)]
+        """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
+        async with aclosing(await self.submit(calls, stream=False)) as running:
+            finished = [completion async for completion in running]
+        return sorted(finished, key=lambda completion: completion.index)
 
     async def stats(self) -> EngineStats:
         return await self._call(GetStats(self._next_call()))
@@ -99,10 +101,14 @@ class TokenizerManager:
         for sample_index in range(params[0].n):
             for call, input_ids, one, seed in zip(calls, prompts, params, seeds, strict=True):
                 request = self._request(call, input_ids, one, seed, sample_index, stream)
-                if request.rid in self._inboxes or any(request.rid == other.rid for other in requests):
-                    raise InvalidRequestError(f"rid {request.rid!r} is in use; give every request its own")
                 requests.append(request)
+        self._check_unused([request.rid for request in requests])
         return requests
+
+    def _check_unused(self, rids: Sequence[str]) -> None:
+        for rid, count in Counter(rids).items():
+            if count > 1 or rid in self._inboxes:
+                raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
 
     async def _tokenize(self, prompts: Sequence[str | Sequence[int]]) -> list[list[int]]:
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
@@ -169,38 +175,30 @@ class TokenizerManager:
             raise InvalidRequestError(f"top_logprobs_num={asked} needs return_logprob=true")
         return asked
 
-    @contextmanager
-    def _follow(self, requests: Sequence[GenerateRequest]) -> Iterator[asyncio.Queue[RequestOutput]]:
-        """Submit; on the way out, abort what has not finished."""
+    async def _follow(self, completions: dict[str, Completion]) -> AsyncGenerator[Completion, None]:
         inbox: asyncio.Queue[RequestOutput] = asyncio.Queue()
-        self._channel.send(Submit(list(requests)))
-        for request in requests:
-            self._inboxes[request.rid] = inbox
+        self._check_unused(list(completions))
+        self._channel.send(Submit([completion.request for completion in completions.values()]))
+        self._inboxes.update(dict.fromkeys(completions, inbox))
         try:
-            yield inbox
+            num_unfinished = len(completions)
+            while num_unfinished:
+                output = await self._next_output(inbox)
+                completion = completions[output.rid]
+                completion.update(output)
+                num_unfinished -= output.finish is not None
+                if output.finish is not None and output.finish.status_code == RequestFailedError.http_status:
+                    raise RequestFailedError(output.finish.message)
+                yield completion
         finally:
-            unfinished = [r.rid for r in requests if self._inboxes.get(r.rid) is inbox]
-            for rid in unfinished:
-                del self._inboxes[rid]
-            if unfinished and self._death is None:
-                self._channel.send(Abort(unfinished))
+            self._leave([rid for rid in completions if self._inboxes.get(rid) is inbox])
 
-    async def _completions(
-        self, calls: Sequence[GenerateCall], requests: Sequence[GenerateRequest], inbox: asyncio.Queue[RequestOutput]
-    ) -> AsyncIterator[Completion]:
-        completions: dict[str, Completion] = {}
-        for index, request in enumerate(requests):
-            decode = self._decode_token if calls[index % len(calls)].return_text_in_logprobs else None
-            completions[request.rid] = Completion(request, index, decode)
-        num_unfinished = len(requests)
-        while num_unfinished:
-            output = await self._next_output(inbox)
-            completion = completions[output.rid]
-            completion.update(output)
-            num_unfinished -= output.finish is not None
-            if output.finish is not None and output.finish.status_code == RequestFailedError.http_status:
-                raise RequestFailedError(output.finish.message)
-            yield completion
+    def _leave(self, unfinished: list[str]) -> None:
+        """Nobody waits for these any more."""
+        self._inboxes.update(dict.fromkeys(unfinished))
+        if unfinished:
+            with suppress(EngineDeadError):  # then there is nothing left to abort
+                self._channel.send(Abort(unfinished))
 
     async def _next_output(self, inbox: asyncio.Queue[RequestOutput]) -> RequestOutput:
         """Raises EngineDeadError when there will be none."""
@@ -215,13 +213,15 @@ class TokenizerManager:
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
             for output in message.outputs:
-                inbox = self._inboxes.get(output.rid)
-                if inbox is not None:  # None: the caller left, and its abort crossed this output
-                    if output.finish is not None:
-                        del self._inboxes[output.rid]
+                inbox = self._inboxes[output.rid]
+                if output.finish is not None:
+                    del self._inboxes[output.rid]
+                if inbox is not None:
                     inbox.put_nowait(output)
         elif isinstance(message, Reply):
-            self._replies.pop(message.call_id).set_result(message.stats)
+            reply = self._replies.pop(message.call_id)
+            if not reply.cancelled():
+                reply.set_result(message.stats)
         else:
             raise AssertionError(f"{type(message).__name__} is not expected here")
 
@@ -229,9 +229,11 @@ class TokenizerManager:
         """Wake everyone who waits; they find `_death` set."""
         self._death = error
         for rid, inbox in self._inboxes.items():
-            inbox.put_nowait(RequestOutput(rid, [], b""))
+            if inbox is not None:
+                inbox.put_nowait(RequestOutput(rid, [], b""))
         for reply in self._replies.values():
-            reply.set_exception(error)
+            if not reply.cancelled():
+                reply.set_exception(error)
         self._replies.clear()
 
     async def _call(self, message: GetStats | FlushCache) -> EngineStats:

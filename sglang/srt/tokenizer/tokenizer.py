@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, ModelLoadError
 from sglang.srt.model.loader.gguf_file import read_gguf_metadata
@@ -42,6 +43,15 @@ class Tokenizer:
             _check_encodable(text)
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of the prompt that asks for the next answer after `messages` (each with ``role`` and ``content``).
+
+        Raises InvalidRequestError if the model has no chat template, or its template refuses them.
+        """
+        if self.chat_template is None:
+            raise InvalidRequestError("this model has no chat template; give the whole prompt as text")
+        return self.encode(self.chat_template.render(messages), add_special_tokens=False)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """The text of ``ids``; bytes that are no UTF-8 become U+FFFD, and ids past the vocabulary add nothing."""

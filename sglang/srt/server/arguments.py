@@ -1,0 +1,57 @@
+"""The command line of the server and the engine, made from the argument classes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+import msgspec
+
+from sglang.srt.args import Dtype, EngineArgs, LogLevel, SchedulePolicyName, ServerArgs, engine_args
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option per field of EngineArgs; an option that is not given keeps the field's default."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(EngineArgs)}
+    model, memory, schedule, other = (
+        parser.add_argument_group(title) for title in ("model", "memory", "scheduling", "other")
+    )
+    model.add_argument(
+        "--model-path", "--model", metavar="MODEL", default="smollm2",
+        help="an alias (smollm2), a .gguf file, a Hugging Face folder, or a hub name (default: %(default)s)",
+    )  # fmt: skip
+    model.add_argument("--revision", help="branch, tag or commit of a hub model")
+    model.add_argument("--dtype", choices=get_args(Dtype), default=defaults["dtype"],
+                       help="of weights and cache; auto is float32 on a CPU (default: %(default)s)")  # fmt: skip
+    model.add_argument("--device", default=defaults["device"], help="default: %(default)s")
+    model.add_argument("--context-length", type=int, metavar="TOKENS", help="default: the model's own")
+    memory.add_argument("--mem-fraction-static", type=float, metavar="F",
+                        help="part of the available memory for the key/value cache")  # fmt: skip
+    memory.add_argument("--max-total-tokens", type=int, metavar="TOKENS", help="size of the key/value cache")
+    memory.add_argument("--disable-radix-cache", action="store_true", help="share no prefixes between requests")
+    schedule.add_argument("--max-running-requests", type=int, metavar="N", help="requests computed in one step")
+    schedule.add_argument("--chunked-prefill-size", type=int, metavar="TOKENS",
+                          help="token budget of a step; -1 for no limit")  # fmt: skip
+    schedule.add_argument("--schedule-policy", choices=get_args(SchedulePolicyName),
+                          default=defaults["schedule_policy"],
+                          help="longest cached prefix first, or by arrival (default: %(default)s)")  # fmt: skip
+    other.add_argument("--random-seed", type=int, metavar="SEED", help="for requests that bring no seed")
+    other.add_argument("--num-threads", type=int, metavar="N", help="compute threads; default: one per core")
+    other.add_argument("--log-level", choices=get_args(LogLevel), default=defaults["log_level"],
+                       help="default: %(default)s")  # fmt: skip
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", default=ServerArgs().host, help="address to listen on (default: %(default)s)")
+    group.add_argument("--port", type=int, default=ServerArgs().port, help="0 for any free one (default: %(default)s)")
+
+
+def engine_args_from(namespace: argparse.Namespace) -> EngineArgs:
+    """Raises ConfigurationError for a value out of range."""
+    return engine_args(**{name: getattr(namespace, name) for name in EngineArgs.__struct_fields__})
+
+
+def server_args_from(namespace: argparse.Namespace) -> ServerArgs:
+    """Raises ConfigurationError for a value out of range."""
+    return ServerArgs(host=namespace.host, port=namespace.port)

@@ -1,0 +1,61 @@
+"""Starting the server: the engine first, then the port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+
+import uvicorn
+
+from sglang.srt.args import EngineArgs, ServerArgs
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.server.app import create_app
+from sglang.srt.tokenizer.launch import launch_engine
+
+logger = logging.getLogger(__name__)
+
+
+def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
+    """Serve until interrupted. Raises ConfigurationError, ModelLoadError or EngineDeadError if it cannot start."""
+    logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
+    asyncio.run(_serve(engine_args, server_args))
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, in the words that tools of the published system wait for."""
+
+    def __init__(self, config: uvicorn.Config, address: str, started: float) -> None:
+        super().__init__(config)
+        self._address = address
+        self._launched = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("listening on %s, %.1f s after the start", self._address, time.perf_counter() - self._launched)
+        logger.info("The server is fired up and ready to roll!")
+
+
+async def _serve(engine_args: EngineArgs, server_args: ServerArgs) -> None:
+    started = time.perf_counter()
+    listener = _bind(server_args.host, server_args.port)  # a port in use is known before the model is loaded
+    host, port = listener.getsockname()[:2]
+    engine = await launch_engine(engine_args)
+    try:
+        config = uvicorn.Config(create_app(engine), log_level=engine_args.log_level, access_log=False)
+        await _Server(config, f"http://{host}:{port}", started).serve(sockets=[listener])
+    finally:
+        await engine.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    return listener

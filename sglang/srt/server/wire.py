@@ -1,0 +1,83 @@
+"""JSON in and out, the shape of errors on the wire, and what happens when a client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
+
+T = TypeVar("T")
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises InvalidRequestError if it is anything else."""
+    try:
+        value = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"the body must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def error_body(error: SglangError) -> dict[str, Any]:
+    return {"error": {"message": str(error), "type": error.error_type, "code": error.http_status}}
+
+
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled, and RequestAbortedError raised, if the client goes away meanwhile.
+
+    receive: the channel of a request whose body has been read.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise RequestAbortedError("the client went away")
+    finally:
+        leaving.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SglangError):
+            await working
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """Server-sent events. `events` is closed as soon as the client goes away, whatever it is doing then."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers={"cache-control": "no-cache"})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            with contextlib.suppress(RequestAbortedError):
+                await unless_disconnected(receive, self._send_all(send))
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for event in self._events:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
