@@ -126,7 +126,7 @@ def test_refused_by_name(tmp_path: Path, case: str) -> None:
 
 
 def test_an_inactive_window_is_no_window(tmp_path: Path) -> None:
-    values = {"architectures": ["MistralForCausalLM"], "sliding_window": 512}
+    values: dict[str, Any] = {"architectures": ["MistralForCausalLM"], "sliding_window": 512}
     assert load_config(write_folder(tmp_path, **values)).architecture == "MistralForCausalLM"
 
 
@@ -179,15 +179,17 @@ def write_gguf_config(
 
 
 def test_gguf_end_tokens_and_sampling(tmp_path: Path) -> None:
-    ends = {f"tokenizer__ggml__{name}_token_id": value for name, value in (("eos", 5), ("eot", 6), ("eom", 5))}
-    sampling = {"general__sampling__temp": 0.5, "general__sampling__top_k": 20}
-    config = load_config(write_gguf_config(tmp_path / "m.gguf", **ends, **sampling))
+    values: dict[str, Any] = {
+        f"tokenizer__ggml__{name}_token_id": value for name, value in (("eos", 5), ("eot", 6), ("eom", 5))
+    }
+    values |= {"general__sampling__temp": 0.5, "general__sampling__top_k": 20}
+    config = load_config(write_gguf_config(tmp_path / "m.gguf", **values))
     assert config.eos_token_ids == (5, 6)
     assert config.generation_config == {"temperature": 0.5, "top_k": 20}
 
 
 def test_gguf_rope(tmp_path: Path) -> None:
-    linear = {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 4.0}
+    linear: dict[str, Any] = {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 4.0}
     config = load_config(write_gguf_config(tmp_path / "m.gguf", llama__rope__freq_base=5e5, **linear))
     assert (config.rope_theta, config.rope_scaling) == (5e5, LinearRope(4.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import time
@@ -117,10 +118,8 @@ def test_a_flipped_byte_is_read_or_refused_but_never_crashes(file: Path) -> None
         damaged = bytearray(SOUND)
         damaged[position] ^= draw.randrange(1, 256)
         file.write_bytes(damaged)
-        try:
+        with contextlib.suppress(ModelLoadError):
             read_gguf_header(file)
-        except ModelLoadError:
-            pass
 
 
 HUGE = struct.pack("<Q", 2**62)

