@@ -14,19 +14,23 @@ from rich.table import Table
 
 import sglang as sgl
 
-EXAMPLES = """Decide whether each review is Positive or Negative.
-
-Review: The soup was cold and the waiter ignored us.
-Answer: Negative
+EXAMPLES = """Review: The soup was cold and the waiter ignored us.
+Sentiment: negative
 
 Review: What a lovely evening, we will be back!
-Answer: Positive
+Sentiment: positive
 
 Review: My phone died after two days.
-Answer: Negative
+Sentiment: negative
 
 Review: The best present I have ever received.
-Answer: Positive
+Sentiment: positive
+
+Review: Terrible service and rude people.
+Sentiment: negative
+
+Review: A beautiful book that made me smile.
+Sentiment: positive
 
 """
 
@@ -72,19 +76,19 @@ def show_streaming(engine: sgl.Engine) -> None:
 
 def show_few_shot(engine: sgl.Engine) -> None:
     console.rule("[bold cyan]2. Few-shot classification: eight sentences, one set of examples", align="left")
-    words = [" Positive", " Negative"]
+    words = [" positive", " negative"]
     first_tokens = [engine.tokenizer.encode(word)[0] for word in words]
-    prompts = [f"{EXAMPLES}Review: {review}\nAnswer:" for review in REVIEWS]
-    only_these = {"max_new_tokens": 1, "temperature": 0.0, "logit_bias": {token: 100.0 for token in first_tokens}}
+    prompts = [f"{EXAMPLES}Review: {review}\nSentiment:" for review in REVIEWS]
+    only_these = {"max_new_tokens": 1, "temperature": 0.0, "logit_bias": dict.fromkeys(first_tokens, 100.0)}
     started = time.perf_counter()
     results = engine.generate(prompts, only_these)
     took = time.perf_counter() - started
     table = Table(box=None, header_style="bold")
-    for title in ("review", "answer", "prompt", "from cache"):
-        table.add_column(title, justify="left" if title in ("review", "answer") else "right")
+    for title in ("review", "sentiment", "prompt tokens", "from cache"):
+        table.add_column(title, justify="left" if title in ("review", "sentiment") else "right")
     for review, result in zip(REVIEWS, results, strict=True):
         answer = result["text"].strip()
-        color = "green" if answer == "Positive" else "red"
+        color = "green" if answer == "positive" else "red"
         meta = result["meta_info"]
         table.add_row(review, f"[{color}]{answer}", str(meta["prompt_tokens"]), f"[yellow]{meta['cached_tokens']}")
     console.print(table)

@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
     add_engine_arguments(generate)
     generate.set_defaults(run=_generate, log_level="error")
+
+    models = commands.add_parser(
+        "models", help="list or fetch the models known by name", description="List or fetch the models known by name."
+    )
+    models.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: %(default)s")
+    models.add_argument("name", nargs="?", default="smollm2", help="of the model to fetch (default: %(default)s)")
+    models.set_defaults(run=_models)
     return parser
 
 
@@ -87,6 +94,18 @@ def _generate(namespace: argparse.Namespace) -> int:
     print()
     if result is not None and result["meta_info"]["finish_reason"]["type"] == "length":
         print(f"[ended after --max-new-tokens {namespace.max_new_tokens}]", file=sys.stderr)
+    return 0
+
+
+def _models(namespace: argparse.Namespace) -> int:
+    from sglang.srt.model.source import ALIASES, is_fetched, resolve_model
+
+    if namespace.action == "fetch":
+        print(resolve_model(namespace.name))
+        return 0
+    for alias, model in ALIASES.items():
+        state = "fetched" if is_fetched(model) else f"{model.size / 1e6:.0f} MB to fetch"
+        print(f"{alias:24} {model.file_name}  ({state})")
     return 0
 
 

@@ -11,6 +11,7 @@ from sglang.srt.args import UNLIMITED, EngineArgs
 from sglang.srt.device import Device, open_device
 from sglang.srt.errors import ConfigurationError
 from sglang.srt.executor.kv_storage import KVStorage
+from sglang.srt.executor.loading_bar import loading_bar
 from sglang.srt.executor.model_runner import ModelRunner
 from sglang.srt.messages import EngineInfo
 from sglang.srt.model.config import ModelConfig, load_config
@@ -41,7 +42,8 @@ def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
     device = open_device(args.device, args.num_threads)
     config = load_config(Path(model_path))
     dtype = device.resolve_dtype(args.dtype)
-    model = load_model(Path(model_path), config, dtype, device.torch_device)
+    with loading_bar(f"Loading {Path(model_path).name}", is_wanted=args.log_level in ("debug", "info")) as on_progress:
+        model = load_model(Path(model_path), config, dtype, device.torch_device, on_progress)
     context_length = _context_length(args, config)
     bytes_per_token = KVStorage.bytes_per_slot(config, dtype)
     max_total_tokens = _max_total_tokens(args, device, context_length, bytes_per_token)

