@@ -13,6 +13,9 @@ import torch
 from sglang.srt.args import Dtype
 from sglang.srt.errors import ConfigurationError
 
+HOST = torch.device("cpu")
+"""Where tables are made and results are read, wherever the model runs."""
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -39,7 +42,7 @@ def open_device(name: str, num_threads: int | None) -> Device:
         raise ConfigurationError(f"device={name!r} is not supported; this version runs on 'cpu'")
     threads = num_threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    return Device(torch.device("cpu"), threads)
+    return Device(HOST, threads)
 
 
 def _free_memory_bytes() -> int:

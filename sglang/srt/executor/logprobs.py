@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sglang.srt.device import HOST
+
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int64]
 
@@ -34,7 +36,7 @@ def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[Toke
 
 def score(logits: Tensor, token_id: int, top_n: int) -> TokenScore:
     """logits: float32 [vocab]. If they are no distribution (NaN, +inf, or all -inf): nan and no alternatives."""
-    logprobs = torch.log_softmax(logits, dim=-1).cpu().numpy()  # of one row, which torch computes on one thread
+    logprobs = torch.log_softmax(logits, dim=-1).to(HOST).numpy()  # of one row, which torch computes on one thread
     logprob = float(logprobs[token_id])
     if top_n == 0 or np.isnan(logprob):
         return TokenScore(logprob, [])

@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from sglang.srt.device import HOST
 from sglang.srt.executor.logprobs import FloatArray, IdArray, most_likely, score
 from sglang.srt.executor.random import uniform
+from sglang.srt.kernels import ops
 from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams
 
 DoubleArray = npt.NDArray[np.float64]
@@ -101,8 +102,7 @@ def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
 
 def _highest(logits: Tensor) -> tuple[list[int], list[float]]:
     """Id (the lowest of equals) and value of each row's highest logit; NaN counts as highest."""
-    # On host memory numpy's argmax takes a tenth of the time of torch's.
-    ids = torch.from_numpy(logits.numpy().argmax(axis=1)) if logits.is_cpu else logits.argmax(dim=1)
+    ids = ops.argmax_rows(logits)
     return ids.tolist(), logits.gather(1, ids[:, None])[:, 0].tolist()
 
 
@@ -111,7 +111,7 @@ def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> 
         return SampledToken(None, error=f"the model gave no distribution over tokens: its highest logit is {best}")
     adjusted: FloatArray | None = None
     if row.adjusts_logits:
-        adjusted = _adjusted(logits.cpu().numpy(), row)
+        adjusted = _adjusted(logits.to(HOST).numpy(), row)
         best_id = int(adjusted.argmax())
         best = float(adjusted[best_id])
         if not math.isfinite(best):
@@ -119,7 +119,7 @@ def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> 
     token_id = best_id
     if not row.params.is_greedy:
         u = uniform(row.seed, row.position, row.sample_index)
-        token_id = _draw(logits.cpu().numpy() if adjusted is None else adjusted, best, row.params, u)
+        token_id = _draw(logits.to(HOST).numpy() if adjusted is None else adjusted, best, row.params, u)
     if not row.return_logprob:
         return SampledToken(token_id)
     logprob, top = score(logits, token_id, row.top_logprobs_num)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sglang.srt.kernels.reference import embedding, linear, rms_norm, rotary, silu_and_mul
+from sglang.srt.kernels.reference import argmax_rows, embedding, linear, rms_norm, rotary, silu_and_mul
 
-__all__ = ["embedding", "linear", "rms_norm", "rotary", "silu_and_mul"]
+__all__ = ["argmax_rows", "embedding", "linear", "rms_norm", "rotary", "silu_and_mul"]

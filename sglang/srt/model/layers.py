@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from sglang.srt.device import HOST
 from sglang.srt.kernels import ops
 from sglang.srt.model.config import FactorsRope, LinearRope, Llama3Rope, ModelConfig
 
@@ -72,7 +73,7 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        positions = torch.arange(config.max_position_embeddings, dtype=torch.float32, device="cpu")
+        positions = torch.arange(config.max_position_embeddings, dtype=torch.float32, device=HOST)
         angles = torch.outer(positions, inverse_frequencies(config))
         cos, sin = angles.cos(), angles.sin()
         table = torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)))
@@ -84,8 +85,8 @@ class RotaryEmbedding(nn.Module):
 
 
 def inverse_frequencies(config: ModelConfig) -> torch.Tensor:
-    """Radians per position of each pair of a head: [head_dim / 2] float32 on cpu."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu") / config.head_dim
+    """Radians per position of each pair of a head: [head_dim / 2] float32 on the host."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=HOST) / config.head_dim
     frequencies = 1.0 / config.rope_theta**exponents
     match config.rope_scaling:
         case None:
@@ -93,7 +94,7 @@ def inverse_frequencies(config: ModelConfig) -> torch.Tensor:
         case LinearRope(factor):
             return frequencies / factor
         case FactorsRope(factors):
-            return frequencies / torch.tensor(factors, dtype=torch.float32, device="cpu")
+            return frequencies / torch.tensor(factors, dtype=torch.float32, device=HOST)
         case Llama3Rope() as scaling:
             return _llama3_frequencies(frequencies, scaling)
 

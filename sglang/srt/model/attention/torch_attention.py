@@ -8,7 +8,7 @@ that share a key/value head are laid out as extra rows, so keys and values are n
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -68,8 +68,8 @@ class TorchAttention:
         self._values = values
         self._slots = slots
         self._groups: list[_DecodeGroup | _ChunkGroup] = [
-            *_plan_decodes(contexts),
-            *_plan_chunks(contexts, keys[0].dtype, heads_per_kv_head),
+            *_plan_decodes(contexts, keys[0]),
+            *_plan_chunks(contexts, keys[0], heads_per_kv_head),
         ]
 
     def forward(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -86,12 +86,37 @@ class TorchAttention:
 
 
 @dataclass(frozen=True, slots=True)
+class _Slots:
+    """Slots that every layer reads: in place where they are one run, else by way of a buffer that all layers use."""
+
+    index: Index
+    buffers: tuple[torch.Tensor, torch.Tensor] | None
+
+    @classmethod
+    def plan(cls, slots: IntArray, storage: torch.Tensor) -> _Slots:
+        """slots: [n], to be read from tensors like `storage`."""
+        index = _index(slots)
+        if isinstance(index, slice):
+            return cls(index, None)
+        shape = (storage.shape[0], len(slots), storage.shape[2])
+        return cls(index, (storage.new_empty(shape), storage.new_empty(shape)))
+
+    def read(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[kv_heads, slots, head_dim] -> [kv_heads, n, head_dim], valid until the next call."""
+        if isinstance(self.index, slice) or self.buffers is None:
+            return keys[:, self.index], values[:, self.index]
+        torch.index_select(keys, 1, self.index, out=self.buffers[0])
+        torch.index_select(values, 1, self.index, out=self.buffers[1])
+        return self.buffers
+
+
+@dataclass(frozen=True, slots=True)
 class _DecodeGroup:
     """Sequences with one row each."""
 
     rows: Index
-    shared: Index | None  # slots of the prefix that all members have in common
-    tails: Index  # [members * longest tail], member by member
+    shared: _Slots | None  # the prefix that all members have in common
+    tails: _Slots  # members * longest tail, member by member
     mask: torch.Tensor | None  # [members, 1, longest tail] bool: where a tail has a slot; None if none is padded
 
     def attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -99,14 +124,15 @@ class _DecodeGroup:
         members, _, head_dim = query.shape
         kv_heads = keys.shape[0]
         folded = query.view(members, kv_heads, -1, head_dim).transpose(0, 1)
-        tail_keys, tail_values = (_read(t, self.tails).view(kv_heads, members, -1, head_dim) for t in (keys, values))
+        tails = self.tails.read(keys, values)
+        tail_keys, tail_values = (tensor.view(kv_heads, members, -1, head_dim) for tensor in tails)
         if self.shared is None and self.mask is None:
             attended = functional.scaled_dot_product_attention(folded, tail_keys, tail_values)
         else:
             attended, scale = _attend_partly(folded, tail_keys, tail_values, self.mask)
             if self.shared is not None:
                 flat = folded.reshape(kv_heads, -1, head_dim)
-                common, common_scale = _attend_partly(flat, _read(keys, self.shared), _read(values, self.shared), None)
+                common, common_scale = _attend_partly(flat, *self.shared.read(keys, values), None)
                 weight = torch.sigmoid(scale - common_scale.view_as(scale))
                 attended = torch.lerp(common.view_as(attended), attended, weight)
         return attended.transpose(0, 1).reshape(members, -1)
@@ -117,7 +143,7 @@ class _ChunkGroup:
     """Several rows of one sequence."""
 
     rows: slice
-    slots: Index
+    slots: _Slots
     mask: torch.Tensor  # [1, heads per kv head * rows, length], added to the scores
 
     def attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -125,8 +151,9 @@ class _ChunkGroup:
         rows, heads, head_dim = query.shape
         kv_heads = keys.shape[0]
         folded = query.transpose(0, 1).reshape(kv_heads, 1, -1, head_dim)
+        context_keys, context_values = self.slots.read(keys, values)
         attended = functional.scaled_dot_product_attention(
-            folded, _read(keys, self.slots)[:, None], _read(values, self.slots)[:, None], attn_mask=self.mask
+            folded, context_keys[:, None], context_values[:, None], attn_mask=self.mask
         )
         return attended.view(heads, rows, head_dim).transpose(0, 1).reshape(rows, -1)
 
@@ -145,12 +172,7 @@ def _attend_partly(
     return (scores - scale).exp_().to(values.dtype) @ values, scale
 
 
-def _read(storage: torch.Tensor, slots: Index) -> torch.Tensor:
-    """[kv_heads, slots, head_dim] -> [kv_heads, len(slots), head_dim]; without a copy where the slots are one run."""
-    return storage[:, slots] if isinstance(slots, slice) else storage.index_select(1, slots)
-
-
-def _plan_decodes(contexts: Sequence[Context]) -> Iterator[_DecodeGroup]:
+def _plan_decodes(contexts: Sequence[Context], storage: torch.Tensor) -> Iterator[_DecodeGroup]:
     relatives: dict[int, list[Context]] = defaultdict(list)  # by first slot: equal first slots mean a shared prefix
     for context in contexts:
         if context.num_rows == 1:
@@ -161,8 +183,8 @@ def _plan_decodes(contexts: Sequence[Context]) -> Iterator[_DecodeGroup]:
         if shared < SHARED_MINIMUM:
             alone.extend(members)
         else:
-            yield from (_decode_group(batch, shared) for batch in _of_similar_length(members))
-    yield from (_decode_group(batch, 0) for batch in _of_similar_length(alone))
+            yield from (_decode_group(batch, shared, storage) for batch in _of_similar_length(members))
+    yield from (_decode_group(batch, 0, storage) for batch in _of_similar_length(alone))
 
 
 def _shared_length(members: Sequence[Context]) -> int:
@@ -180,12 +202,12 @@ def _of_similar_length(contexts: Sequence[Context]) -> Iterator[Sequence[Context
     left = sorted(contexts, key=lambda context: context.length)
     while left:
         limit = max(left[0].length * PADDING_LIMIT, left[0].length + PADDING_ALLOWANCE)
-        batch = list(itertools.takewhile(lambda context, limit=limit: context.length <= limit, left))  # type: ignore[misc]
-        left = left[len(batch) :]
-        yield batch
+        count = bisect.bisect_right(left, limit, key=lambda context: context.length)
+        yield left[:count]
+        left = left[count:]
 
 
-def _decode_group(members: Sequence[Context], shared: int) -> _DecodeGroup:
+def _decode_group(members: Sequence[Context], shared: int, storage: torch.Tensor) -> _DecodeGroup:
     rows = np.array([context.first_row for context in members])
     lengths = np.array([context.length - shared for context in members])
     slots = np.zeros((len(members), lengths.max()), dtype=np.int64)
@@ -195,22 +217,22 @@ def _decode_group(members: Sequence[Context], shared: int) -> _DecodeGroup:
     mask = None
     if lengths.min() < lengths.max():
         mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])[:, None]
-    common = _index(members[0].slots[:shared]) if shared else None
-    return _DecodeGroup(_index(rows), common, _index(slots.ravel()), mask)
+    common = _Slots.plan(members[0].slots[:shared], storage) if shared else None
+    return _DecodeGroup(_index(rows), common, _Slots.plan(slots.ravel(), storage), mask)
 
 
-def _plan_chunks(contexts: Sequence[Context], dtype: torch.dtype, heads_per_kv_head: int) -> Iterator[_ChunkGroup]:
+def _plan_chunks(contexts: Sequence[Context], storage: torch.Tensor, heads_per_kv_head: int) -> Iterator[_ChunkGroup]:
     for context in contexts:
         if context.num_rows > 1:
             num_rows, length = context.num_rows, context.length
             future = torch.ones(num_rows, length, dtype=torch.bool).triu(length - num_rows + 1)
-            mask = torch.zeros(num_rows, length, dtype=dtype).masked_fill_(future, -math.inf)
+            mask = torch.zeros(num_rows, length, dtype=storage.dtype).masked_fill_(future, -math.inf)
             rows = slice(context.first_row, context.first_row + num_rows)
-            yield _ChunkGroup(rows, _index(context.slots), mask.repeat(heads_per_kv_head, 1)[None])
+            yield _ChunkGroup(rows, _Slots.plan(context.slots, storage), mask.repeat(heads_per_kv_head, 1)[None])
 
 
 def _index(values: IntArray) -> Index:
-    """Consecutive values become a slice, which reads in place."""
+    """Consecutive values become a slice."""
     first = int(values[0])
     if int(values[-1]) - first == len(values) - 1 and (np.diff(values) == 1).all():
         return slice(first, first + len(values))
