@@ -6,6 +6,7 @@ continuations. Beside each stands how many prompt tokens came from the cache, an
 
 from __future__ import annotations
 
+import argparse
 import time
 from typing import Any
 
@@ -51,6 +52,16 @@ console = Console(highlight=False)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--svg", metavar="FILE", help="also save what was shown as a picture")
+    picture = parser.parse_args().svg
+    console.record = picture is not None
+    run()
+    if picture:
+        console.save_svg(picture, title="make demo")
+
+
+def run() -> None:
     with console.status("Loading SmolLM2-135M ..."):
         started = time.perf_counter()
         engine = sgl.Engine(model_path="smollm2", log_level="error")

@@ -53,25 +53,31 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         self._check_choice("schedule_policy", get_args(SchedulePolicyName))
         self._check_choice("log_level", get_args(LogLevel))
         for name in ("context_length", "max_total_tokens", "max_running_requests", "num_threads"):
-            self._check_at_least_one(name)
+            self._check_integer(name, 1)
         if self.chunked_prefill_size != UNLIMITED:
-            self._check_at_least_one("chunked_prefill_size")
+            self._check_integer("chunked_prefill_size", 1, f"{UNLIMITED} (no limit) or ")
+        self._check_integer("random_seed", 0)
         fraction = self.mem_fraction_static
         if fraction is not None and not (isinstance(fraction, (int, float)) and 0.0 < fraction < 1.0):
             raise ConfigurationError(f"mem_fraction_static must be between 0 and 1, not {fraction!r}")
-        seed = self.random_seed
-        if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise ConfigurationError(f"random_seed must be an integer of at least 0, not {seed!r}")
+        if not isinstance(self.device, str):
+            raise ConfigurationError(f"device must be text, not {self.device!r}")
+        if not isinstance(self.revision, str | None):
+            raise ConfigurationError(f"revision must be text, not {self.revision!r}")
+        if not isinstance(self.disable_radix_cache, bool):
+            raise ConfigurationError(f"disable_radix_cache must be true or false, not {self.disable_radix_cache!r}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
             raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
-    def _check_at_least_one(self, name: str) -> None:
+    def _check_integer(self, name: str, least: int, otherwise: str = "") -> None:
+        """Of 64 bits, as messages need."""
         value = getattr(self, name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_integer and least <= value < 2**63):
+            raise ConfigurationError(f"{name} must be {otherwise}an integer of at least {least}, not {value!r}")
 
 
 def engine_args(**given: Any) -> EngineArgs:
@@ -94,5 +100,5 @@ class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 30000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError(f"port must be 0 to 65535, not {self.port}")
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"port must be 0 to 65535, not {self.port!r}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -130,24 +130,26 @@ class Engine:
     def _iterate(self, given: NativeInput) -> Iterator[Result]:
         chunks = self._chunks(given)
         try:
-            while (chunk := self._run(anext(chunks, None))) is not None:
+            while (chunk := self._run(_next(chunks))) is not None:
                 yield chunk
         finally:
-            self._run(chunks.aclose())
+            with suppress(EngineDeadError):
+                self._loop.wait(self._loop.submit(_end(chunks)))
 
     async def _iterate_async(self, given: NativeInput) -> AsyncIterator[Result]:
         chunks = self._chunks(given)
         try:
-            while (chunk := await self._run_async(anext(chunks, None))) is not None:
+            while (chunk := await self._run_async(_next(chunks))) is not None:
                 yield chunk
         finally:
-            await self._run_async(chunks.aclose())
+            with suppress(EngineDeadError):
+                await self._run_async(_end(chunks))
 
-    def _run(self, work: Awaitable[T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` in the engine's loop and wait for it here; an interrupt cancels it."""
         return self._loop.run(work)
 
-    async def _run_async(self, work: Awaitable[T]) -> T:
+    async def _run_async(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(self._loop.submit(work))
 
 
@@ -156,18 +158,20 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sglang-engine", daemon=True)
+        self._lock = threading.RLock()  # a finalizer may run anywhere, also inside `submit`
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._work, name="sglang-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Awaitable[T]) -> Future[T]:
-        """Raises EngineDeadError once stopped."""
-        if not self._loop.is_running():
-            if isinstance(work, Coroutine):
-                work.close()
-            raise EngineDeadError("the engine was shut down; create a new one to go on")
-        return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Raises EngineDeadError once stopped; the future gets it if that happens meanwhile."""
+        with self._lock:
+            if not self._is_stopping:
+                return asyncio.run_coroutine_threadsafe(self._until_stopped(work), self._loop)
+        work.close()
+        raise _shut_down()
 
-    def run(self, work: Awaitable[T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
         future = self.submit(work)
         try:
             return future.result()
@@ -175,16 +179,50 @@ class _LoopThread:
             future.cancel()
             raise
 
+    def wait(self, future: Future[None]) -> None:
+        """For finalizers: does not wait in the loop's own thread, where the garbage collector may have called them."""
+        if threading.current_thread() is not self._thread:
+            future.result()
+
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        with self._lock:
+            if not self._is_stopping:
+                self._is_stopping = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        late = asyncio.all_tasks(self._loop)
+        for task in late:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*late, return_exceptions=True))
         self._loop.close()
 
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise _shut_down() from None
+            raise
 
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
+
+async def _next(chunks: AsyncGenerator[Result, None]) -> Result | None:
+    return await anext(chunks, None)
+
+
+async def _end(chunks: AsyncGenerator[Result, None]) -> None:
+    await chunks.aclose()
+
+
+def _shut_down() -> EngineDeadError:
+    return EngineDeadError("the engine was shut down; create a new one to go on")
 
 
 def _close(engine: RunningEngine, loop: _LoopThread) -> None:
-    loop.run(engine.close())
-    loop.stop()
+    closing = loop.submit(engine.close())
+    closing.add_done_callback(lambda _: loop.stop())
+    loop.wait(closing)
+    loop.wait_for_end()

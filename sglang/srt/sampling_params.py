@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,10 @@ GREEDY_TEMPERATURE = 1e-6
 
 ALL_TOKENS = -1
 """The value of ``top_k`` that keeps every token."""
+
+_MAX_FLOAT = sys.float_info.max
+_MAX_INT = 2**63 - 1
+_TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +120,8 @@ def _number(low: float, high: float, low_open: bool = False) -> Callable[[str, A
     bracket = "(" if low_open else "["
 
     def parse(name: str, value: Any) -> float:
-        valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not valid or not low <= value <= high or (low_open and value == low):
+        valid = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not valid or not low <= value <= min(high, _MAX_FLOAT) or (low_open and value == low):
             raise InvalidRequestError(f"{name} must be a number in {bracket}{low:g}, {high:g}], not {_show(value)}")
         return float(value)
 
@@ -134,7 +140,8 @@ def _integer(low: int, high: int | None = None) -> Callable[[str, Any], int]:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether `value` is an integer that a message can carry."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INT
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -176,10 +183,11 @@ def _logit_bias(name: str, value: Any) -> dict[int, float]:
         raise InvalidRequestError(f"{name} must map token ids to numbers, not {_show(value)}")
     bias: dict[int, float] = {}
     for key, amount in value.items():
-        try:
-            token_id = int(key)
-        except (TypeError, ValueError) as error:
-            raise InvalidRequestError(f"{name} has key {_show(key)}, which is not a token id") from error
+        if not _is_int(key) and not (isinstance(key, str) and _TOKEN_ID.fullmatch(key)):
+            raise InvalidRequestError(f"{name} has key {_show(key)}, which is not a token id")
+        token_id = int(key)
+        if token_id in bias:
+            raise InvalidRequestError(f"{name} names token id {token_id} twice")
         bias[token_id] = _number(-100.0, 100.0)(f"{name}[{key}]", amount)
     return bias
 
@@ -201,5 +209,5 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "repetition_penalty": _number(0.0, 2.0, low_open=True),
     "logit_bias": _logit_bias,
     "n": _integer(1, 1024),
-    "sampling_seed": _integer(0, 2**63 - 1),
+    "sampling_seed": _integer(0, _MAX_INT),
 }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
-from sglang.srt.errors import InvalidRequestError, SglangError
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, SglangError
 from sglang.srt.server.generate import generate
 from sglang.srt.server.wire import error_body, json_response
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.version import __version__
+
+HEALTH_SECONDS = 20
+"""A step takes less; an engine that does not answer for longer hangs."""
 
 
 def create_app(engine: RunningEngine) -> FastAPI:
@@ -22,7 +27,10 @@ def create_app(engine: RunningEngine) -> FastAPI:
 
     @app.get("/health", summary="200 while the engine lives")
     async def _health() -> Response:
-        await engine.manager.stats()
+        try:
+            await asyncio.wait_for(engine.manager.stats(), HEALTH_SECONDS)
+        except asyncio.TimeoutError as error:
+            raise EngineDeadError(f"the engine has not answered for {HEALTH_SECONDS} s") from error
         return PlainTextResponse("")
 
     @app.exception_handler(SglangError)

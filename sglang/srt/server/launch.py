@@ -22,6 +22,9 @@ def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
     asyncio.run(_serve(engine_args, server_args))
 
+SHUTDOWN_SECONDS = 10
+"""How long answers that are under way may still take once the server is told to end."""
+
 
 class _Server(uvicorn.Server):
     """Says when it listens, in the words that tools of the published system wait for."""
@@ -43,7 +46,12 @@ async def _serve(engine_args: EngineArgs, server_args: ServerArgs) -> None:
     host, port = listener.getsockname()[:2]
     engine = await launch_engine(engine_args)
     try:
-        config = uvicorn.Config(create_app(engine), log_level=engine_args.log_level, access_log=False)
+        config = uvicorn.Config(
+            create_app(engine),
+            log_level=engine_args.log_level,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
         await _Server(config, f"http://{host}:{port}", started).serve(sockets=[listener])
     finally:
         await engine.close()

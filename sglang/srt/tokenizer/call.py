@@ -97,7 +97,7 @@ def _prompts(text: object, input_ids: object) -> tuple[Sequence[str | list[int]]
     """The prompts, and whether they were given as a list."""
     if (text is None) == (input_ids is None):
         given = "neither" if text is None else "both"
-        raise InvalidRequestError(f"give either text or input_ids; {given} was given")
+        raise InvalidRequestError(f"give a prompt either as text or as input_ids; {given} was given")
     if text is not None:
         texts = [text] if isinstance(text, str) else text
         if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(item, str) for item in texts):

@@ -66,6 +66,7 @@ class EngineChannel:
         """
         self.send(SetVocab(vocab))
         message = await self._receive()
+        shutil.rmtree(self._folder)  # both sides are connected; so nothing is left behind even if we are killed
         if isinstance(message, Ready):
             return message.info
         assert isinstance(message, StartupFailed)

@@ -1,0 +1,185 @@
+"""Options of the engine and the server: checks, defaults, and the command line made from them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import msgspec
+import pytest
+
+from sglang.srt.args import EngineArgs, ServerArgs, engine_args
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.server.arguments import add_engine_arguments, add_server_arguments, engine_args_from, server_args_from
+
+FIELDS = EngineArgs.__struct_fields__
+
+REJECTED: list[tuple[str, Any, str]] = [
+    ("dtype", "int8", "dtype must be one of auto, float32, bfloat16, float16, not 'int8'"),
+    ("schedule_policy", "LPM", "schedule_policy must be one of lpm, fcfs, not 'LPM'"),
+    ("log_level", "trace", "log_level must be one of debug, info, warning, error, not 'trace'"),
+    ("log_level", None, "log_level must be one of debug, info, warning, error, not None"),
+    ("dtype", ["auto"], "dtype must be one of auto, float32, bfloat16, float16, not ['auto']"),
+    ("context_length", 0, "context_length must be an integer of at least 1, not 0"),
+    ("context_length", 1.5, "context_length must be an integer of at least 1, not 1.5"),
+    ("max_total_tokens", True, "max_total_tokens must be an integer of at least 1, not True"),
+    ("max_running_requests", -1, "max_running_requests must be an integer of at least 1, not -1"),
+    ("num_threads", "4", "num_threads must be an integer of at least 1, not '4'"),
+    ("chunked_prefill_size", 0, "chunked_prefill_size must be -1 (no limit) or an integer of at least 1, not 0"),
+    ("chunked_prefill_size", -2, "chunked_prefill_size must be -1 (no limit) or an integer of at least 1, not -2"),
+    ("mem_fraction_static", 0.0, "mem_fraction_static must be between 0 and 1, not 0.0"),
+    ("mem_fraction_static", 1, "mem_fraction_static must be between 0 and 1, not 1"),
+    ("mem_fraction_static", "0.5", "mem_fraction_static must be between 0 and 1, not '0.5'"),
+    ("mem_fraction_static", float("nan"), "mem_fraction_static must be between 0 and 1, not nan"),
+    ("random_seed", -1, "random_seed must be an integer of at least 0, not -1"),
+    ("random_seed", 0.5, "random_seed must be an integer of at least 0, not 0.5"),
+    ("random_seed", 2**63, f"random_seed must be an integer of at least 0, not {2**63}"),
+    ("random_seed", True, "random_seed must be an integer of at least 0, not True"),
+    ("model_path", 3, "model_path must name a model, not 3; try 'smollm2'"),
+    ("revision", 3, "revision must be text, not 3"),
+    ("device", None, "device must be text, not None"),
+    ("disable_radix_cache", "no", "disable_radix_cache must be true or false, not 'no'"),
+    ("max_total_token", 5, "unknown option 'max_total_token'; did you mean 'max_total_tokens'?"),
+    ("xyzzy", 5, f"unknown option 'xyzzy'; known options: {', '.join(FIELDS)}"),
+]
+
+ACCEPTED: list[tuple[str, Any]] = [
+    ("chunked_prefill_size", -1),
+    ("chunked_prefill_size", 1),
+    ("mem_fraction_static", 0.01),
+    ("random_seed", 0),
+    ("context_length", 1),
+    ("dtype", "bfloat16"),
+]
+
+NOT_DEFAULT = {
+    "model_path": "some/model.gguf",
+    "revision": "v2",
+    "dtype": "bfloat16",
+    "device": "elsewhere",
+    "context_length": 1000,
+    "mem_fraction_static": 0.25,
+    "max_total_tokens": 2000,
+    "max_running_requests": 7,
+    "chunked_prefill_size": -1,
+    "schedule_policy": "fcfs",
+    "disable_radix_cache": True,
+    "random_seed": 11,
+    "num_threads": 3,
+    "log_level": "debug",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    built = argparse.ArgumentParser(exit_on_error=False)
+    add_server_arguments(built)
+    add_engine_arguments(built)
+    return built
+
+
+def command_line(values: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in values.items():
+        option = "--" + name.replace("_", "-")
+        words += [option] if value is True else [option, str(value)]
+    return words
+
+
+@pytest.mark.parametrize(("name", "value", "message"), REJECTED)
+def test_rejected(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        engine_args(**{"model_path": "m", name: value})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("name", "value"), ACCEPTED)
+def test_accepted(name: str, value: Any) -> None:
+    assert getattr(engine_args(model_path="m", **{name: value}), name) == value
+
+
+@pytest.mark.parametrize("given", [{}, {"model_path": None}, {"model_path": ""}, {"log_level": "info"}])
+def test_a_missing_model_is_named(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^model_path is missing; try model_path='smollm2'$"):
+        engine_args(**given)
+
+
+def test_the_class_checks_as_the_function_does() -> None:
+    with pytest.raises(ConfigurationError, match="context_length"):
+        EngineArgs(model_path="m", context_length=0)
+    with pytest.raises(ConfigurationError, match="model_path must name a model"):
+        EngineArgs(model_path="")
+
+
+def test_defaults() -> None:
+    assert msgspec.to_builtins(engine_args(model_path="m")) == {
+        "model_path": "m",
+        "revision": None,
+        "dtype": "auto",
+        "device": "auto",
+        "context_length": None,
+        "mem_fraction_static": None,
+        "max_total_tokens": None,
+        "max_running_requests": None,
+        "chunked_prefill_size": None,
+        "schedule_policy": "lpm",
+        "disable_radix_cache": False,
+        "random_seed": None,
+        "num_threads": None,
+        "log_level": "info",
+    }
+
+
+def test_arguments_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        engine_args(model_path="m").dtype = "float32"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "30000", None])
+def test_server_port_out_of_range(port: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"^port must be 0 to 65535, not {port!r}$"):
+        ServerArgs(port=port)
+
+
+def test_an_empty_command_line_gives_the_defaults() -> None:
+    namespace = parser().parse_args([])
+    assert engine_args_from(namespace) == engine_args(model_path="smollm2")
+    assert server_args_from(namespace) == ServerArgs()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_has_an_option(name: str) -> None:
+    value = NOT_DEFAULT[name]
+    given = engine_args_from(parser().parse_args(command_line({name: value})))
+    expected = engine_args(**{"model_path": "smollm2", name: value})
+    assert given == expected != engine_args(model_path="smollm2")
+
+
+def test_all_options_at_once() -> None:
+    words = [*command_line(NOT_DEFAULT), "--host", "0.0.0.0", "--port", "0"]
+    namespace = parser().parse_args(words)
+    assert msgspec.structs.asdict(engine_args_from(namespace)) == NOT_DEFAULT
+    assert server_args_from(namespace) == ServerArgs(host="0.0.0.0", port=0)
+
+
+def test_every_option_is_a_field() -> None:
+    """And so no option is accepted and then ignored."""
+    known = {*FIELDS, *ServerArgs.__struct_fields__, "help"}
+    assert {action.dest for action in parser()._actions} == known
+
+
+def test_every_option_is_explained() -> None:
+    silent = [action.dest for action in parser()._actions if not action.help]
+    assert not silent
+
+
+def test_the_short_name_of_the_model_option() -> None:
+    assert engine_args_from(parser().parse_args(["--model", "m"])).model_path == "m"
+
+
+def test_a_value_out_of_range_on_the_command_line() -> None:
+    with pytest.raises(ConfigurationError, match="context_length"):
+        engine_args_from(parser().parse_args(["--context-length", "0"]))
+    with pytest.raises(ConfigurationError, match="port"):
+        server_args_from(parser().parse_args(["--port", "70000"]))
+    with pytest.raises(argparse.ArgumentError, match="invalid choice: 'int8'"):
+        parser().parse_args(["--dtype", "int8"])
