@@ -16,6 +16,7 @@ install: $(READY)
 $(READY): pyproject.toml
 	@echo "Creating $(VENV) and installing (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,test,bench]"
 	@touch $@

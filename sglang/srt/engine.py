@@ -41,6 +41,7 @@ class Engine:
             self._engine = self._loop.run(launch_engine(args))
         except BaseException:
             self._loop.stop()
+            self._loop.join()
             raise
         self._finalizer = weakref.finalize(self, _close, self._engine, self._loop)  # also at interpreter exit
 
@@ -189,15 +190,14 @@ class _LoopThread:
             if not self._is_stopping:
                 self._is_stopping = True
                 self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def join(self) -> None:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _work(self) -> None:
         self._loop.run_forever()
-        late = asyncio.all_tasks(self._loop)
-        for task in late:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*late, return_exceptions=True))
+        self._loop.run_until_complete(_cancel_others())
         self._loop.close()
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
@@ -207,6 +207,14 @@ class _LoopThread:
             if self._is_stopping:
                 raise _shut_down() from None
             raise
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _next(chunks: AsyncGenerator[Result, None]) -> Result | None:
@@ -225,4 +233,4 @@ def _close(engine: RunningEngine, loop: _LoopThread) -> None:
     closing = loop.submit(engine.close())
     closing.add_done_callback(lambda _: loop.stop())
     loop.wait(closing)
-    loop.wait_for_end()
+    loop.join()

@@ -14,6 +14,8 @@ Each class carries the HTTP status and the machine-readable type a server answer
 
 from __future__ import annotations
 
+import reprlib
+
 
 class SglangError(Exception):
     http_status: int = 500
@@ -50,3 +52,13 @@ class ConfigurationError(SglangError, ValueError):
 
 class ModelLoadError(SglangError, RuntimeError):
     error_type = "model_load_error"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short, whatever a request may hold, however deeply nested."""
+    return _SHORT.repr(value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, shown
 
 GREEDY_TEMPERATURE = 1e-6
 """Below this temperature the most likely token is taken and nothing is drawn."""
@@ -106,8 +106,7 @@ def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return f"{text[:80]}{'...' if len(text) > 80 else ''} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def _unknown(name: object) -> str:

@@ -45,12 +45,14 @@ def use_pip(monkeypatch: pytest.MonkeyPatch, calls: list[list[str]]) -> Callable
     """Replace the pip command by a function from the destination folder to an exit status."""
 
     def use(pip: Pip) -> None:
-        def run(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        def popen(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
             calls.append(list(command))
             status = pip(Path(command[command.index("--dest") + 1]))
-            return subprocess.CompletedProcess(command, status, "looking\nERROR: no such package", None)
+            says = "Progress 0 of 10\nlooking\nProgress 10 of 10\nERROR: no such package"
+            return real_popen([sys.executable, "-c", f"print({says!r}); raise SystemExit({status})"], **options)
 
-        monkeypatch.setattr(subprocess, "run", run)
+        real_popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", popen)
 
     return use
 

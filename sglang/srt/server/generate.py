@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sglang.srt.errors import InvalidRequestError, SglangError
+from sglang.srt.errors import InvalidRequestError, SglangError, shown
 from sglang.srt.server.wire import EventStream, error_body, json_response, read_object, unless_disconnected
 from sglang.srt.tokenizer.call import NativeInput
 from sglang.srt.tokenizer.completion import Completion
@@ -50,12 +50,12 @@ def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
     fields = dict(body)
     stream = fields.pop("stream", None)
     if not isinstance(stream, bool | None):
-        raise InvalidRequestError(f"stream must be true or false, not {stream!r}")
+        raise InvalidRequestError(f"stream must be true or false, not {shown(stream)}")
     for name in fields:
         if name not in FIELDS:
             close = difflib.get_close_matches(name, FIELDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join((*FIELDS, 'stream'))}"
-            raise InvalidRequestError(f"unknown field {name!r}; {hint}")
+            raise InvalidRequestError(f"unknown field {shown(name)}; {hint}")
     return NativeInput(**fields), bool(stream)
 
 

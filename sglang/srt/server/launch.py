@@ -22,6 +22,7 @@ def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
     asyncio.run(_serve(engine_args, server_args))
 
+
 SHUTDOWN_SECONDS = 10
 """How long answers that are under way may still take once the server is told to end."""
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,9 +19,11 @@ T = TypeVar("T")
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises InvalidRequestError if it is anything else."""
+    """The body as a JSON object. Raises InvalidRequestError if it is anything else, or RequestAbortedError."""
     try:
         value = orjson.loads(await request.body())
+    except ClientDisconnect as error:
+        raise RequestAbortedError("the client went away") from error
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error}") from error
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class NativeInput:
             raise InvalidRequestError(f"{name} is a list of {len(values)}, but there are {self._count} prompts")
         for item in values:
             if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
-                raise InvalidRequestError(f"{name} must be {_KIND_NAMES[kind]}, not {item!r}")
+                raise InvalidRequestError(f"{name} must be {_KIND_NAMES[kind]}, not {shown(item)}")
         return values
 
     def _namespaces(self, cache_salt: object, extra_key: object) -> list[str]:
@@ -96,25 +96,20 @@ def _default(value: object, default: object) -> object:
 def _prompts(text: object, input_ids: object) -> tuple[Sequence[str | list[int]], bool]:
     """The prompts, and whether they were given as a list."""
     if (text is None) == (input_ids is None):
-        given = "neither" if text is None else "both"
-        raise InvalidRequestError(f"give a prompt either as text or as input_ids; {given} was given")
+        given = "neither was" if text is None else "both were"
+        raise InvalidRequestError(f"give a prompt either as text or as input_ids; {given} given")
     if text is not None:
         texts = [text] if isinstance(text, str) else text
         if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(item, str) for item in texts):
-            raise InvalidRequestError(f"text must be a string or a non-empty list of strings, not {_short(text)}")
+            raise InvalidRequestError(f"text must be a string or a non-empty list of strings, not {shown(text)}")
         return list(texts), not isinstance(text, str)
     if not isinstance(input_ids, (list, tuple)) or not input_ids:
-        raise InvalidRequestError(f"input_ids must be a non-empty list of token ids, not {_short(input_ids)}")
+        raise InvalidRequestError(f"input_ids must be a non-empty list of token ids, not {shown(input_ids)}")
     is_batch = isinstance(input_ids[0], (list, tuple))
     rows = input_ids if is_batch else [input_ids]
     for row in rows:
         if not isinstance(row, (list, tuple)) or not all(type(token) is int for token in row):
             raise InvalidRequestError(
-                f"input_ids must be a list of token ids, or a list of such lists; got {_short(row)}"
+                f"input_ids must be a list of token ids, or a list of such lists; got {shown(row)}"
             )
     return [list(row) for row in rows], is_batch
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

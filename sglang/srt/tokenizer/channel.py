@@ -78,6 +78,8 @@ class EngineChannel:
 
     def send(self, message: ToEngine) -> None:
         """Queue a message. Raises EngineDeadError if nobody is there to read it."""
+        if self._is_closing:
+            raise EngineDeadError("the engine was shut down; create a new one to go on")
         if self._dead.is_set():
             raise self.death()
         data = self._encoder.encode(message)
