@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
-from types import TracebackType
+from types import AsyncGeneratorType, TracebackType
 from typing import Any, TypeVar
 
 from sglang.srt.args import engine_args
@@ -222,6 +222,10 @@ async def _next(chunks: AsyncGenerator[Result, None]) -> Result | None:
 
 
 async def _end(chunks: AsyncGenerator[Result, None]) -> None:
+    """Close `chunks`, whose last `_next` is over or has just been cancelled."""
+    assert isinstance(chunks, AsyncGeneratorType)
+    while chunks.ag_running:
+        await asyncio.sleep(0)
     await chunks.aclose()
 
 

@@ -54,11 +54,13 @@ class ModelLoadError(SglangError, RuntimeError):
     error_type = "model_load_error"
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+_SHOWN_CHARACTERS = 80
+_bounded = reprlib.Repr()
+_bounded.maxlist = _bounded.maxtuple = _bounded.maxdict = _SHOWN_CHARACTERS
+_bounded.maxstring = _bounded.maxlong = _bounded.maxother = 3 * _SHOWN_CHARACTERS
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: short, whatever a request may hold, however deeply nested."""
-    return _SHORT.repr(value)
+    """A value as a message shows it: its beginning, whatever a request may hold, however long or deeply nested."""
+    text = _bounded.repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

@@ -37,6 +37,7 @@ class MemoryExecutor:
         self._memory = np.full(num_slots, -1, dtype=np.int64)
         self.steps: list[StepInput] = []
         self.fail_next: Exception | None = None
+        self.poisoned: set[int] = set()  # token ids after which nothing can be drawn
 
     @property
     def num_rows(self) -> int:
@@ -52,11 +53,16 @@ class MemoryExecutor:
         contexts = self._contexts(step)
         return StepResult(
             samples=[
-                SampledToken(next_token(contexts[int(row)], sample, self._vocab_size))
+                self._draw(contexts[int(row)], sample)
                 for row, sample in zip(step.sample_rows, step.samples, strict=True)
             ],
             prompt_logprobs=[self._score(rows, contexts) for rows in step.prompt_logprobs],
         )
+
+    def _draw(self, context: IntArray, row: SamplingRow) -> SampledToken:
+        if self.poisoned.intersection(context.tolist()):
+            return SampledToken(None, error="NaN")
+        return SampledToken(next_token(context, row, self._vocab_size))
 
     def _contexts(self, step: StepInput) -> dict[int, IntArray]:
         """For every row the tokens it can see, itself included."""

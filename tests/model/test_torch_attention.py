@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from sglang.srt.model.attention.torch_attention import SHARED_MINIMUM, Context, 
 
 IntArray = npt.NDArray[np.int64]
 
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 NUM_LAYERS = 2
 TOTAL = 2000
 
@@ -103,7 +103,7 @@ def _contexts(sequences: Sequence[Member]) -> list[Context]:
 def _row_by_row(
     sequences: Sequence[Member], query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    outputs = []
+    outputs: list[torch.Tensor] = []
     per_kv_head = query.shape[1] // keys.shape[0]
     for sequence in sequences:
         for end in range(len(sequence.slots) - sequence.num_rows + 1, len(sequence.slots) + 1):
@@ -118,8 +118,13 @@ def _row_by_row(
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _seed_and_one_thread() -> Iterator[None]:
+    """On tensors this small a second thread costs more than it gives, and much more on a busy machine."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 LAYOUTS = [
@@ -232,13 +237,14 @@ def steps(draw: st.DrawFn) -> list[Member]:
     sequences: list[Member] = []
     for _ in range(draw(st.integers(1, 6))):
         shared: list[int] = []
-        if sequences and draw(st.booleans()):
+        if len(sequences) > 0 and draw(st.booleans()):
             relative = draw(st.sampled_from(sequences)).slots
             shared = relative[: draw(st.integers(1, len(relative)))]
         own = slots.take(draw(st.one_of(st.just(1), st.integers(1, 80))))
         num_rows = draw(st.one_of(st.just(1), st.integers(1, len(own))))
         sequences.append(Member(shared + own, num_rows))
-    return draw(st.permutations(sequences))
+    order: list[Member] = draw(st.permutations(sequences))
+    return order
 
 
 @settings(max_examples=60, deadline=None)

@@ -52,11 +52,11 @@ class Whole:
         return bytes(byte for byte, shown in zip(self.data[:length], self.shown, strict=False) if shown)
 
     def stop(self) -> tuple[int, str] | None:
-        """Where the first stop string begins, of those that begin there the longest, and which it is."""
-        for start in range(len(self.data)):
-            matches = [stop for stop, data in self.stops if self.data.startswith(data, start)]
+        """Where the stop string begins that is complete first, of those complete at once the longest, and which it is."""
+        for end in range(1, len(self.data) + 1):
+            matches = [(end - len(data), stop) for stop, data in self.stops if self.data[:end].endswith(data)]
             if matches:
-                return start, max(matches, key=lambda stop: len(stop.encode()))
+                return min(matches)
         return None
 
     def num_undecided(self) -> int:
@@ -147,18 +147,24 @@ def test_tokenisation_changes_nothing_without_stop_strings(case: Case, lengths: 
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.text(ALPHABET, max_size=30),
-    stop=st.text(ALPHABET, min_size=1, max_size=4),
+    stops=st.lists(st.text(ALPHABET, min_size=1, max_size=4), min_size=1, max_size=3),
     lengths=st.lists(st.integers(1, 7), max_size=40),
 )
-def test_one_stop_string_in_any_tokenisation(text: str, stop: str, lengths: list[int]) -> None:
-    """The text ends before the first occurrence, wherever tokens begin and end, characters cut in two included."""
+def test_stop_strings_in_any_tokenisation(text: str, stops: list[str], lengths: list[int]) -> None:
+    """Wherever tokens begin and end, characters cut in two included, text and stop string are those of single bytes."""
+
+    def ending(tokens: list[bytes]) -> tuple[str, str | None]:
+        output = OutputText(Vocab(token_bytes=tokens, special_ids=[], eos_ids=[]), SamplingParams(stop=tuple(stops)))
+        found = next(filter(None, (output.push(i, is_end=False) for i in range(len(tokens)))), None)
+        output.finish()
+        return output.take().decode(), found
+
     data = text.encode()
-    tokens = cut(data, lengths)
-    output = OutputText(Vocab(token_bytes=tokens, special_ids=[], eos_ids=[]), SamplingParams(stop=(stop,)))
-    found = next(filter(None, (output.push(i, is_end=False) for i in range(len(tokens)))), None)
-    output.finish()
-    assert output.take().decode() == text.partition(stop)[0]
-    assert found == (stop if stop in text else None)
+    shown, found = ending(cut(data, lengths))
+    assert (shown, found) == ending([data[i : i + 1] for i in range(len(data))])
+    assert (found is None) == (not any(stop in text for stop in stops))
+    if len(stops) == 1:
+        assert shown == text.partition(stops[0])[0]
 
 
 # --- examples -------------------------------------------------------------------------------------------------------
@@ -234,12 +240,12 @@ def test_no_stop_trim_shows_the_stop_string_and_the_rest_of_its_token() -> None:
     [
         ((" world", "lo"), b"Hel", "lo"),
         (("world", " w"), b"Hello", " w"),
-        (("o", "o world"), b"Hell", "o world"),
-        (("o world", "o"), b"Hell", "o world"),
+        (("o", "o world"), b"Hell", "o"),
+        (("o world", "w"), b"Hello ", "w"),
         (("rld", "orld", "ld"), b"Hello w", "orld"),
     ],
 )
-def test_the_first_match_counts_and_of_equal_beginnings_the_longest(
+def test_the_first_to_be_complete_counts_and_of_those_complete_at_once_the_longest(
     stops: tuple[str, ...], text: bytes, matched: str
 ) -> None:
     vocab = Vocab(token_bytes=[b"Hello world"], special_ids=[], eos_ids=[])

@@ -259,3 +259,19 @@ def test_stop_tokens_and_minimum_length() -> None:
     assert stopped.text == bytes(t % 256 for t in stopped.token_ids[:-1])
     assert ignored.token_ids == true
     assert custom.token_ids == true[: true.index(true[2]) + 1]
+
+
+def test_what_a_broken_distribution_was_computed_from_is_forgotten() -> None:
+    bench = Bench()
+    bench.executor.poisoned.add(299)
+    healthy = request("healthy", range(20), max_new_tokens=30)
+    bench.add(healthy, request("broken", [*range(20), 299]))
+    bench.run()
+    broken = bench.finished["broken"].finish
+    assert broken is not None and broken.status_code == 500 and "NaN" in (broken.message or "")
+    assert bench.finished["healthy"].token_ids == expected_tokens(healthy)
+    bench.add(request("again", [*range(20), 299, 5]))
+    bench.step()
+    assert len(bench.executor.steps[-1].token_ids) == 2, "only the healthy prefix is still cached"
+    bench.run()
+    bench.assert_baseline()

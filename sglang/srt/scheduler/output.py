@@ -18,7 +18,8 @@ class OutputText:
     """The text of one sequence. Bytes that may turn out to begin a stop string are held back until that is known.
 
     Stop strings are looked for in the full bytes of the output, special tokens included, across token boundaries; what
-    is shown leaves hidden tokens out. Of several matches the one that begins first wins, then the longest.
+    is shown leaves hidden tokens out. The stop string that is complete first counts, of those complete at once
+    the longest; so how the output is cut into tokens does not matter.
     """
 
     def __init__(self, vocab: Vocab, params: SamplingParams) -> None:
@@ -64,7 +65,7 @@ class OutputText:
 
     def _find_stop(self) -> tuple[int, _Stop] | None:
         found = [(start, stop) for stop in self._stops if (start := self._tail.find(stop.data)) >= 0]
-        return min(found, key=lambda match: (match[0], -len(match[1].data)), default=None)
+        return min(found, key=lambda match: (match[0] + len(match[1].data), match[0]), default=None)
 
     def _longest_stop_start(self) -> int:
         """How many bytes at the end of the tail could begin a stop string."""

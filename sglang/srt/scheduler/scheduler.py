@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -181,7 +181,8 @@ class Scheduler:
     def _accept_token(self, request: Request, token: SampledToken) -> RequestOutput | None:
         error = token.error or request.scoring_error
         if token.token_id is None or error:
-            self._leave(request)
+            self._leave(request, discard)
+            self._cache.clear()  # what it computed is suspect, and shared
             return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
         request.append_token(token.token_id)
         self.counters.generated_tokens += 1
@@ -213,19 +214,17 @@ class Scheduler:
         reason = _failure(f"the engine failed while computing this request: {type(error).__name__}: {error}")
         outputs = []
         for request in list(self._running.requests):
-            del self._by_rid[request.rid]
-            self._running.remove(request)
-            discard(request, self._cache)
+            self._leave(request, discard)
             outputs.append(self._output(request, reason))
         self._cache.clear()
         return outputs
 
-    def _leave(self, request: Request) -> None:
-        """Forget `request`. What it computed stays in the cache while there is room."""
+    def _leave(self, request: Request, give_back: Callable[[Request, PrefixCache], None] = release) -> None:
+        """Forget `request`. Unless it is to `discard`, what it computed stays in the cache while there is room."""
         del self._by_rid[request.rid]
         if request in self._running.requests:
             self._running.remove(request)
-            release(request, self._cache)
+            give_back(request, self._cache)
         else:
             self._waiting.remove(request)
 

@@ -71,6 +71,8 @@ class NativeInput:
         for item in values:
             if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
                 raise InvalidRequestError(f"{name} must be {_KIND_NAMES[kind]}, not {shown(item)}")
+            if isinstance(item, str) and not _is_encodable(item):
+                raise InvalidRequestError(f"{name} must be valid Unicode text, not {shown(item)}")
         return values
 
     def _namespaces(self, cache_salt: object, extra_key: object) -> list[str]:
@@ -87,6 +89,14 @@ class NativeInput:
 
 
 _KIND_NAMES = {bool: "true or false", int: "an integer", str: "a string", Mapping: "an object of names and values"}
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _default(value: object, default: object) -> object:

@@ -133,7 +133,7 @@ class _DecodeGroup:
             if self.shared is not None:
                 flat = folded.reshape(kv_heads, -1, head_dim)
                 common, common_scale = _attend_partly(flat, *self.shared.read(keys, values), None)
-                weight = torch.sigmoid(scale - common_scale.view_as(scale))
+                weight = torch.sigmoid(scale - common_scale.view_as(scale)).to(attended.dtype)
                 attended = torch.lerp(common.view_as(attended), attended, weight)
         return attended.transpose(0, 1).reshape(members, -1)
 
