@@ -28,7 +28,7 @@ def engine(default_model_path: Path) -> Iterator[sgl.Engine]:
         assert_baseline(running)
 
 
-SERVER_CONTEXT = 256
+SERVER_CONTEXT = 64
 
 
 @pytest.fixture(scope="session")

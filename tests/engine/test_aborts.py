@@ -20,9 +20,10 @@ SHARED = "Eighty bytes that many requests begin with, so that they wait for who 
 
 @pytest.fixture
 def small_engine(tiny_model: str) -> Iterator[sgl.Engine]:
-    """Room for four requests in a step, for a prompt in several, and for less than what four can come to."""
-    options = {"max_running_requests": 4, "chunked_prefill_size": 17, "max_total_tokens": 3000}
-    with sgl.Engine(model_path=tiny_model, num_threads=1, **options) as running:
+    """Computes four requests at a time, and a long prompt in several steps."""
+    with sgl.Engine(
+        model_path=tiny_model, num_threads=1, max_running_requests=4, chunked_prefill_size=17, max_total_tokens=3000
+    ) as running:
         yield running
 
 
@@ -96,9 +97,7 @@ def test_requests_given_up_at_random_moments_leave_nothing_behind(small_engine: 
 
 def test_one_prompt_of_a_batch_may_end_before_the_call_is_given_up(small_engine: sgl.Engine) -> None:
     async def leave_after_the_first() -> None:
-        stream = await small_engine.async_generate(
-            ["one", "two", "three"], [ENDLESS, SHORT, ENDLESS], stream=True
-        )
+        stream = await small_engine.async_generate(["one", "two", "three"], [ENDLESS, SHORT, ENDLESS], stream=True)
         async for chunk in stream:
             if chunk["meta_info"]["finish_reason"] is not None:
                 assert chunk["index"] == 1

@@ -25,7 +25,7 @@ PROMPTS = [
 ]
 OTHERS = [f"{number} {name} is a" for number, name in enumerate(("Water", "The moon", "A prime", "水") * 4)]
 
-GREEDY = {"temperature": 0.0, "max_new_tokens": 8, "ignore_eos": True}
+GREEDY = {"temperature": 0.0, "max_new_tokens": 6, "ignore_eos": True}
 SCORED: dict[str, Any] = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 2}
 SAMPLED = {"temperature": 0.8, "max_new_tokens": 8, "ignore_eos": True, "sampling_seed": 1234}
 
@@ -55,8 +55,13 @@ def small_chunks() -> Iterator[sgl.Engine]:
 @pytest.fixture(scope="module")
 def small_cache() -> Iterator[sgl.Engine]:
     """Has room for a few of the prompts at a time."""
-    options = {"max_total_tokens": CACHE_TOKENS, "chunked_prefill_size": 17, "max_running_requests": 4}
-    with sgl.Engine(model_path="smollm2", num_threads=1, **options) as running:
+    with sgl.Engine(
+        model_path="smollm2",
+        num_threads=1,
+        max_total_tokens=CACHE_TOKENS,
+        chunked_prefill_size=17,
+        max_running_requests=4,
+    ) as running:
         yield running
         assert_baseline(running)
 
@@ -92,7 +97,7 @@ def test_the_prompts_are_scored_in_full(cold: list[Any]) -> None:
         assert [row[0] is None for row in meta["input_token_logprobs"]] == [True] + [False] * (
             meta["prompt_tokens"] - 1
         )
-        assert len(meta["output_token_logprobs"]) == len(meta["output_top_logprobs"]) == 8
+        assert len(meta["output_token_logprobs"]) == len(meta["output_top_logprobs"]) == 6
         for row, top in zip(meta["output_token_logprobs"], meta["output_top_logprobs"], strict=True):
             assert len(top) == 2 and top[0] == row, "greedy takes the most likely token"
         assert meta["cached_tokens"] == 0

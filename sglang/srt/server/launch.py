@@ -12,7 +12,7 @@ import uvicorn
 from sglang.srt.args import EngineArgs, ServerArgs
 from sglang.srt.errors import ConfigurationError
 from sglang.srt.server.app import create_app
-from sglang.srt.tokenizer.launch import launch_engine
+from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,18 @@ def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
 
 
 SHUTDOWN_SECONDS = 10
-"""How long answers that are under way may still take once the server is told to end."""
+"""How long answers under way may still take once the server is told to end; what takes longer gets an error."""
+
+GOODBYE_SECONDS = 2
+"""How long the errors may then take to be sent."""
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, in the words that tools of the published system wait for."""
+    """Says when it listens, in the words that tools of the published system wait for, and ends every answer."""
 
-    def __init__(self, config: uvicorn.Config, address: str, started: float) -> None:
+    def __init__(self, config: uvicorn.Config, engine: RunningEngine, address: str, started: float) -> None:
         super().__init__(config)
+        self._engine = engine
         self._address = address
         self._launched = started
 
@@ -39,6 +43,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         logger.info("listening on %s, %.1f s after the start", self._address, time.perf_counter() - self._launched)
         logger.info("The server is fired up and ready to roll!")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._engine.manager.close)
+        await super().shutdown(sockets)
+        ending.cancel()
 
 
 async def _serve(engine_args: EngineArgs, server_args: ServerArgs) -> None:
@@ -51,9 +60,9 @@ async def _serve(engine_args: EngineArgs, server_args: ServerArgs) -> None:
             create_app(engine),
             log_level=engine_args.log_level,
             access_log=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS + GOODBYE_SECONDS,
         )
-        await _Server(config, f"http://{host}:{port}", started).serve(sockets=[listener])
+        await _Server(config, engine, f"http://{host}:{port}", started).serve(sockets=[listener])
     finally:
         await engine.close()
 

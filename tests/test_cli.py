@@ -1,0 +1,90 @@
+"""The ``sglang`` command, run as a person runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sglang as sgl
+from tests.helpers.runtime import SECONDS
+
+PROMPT = "The quick brown fox"
+
+
+def sglang(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sglang.cli", *arguments]
+    return subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=SECONDS)
+
+
+def generate(tiny_model: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    options = ("--model-path", tiny_model, "--num-threads", "1", "--max-new-tokens", "12")
+    return sglang("generate", *arguments, *options, stdin=stdin)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--help"], ["serve", "generate", "models", "Try: sglang generate"]),
+        (["serve", "--help"], ["--host", "--port", "30000", "--model-path", "--max-total-tokens", "smollm2"]),
+        (["generate", "--help"], ["prompt", "--raw", "--max-new-tokens", "--temperature", "--model-path"]),
+        (["models", "--help"], ["list", "fetch"]),
+        (["--version"], [sgl.__version__]),
+    ],
+)
+def test_help(arguments: list[str], parts: list[str]) -> None:
+    result = sglang(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all(part in result.stdout for part in parts), result.stdout
+
+
+def test_launch_server_is_serve() -> None:
+    command = [sys.executable, "-m", "sglang.launch_server", "--help"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert result.returncode == 0 and "--port" in result.stdout
+
+
+def test_generate_raw_continues_the_text(tiny_model: str, tiny_engine: sgl.Engine) -> None:
+    params = {"temperature": 0.0, "max_new_tokens": 12}
+    expected = tiny_engine.generate(PROMPT, params)
+    assert expected["meta_info"]["finish_reason"]["type"] == "length"
+    result = generate(tiny_model, PROMPT, "--raw")
+    assert (result.returncode, result.stdout) == (0, expected["text"] + "\n")
+    assert result.stderr == "[ended after --max-new-tokens 12]\n"
+
+
+def test_generate_asks_as_a_chat_and_reads_a_prompt_from_stdin(tiny_model: str, tiny_engine: sgl.Engine) -> None:
+    ids = tiny_engine.tokenizer.apply_chat_template([{"role": "user", "content": PROMPT}])
+    params = {"temperature": 0.9, "max_new_tokens": 12, "top_k": 20, "sampling_seed": 3}
+    expected = tiny_engine.generate(input_ids=ids, sampling_params=params)
+    result = generate(tiny_model, "-", "--temperature", "0.9", "--top-k", "20", "--seed", "3", stdin=PROMPT)
+    assert (result.returncode, result.stdout) == (0, expected["text"] + "\n")
+
+
+@pytest.mark.parametrize("command", [["serve"], ["generate", "a"]])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model-path", "/nowhere/model.gguf"], "no file or folder '/nowhere/model.gguf'"),
+        (["--max-total-tokens", "0"], "max_total_tokens must be an integer of at least 1, not 0"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(command: list[str], options: list[str], message: str) -> None:
+    port = ["--port", "0"] if command == ["serve"] else []
+    result = sglang(*command, *options, *port)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("sglang: ") and message in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--prot", "1"], ["generate", "a", "--top-k", "many"]])
+def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
+    result = sglang(*arguments)
+    assert result.returncode == 2 and "usage: " in result.stderr
+
+
+def test_models_lists_what_is_known(default_model_path: Path) -> None:
+    result = sglang("models")
+    assert result.returncode == 0
+    assert "smollm2" in result.stdout and default_model_path.name in result.stdout and "(fetched)" in result.stdout
