@@ -38,6 +38,8 @@ class MemoryExecutor:
         self.steps: list[StepInput] = []
         self.fail_next: Exception | None = None
         self.poisoned: set[int] = set()  # token ids after which nothing can be drawn
+        self.breaking: set[int] = set()  # token ids with which no step can be computed
+        self.unscorable: set[int] = set()  # token ids that have no log-probability
 
     @property
     def num_rows(self) -> int:
@@ -47,6 +49,8 @@ class MemoryExecutor:
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
             raise error
+        if broken := self.breaking.intersection(step.token_ids.tolist()):
+            raise IndexError(f"token {broken.pop()}")
         self.steps.append(step)
         assert len(set(step.slots.tolist())) == len(step.slots), "two rows write one slot"
         self._memory[step.slots] = step.token_ids
@@ -76,11 +80,11 @@ class MemoryExecutor:
                 contexts[row] = self._memory[slots[:length]]
         return contexts
 
-    @staticmethod
-    def _score(rows: PromptLogprobRows, contexts: dict[int, IntArray]) -> list[TokenLogprob]:
+    def _score(self, rows: PromptLogprobRows, contexts: dict[int, IntArray]) -> list[TokenLogprob]:
+        scores = [score(np.append(contexts[rows.first_row + i], target)) for i, target in enumerate(rows.targets)]
         return [
-            TokenLogprob(score(np.append(contexts[rows.first_row + i], target)), int(target))
-            for i, target in enumerate(rows.targets)
+            TokenLogprob(None if target in self.unscorable else value, target)
+            for value, target in zip(scores, rows.targets.tolist(), strict=True)
         ]
 
 

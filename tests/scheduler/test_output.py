@@ -52,7 +52,7 @@ class Whole:
         return bytes(byte for byte, shown in zip(self.data[:length], self.shown, strict=False) if shown)
 
     def stop(self) -> tuple[int, str] | None:
-        """Where the stop string begins that is complete first, of those complete at once the longest, and which it is."""
+        """Where the stop string begins that is complete first (of several at once the longest), and which it is."""
         for end in range(1, len(self.data) + 1):
             matches = [(end - len(data), stop) for stop, data in self.stops if self.data[:end].endswith(data)]
             if matches:

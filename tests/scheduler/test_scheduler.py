@@ -179,17 +179,31 @@ def test_longest_prefix_goes_first() -> None:
     assert list(bench.finished)[2:] == ["long", "short", "none"]
 
 
-def test_a_failed_step_fails_its_requests_and_nothing_else() -> None:
+def test_a_step_that_fails_once_costs_no_request() -> None:
     bench = Bench(max_running=2)
     messages = [request(f"r{i}", [i] * 20, seed=i) for i in range(4)]
     bench.add(*messages)
     bench.step()
     bench.executor.fail_next = RuntimeError("no more memory")
-    bench.step()
-    failed = [rid for rid, output in bench.finished.items() if output.finish and output.finish.status_code == 500]
-    assert sorted(failed) == ["r0", "r1"]
     bench.run()
-    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages[2:])
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in messages)
+    bench.assert_baseline()
+
+
+def test_a_request_that_breaks_every_step_it_is_in_fails_alone() -> None:
+    bench = Bench()
+    bench.executor.breaking.add(1000)
+    healthy = [request(f"r{i}", [i] * 20, max_new_tokens=30, seed=i) for i in range(6)]
+    broken = [request(f"broken{i}", [i, 1000], seed=i) for i in range(3)]
+    bench.add(*healthy[:3], broken[0])
+    for message in [*broken[1:], *healthy[3:]]:
+        bench.step()
+        bench.add(message)
+    bench.run()
+    assert all(bench.finished[m.rid].token_ids == expected_tokens(m) for m in healthy)
+    for message in broken:
+        finish = bench.finished[message.rid].finish
+        assert finish is not None and finish.status_code == 500 and "1000" in (finish.message or "")
     bench.assert_baseline()
 
 
@@ -275,3 +289,34 @@ def test_what_a_broken_distribution_was_computed_from_is_forgotten() -> None:
     assert len(bench.executor.steps[-1].token_ids) == 2, "only the healthy prefix is still cached"
     bench.run()
     bench.assert_baseline()
+
+
+def test_a_broken_prompt_score_is_an_error_without_generation_too() -> None:
+    bench = Bench()
+    bench.executor.unscorable.add(7)
+    fields = {"max_new_tokens": 0, "return_logprob": True, "logprob_start_len": 0}
+    bench.add(request("broken", [5, 7, 5], **fields), request("healthy", [5, 6, 5], **fields))
+    bench.run()
+    broken, healthy = (bench.finished[rid].finish for rid in ("broken", "healthy"))
+    assert broken is not None and broken.status_code == 500
+    assert healthy is not None and healthy.type == "length"
+
+
+def test_a_full_cache_still_gives_growing_sequences_long_runs() -> None:
+    bench = Bench(total=8000, budget=512, max_running=16)
+    for number in range(20):
+        bench.add(request(f"old{number}", [number + 20] * 600, max_new_tokens=1))
+    bench.run()
+    assert bench.scheduler.stats().free_tokens < 1000
+    bench.add(*(request(f"r{i}", [i] * 5, max_new_tokens=150, seed=i) for i in range(16)))
+    for _ in range(140):
+        bench.step()
+    assert max(len(rows.runs) for rows in bench.executor.steps[-1].sequences) <= 16
+
+
+def test_prompts_get_on_beside_more_decodes_than_the_budget() -> None:
+    bench = Bench(total=5000, budget=2, max_running=8)
+    bench.add(*(request(f"r{i}", [i, i], max_new_tokens=40, seed=i) for i in range(8)))
+    for _ in range(30):
+        bench.step()
+    assert bench.scheduler.stats().num_running == 8

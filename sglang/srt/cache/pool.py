@@ -15,7 +15,9 @@ import numpy.typing as npt
 SlotArray = npt.NDArray[np.int64]
 
 GROWTH_GAP = 128
-"""Free slots left between the start of a large interval and a new sequence placed in it."""
+"""Free slots left between the start of an interval and a new sequence placed in it, or half of what is to spare."""
+
+_NO_SLOTS: SlotArray = np.empty(0, dtype=np.int64)
 
 
 class SlotPool:
@@ -42,16 +44,13 @@ class SlotPool:
             return None
         pieces: list[SlotArray] = []
         wanted = count
-        start = None if after is None or after + 1 not in self._end_of else after + 1
+        if wanted and after is not None and after + 1 in self._end_of:
+            pieces.append(self._carve(after + 1, after + 1, wanted))
+            wanted -= len(pieces[-1])
         while wanted:
-            if start is None:
-                start = self._place(wanted)
-            taken = min(wanted, self._interval_end(start) - start)
-            self._carve(start, taken)
-            pieces.append(np.arange(start, start + taken, dtype=np.int64))
-            wanted -= taken
-            start = None
-        return np.concatenate(pieces) if len(pieces) > 1 else (pieces[0] if pieces else np.empty(0, dtype=np.int64))
+            pieces.append(self._carve(*self._place(wanted), wanted))
+            wanted -= len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else np.concatenate((*pieces, _NO_SLOTS))
 
     def free(self, slots: SlotArray) -> None:
         """Give back slots in any order. Giving back a slot that is free already is our own bug: AssertionError."""
@@ -61,27 +60,24 @@ class SlotPool:
     def free_slots(self) -> SlotArray:
         """Every free slot, ascending. For integrity checks."""
         pieces = [np.arange(start, end, dtype=np.int64) for start, end in sorted(self._end_of.items())]
-        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+        return np.concatenate(pieces) if pieces else _NO_SLOTS
 
-    def _place(self, wanted: int) -> int:
-        """A start for a new run: inside a largest-magnitude interval, behind a growth gap where there is room."""
-        bucket = next(bucket for bucket in reversed(self._buckets) if bucket)
-        start = next(iter(bucket))
-        spare = self._end_of[start] - start - wanted
-        return start + GROWTH_GAP if spare >= 2 * GROWTH_GAP and start != 0 else start
+    def _place(self, wanted: int) -> tuple[int, int]:
+        """Where a new run goes: the start of a largest-magnitude interval, and a start in it behind a growth gap."""
+        interval = next(iter(next(bucket for bucket in reversed(self._buckets) if bucket)))
+        spare = self._end_of[interval] - interval - wanted
+        gap = min(GROWTH_GAP, max(spare, 0) // 2) if interval else 0
+        return interval, interval + gap
 
-    def _interval_end(self, slot: int) -> int:
-        end = self._end_of.get(slot)
-        return end if end is not None else self._end_of[slot - GROWTH_GAP]
-
-    def _carve(self, start: int, count: int) -> None:
-        """Take [start, start + count) out of the interval it lies in; it begins at start or GROWTH_GAP before it."""
-        begin = start if start in self._end_of else start - GROWTH_GAP
-        end = self._remove(begin)
-        if begin < start:
-            self._add(begin, start)
-        if start + count < end:
-            self._add(start + count, end)
+    def _carve(self, interval: int, start: int, wanted: int) -> SlotArray:
+        """Take up to `wanted` slots from `start` on out of the free interval that begins at `interval`."""
+        end = self._remove(interval)
+        taken = min(start + wanted, end)
+        if interval < start:
+            self._add(interval, start)
+        if taken < end:
+            self._add(taken, end)
+        return np.arange(start, taken, dtype=np.int64)
 
     def _merge(self, start: int, end: int) -> None:
         before = self._start_of.get(start)

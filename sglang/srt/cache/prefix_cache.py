@@ -16,6 +16,9 @@ import numpy as np
 from sglang.srt.cache.pool import SlotArray, SlotPool
 from sglang.srt.cache.radix_tree import Match, Node, RadixTree, TokenArray
 
+EVICTION_BLOCK = 4096
+"""Slots freed at least when any are needed: a full cache still gives growing sequences long runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
@@ -101,7 +104,7 @@ class RadixPrefixCache:
             self._tree.unlock(prefix.node)
 
     def match_length(self, namespace: str, tokens: TokenArray) -> int:
-        return self._tree.match(namespace, tokens).num_tokens
+        return self._tree.match_length(namespace, tokens)
 
     def publish(self, namespace: str, tokens: TokenArray, slots: SlotArray, held: Prefix) -> Prefix:
         shared = self._lock(self._tree.insert(namespace, tokens, slots))
@@ -118,7 +121,7 @@ class RadixPrefixCache:
             return None
         missing = count - self._pool.num_free
         if missing > 0:
-            self._pool.free(self._tree.evict(missing))
+            self._pool.free(self._tree.evict(max(missing, min(EVICTION_BLOCK, self._pool.total // 16))))
         return self._pool.allocate(count, after)
 
     def free(self, slots: SlotArray) -> None:

@@ -88,6 +88,11 @@ class RadixTree:
             node = child
         return Match(np.concatenate(pieces) if pieces else _EMPTY, node, length)
 
+    def match_length(self, namespace: str, tokens: TokenArray) -> int:
+        """How many tokens `match` would find."""
+        root = self._roots.get(namespace)
+        return 0 if root is None else sum(length for _, length in self._descend(root, tokens))
+
     def insert(self, namespace: str, tokens: TokenArray, slots: SlotArray) -> Match:
         """Store `tokens` with `slots` (equal lengths). Returns what holds all of them now.
 

@@ -23,6 +23,7 @@ class RunningRequests:
         self._cache = cache
         self._decode_reserve = decode_reserve
         self._requests: list[Request] = []
+        self._promised = 0  # to all of them
         self.retracted: list[Request] = []  # by the last `advance`
 
     def __len__(self) -> int:
@@ -38,7 +39,8 @@ class RunningRequests:
     def advance(self, token_budget: int) -> int:
         """Schedule the next tokens of every request, retracting younger ones for memory. Returns the budget left."""
         self.retracted = []
-        token_budget -= sum(request.num_uncomputed == 1 for request in self._requests)
+        decoding = sum(request.num_uncomputed == 1 for request in self._requests)
+        token_budget = max(token_budget - decoding, 1)  # decodes never keep prompts out altogether
         index = 0
         while index < len(self._requests):  # retraction shortens the list at its end
             request = self._requests[index]
@@ -47,25 +49,26 @@ class RunningRequests:
             elif token_budget > 0:
                 token_budget -= self._schedule(request, min(request.num_uncomputed, token_budget))
             index += 1
+        self._promised = sum(map(self._promise, self._requests))
         return token_budget
 
     def try_admit(self, request: Request, token_budget: int) -> int | None:
         """Take in a waiting request and schedule what the budget allows. None if memory does not suffice now."""
         prefix = self._cache.acquire_prefix(request.message.namespace, request.matchable_tokens)
         missing = request.num_tokens - prefix.num_tokens
-        wanted = missing + self._reserve(request)
-        if self._requests:
-            wanted += sum(other.num_uncomputed - other.num_scheduled + self._reserve(other) for other in self._requests)
-        else:
+        wanted = missing + self._reserve(request) + self._promised
+        if not self._requests:
             wanted = min(wanted, missing + 1)
         if wanted > self._cache.num_available:
             self._cache.release_prefix(prefix)
             return None
         request.start(prefix)
         self._requests.append(request)
-        return self._schedule(request, min(missing, token_budget))
+        scheduled = self._schedule(request, min(missing, token_budget))
+        self._promised += self._promise(request)
+        return scheduled
 
-    def retract(self, request: Request) -> None:
+    def _retract(self, request: Request) -> None:
         """Take the memory back. What is computed stays shared while there is room; no token is lost."""
         assert request.num_scheduled == 0, "a request cannot be retracted out of the step being scheduled"
         self._requests.remove(request)
@@ -73,13 +76,20 @@ class RunningRequests:
         request.num_retractions += 1
         self.retracted.append(request)
 
+    def discard_all(self) -> list[Request]:
+        """A step failed: take all memory back and keep nothing that was computed. Returns who held it."""
+        requests, self._requests = self._requests, []
+        for request in requests:
+            discard(request, self._cache)
+        return requests
+
     def _schedule(self, request: Request, count: int) -> int:
         """Give `request` slots for its next `count` tokens, or for as many as can be had. Returns how many."""
         last = int(request.slots[-1]) if request.num_held else None
         while (slots := self._cache.allocate(count, after=last)) is None:
             youngest = self._requests[-1]
             if youngest is not request:
-                self.retract(youngest)
+                self._retract(youngest)
                 continue
             count = self._cache.num_available
         if count:
@@ -95,6 +105,10 @@ class RunningRequests:
             request.share(
                 self._cache.publish(message.namespace, request.tokens[:end], request.slots[:end], request.prefix)
             )
+
+    def _promise(self, request: Request) -> int:
+        """Slots a running request does not hold yet but is expected to need."""
+        return request.num_uncomputed - request.num_scheduled + self._reserve(request)
 
     def _reserve(self, request: Request) -> int:
         return min(request.max_tokens_left, self._decode_reserve)

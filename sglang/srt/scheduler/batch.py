@@ -8,7 +8,6 @@ import numpy as np
 
 from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput
 from sglang.srt.scheduler.request import Request
-from sglang.srt.vocab import Vocab
 
 
 class ScheduledBatch:
@@ -17,19 +16,19 @@ class ScheduledBatch:
     `sampled` and `scored` are in the order of their results.
     """
 
-    def __init__(self, requests: Sequence[Request], vocab: Vocab) -> None:
+    def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
         complete = [request for request in requests if request.num_held == request.num_tokens]
         self.sampled = [request for request in complete if request.message.max_new_tokens > 0]
         self.prompt_only = [request for request in complete if request.message.max_new_tokens == 0]
         self.scored: list[Request] = []
-        self.step = self._make_step(vocab)
+        self.step = self._make_step()
 
     @property
     def num_rows(self) -> int:
         return len(self.step.token_ids)
 
-    def _make_step(self, vocab: Vocab) -> StepInput:
+    def _make_step(self) -> StepInput:
         sequences: list[SequenceRows] = []
         prompt_logprobs: list[PromptLogprobRows] = []
         last_row: dict[int, int] = {}
@@ -48,16 +47,9 @@ class ScheduledBatch:
             slots=np.concatenate([r.slots[span] for r, span in zip(self.requests, spans, strict=True)]),
             sequences=sequences,
             sample_rows=np.array([last_row[id(request)] for request in self.sampled], dtype=np.int64),
-            samples=[request.sampling_row(tuple(end_ids(request, vocab))) for request in self.sampled],
+            samples=[request.sampling_row() for request in self.sampled],
             prompt_logprobs=prompt_logprobs,
         )
-
-
-def end_ids(request: Request, vocab: Vocab) -> frozenset[int]:
-    """The token ids that end this request."""
-    if request.params.ignore_eos:
-        return frozenset()
-    return vocab.eos.union(request.params.stop_token_ids)
 
 
 def _prompt_logprob_rows(request: Request, first_row: int) -> PromptLogprobRows | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sglang.srt.cache.pool import SlotArray
@@ -27,6 +29,7 @@ class Request:
     def __init__(self, message: GenerateRequest, vocab: Vocab, arrival: int) -> None:
         self.message = message
         self.params = message.params
+        self.end_ids = frozenset[int]() if self.params.ignore_eos else vocab.eos.union(self.params.stop_token_ids)
         self.arrival = arrival
         self.num_prompt_tokens = len(message.input_ids)
         capacity = self.num_prompt_tokens + message.max_new_tokens
@@ -42,10 +45,12 @@ class Request:
         self.text = OutputText(vocab, message.params)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
+        self.is_suspect = False  # was part of a step that failed, and has not got on since
         self.times_passed_over = 0
         self.input_logprobs: list[TokenLogprob] = []  # one per prompt token from logprob_start_len on
         if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
             self.input_logprobs.append(TokenLogprob(None, message.input_ids[message.logprob_start_len]))
+        self.scoring_error: str | None = None
         self.output_logprobs: list[TokenLogprob] = []
         self.num_reported = 0  # output tokens that the text process has been told of
 
@@ -152,17 +157,19 @@ class Request:
         self.num_computed += self.num_scheduled
         self.num_scheduled = 0
 
-    @property
-    def scoring_error(self) -> str | None:
-        broken = [entry.token_id for entry in self.input_logprobs[1:] if entry.logprob is None]
-        return f"input token {broken[0]} has no probability" if broken else None
+    def add_input_logprobs(self, entries: Sequence[TokenLogprob]) -> None:
+        """For the positions that follow those scored already."""
+        self.input_logprobs.extend(entries)
+        for entry in entries:
+            if entry.logprob is None and self.scoring_error is None:
+                self.scoring_error = f"input token {entry.token_id} has no probability"
 
     def append_token(self, token_id: int) -> None:
         self._tokens[self.num_tokens] = token_id
         self.num_tokens += 1
 
-    def sampling_row(self, banned_ids: tuple[int, ...]) -> SamplingRow:
-        """How to draw the token after the last one."""
+    def sampling_row(self) -> SamplingRow:
+        """How to draw the token after the last one. Its arrays are views, valid until the step is over."""
         return SamplingRow(
             params=self.params,
             seed=self.message.seed,
@@ -170,7 +177,7 @@ class Request:
             position=self.num_tokens,
             prompt_ids=self._tokens[: self.num_prompt_tokens],
             output_ids=self.output_ids,
-            banned_ids=banned_ids if self.num_output_tokens < self.params.min_new_tokens else (),
+            banned_ids=tuple(self.end_ids) if self.num_output_tokens < self.params.min_new_tokens else (),
             return_logprob=self.message.return_logprob,
             top_logprobs_num=self.message.top_logprobs_num,
         )

@@ -19,7 +19,7 @@ from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
-from sglang.srt.scheduler.batch import ScheduledBatch, end_ids
+from sglang.srt.scheduler.batch import ScheduledBatch
 from sglang.srt.scheduler.policy import SchedulePolicy
 from sglang.srt.scheduler.request import Request
 from sglang.srt.vocab import Vocab
@@ -98,9 +98,8 @@ class Scheduler:
             return []
         try:
             result = self._executor.execute(batch.step)
-        except Exception as error:  # whatever a model raises ends its requests, not the engine
-            logger.exception("a step of %d rows failed", batch.num_rows)
-            return self._fail_running(error)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises ends a request, not the engine
+            return self._recover(batch, error)
         return self._collect(batch, result)
 
     def clear_cache(self) -> None:
@@ -134,24 +133,29 @@ class Scheduler:
     def _schedule(self) -> ScheduledBatch | None:
         budget = self._running.advance(self._token_budget)
         if self._running.retracted:  # memory is short: let the others get on before anyone joins
+            self.counters.retractions += len(self._running.retracted)
             self._wait_again(self._running.retracted)
         else:
             self._admit(budget)
         scheduled = [request for request in self._running.requests if request.num_scheduled]
         assert scheduled or not self._by_rid, "requests are waiting, but none can be computed"
-        return ScheduledBatch(scheduled, self._vocab) if scheduled else None
+        return ScheduledBatch(scheduled) if scheduled else None
 
     def _admit(self, token_budget: int) -> None:
         if not self._waiting or token_budget <= 0 or len(self._running) >= self._max_running_requests:
             return
         admitted: set[int] = set()
+        has_suspect = any(request.is_suspect for request in self._running.requests)
         for request in self._policy.order(self._waiting, self._cache):
             if token_budget <= 0 or len(self._running) >= self._max_running_requests:
                 break
+            if request.is_suspect and has_suspect:
+                continue
             used = self._running.try_admit(request, token_budget)
             if used is None:  # nobody overtakes a request only because it is large
                 break
             token_budget -= used
+            has_suspect |= request.is_suspect
             admitted.add(request.arrival)
             if not request.num_retractions:
                 self.counters.cached_tokens += request.cached_tokens or 0
@@ -162,28 +166,26 @@ class Scheduler:
                 request.times_passed_over += request.arrival < youngest
 
     def _wait_again(self, retracted: list[Request]) -> None:
-        self.counters.retractions += len(retracted)
         for request in retracted:
-            bisect.insort(self._waiting, request, key=lambda waiting: waiting.arrival)
+            bisect.insort(self._waiting, request, key=_arrival)
 
     def _collect(self, batch: ScheduledBatch, result: StepResult) -> list[RequestOutput]:
         self.counters.steps += 1
         self.counters.computed_tokens += batch.num_rows
         for request in batch.requests:
             request.commit()
+            request.is_suspect &= request.num_uncomputed > 0
             self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
-            request.input_logprobs.extend(entries)
+            request.add_input_logprobs(entries)
         outputs = [self._accept_token(*pair) for pair in zip(batch.sampled, result.samples, strict=True)]
-        outputs += [self._finish(request, FinishReason(type="length", length=0)) for request in batch.prompt_only]
+        outputs += [self._finish_prompt(request) for request in batch.prompt_only]
         return [output for output in outputs if output is not None]
 
     def _accept_token(self, request: Request, token: SampledToken) -> RequestOutput | None:
         error = token.error or request.scoring_error
         if token.token_id is None or error:
-            self._leave(request, discard)
-            self._cache.clear()  # what it computed is suspect, and shared
-            return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
+            return self._fail_distribution(request, error)
         request.append_token(token.token_id)
         self.counters.generated_tokens += 1
         if token.logprob is not None:
@@ -193,8 +195,19 @@ class Scheduler:
             return self._finish(request, finish)
         return self._output(request, None) if request.message.stream else None
 
+    def _finish_prompt(self, request: Request) -> RequestOutput:
+        if request.scoring_error:
+            return self._fail_distribution(request, request.scoring_error)
+        return self._finish(request, FinishReason(type="length", length=0))
+
+    def _fail_distribution(self, request: Request, error: str | None) -> RequestOutput:
+        """NaN or the like. What the request computed goes, and all that may have read it."""
+        self._leave(request, discard)
+        self._cache.clear()
+        return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
+
     def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
-        is_end = token_id in end_ids(request, self._vocab)
+        is_end = token_id in request.end_ids
         stop = request.text.push(token_id, is_end)
         if stop is not None:
             return FinishReason(type="stop", matched=stop)
@@ -209,15 +222,23 @@ class Scheduler:
         request.text.finish()
         return self._output(request, reason)
 
-    def _fail_running(self, error: Exception) -> list[RequestOutput]:
-        """A step broke: its requests end with the reason. Their slots hold garbage, so the whole cache goes."""
-        reason = _failure(f"the engine failed while computing this request: {type(error).__name__}: {error}")
-        outputs = []
-        for request in list(self._running.requests):
-            self._leave(request, discard)
-            outputs.append(self._output(request, reason))
+    def _recover(self, batch: ScheduledBatch, error: Exception) -> list[RequestOutput]:
+        """A step broke. Its slots hold garbage, so all memory is taken back; everyone starts again but the culprit.
+
+        If only one request can be to blame it ends with the reason. Otherwise those that can are suspects, of whom
+        only one at a time is admitted again: the next failure has one name.
+        """
+        logger.error("a step of %d rows failed", batch.num_rows, exc_info=error)
+        suspects = [request for request in batch.requests if request.is_suspect] or batch.requests
+        self._wait_again(self._running.discard_all())
         self._cache.clear()
-        return outputs
+        if len(suspects) > 1:
+            for request in suspects:
+                request.is_suspect = True
+            return []
+        self._leave(suspects[0])
+        reason = f"the engine failed while computing this request: {type(error).__name__}: {error}"
+        return [self._output(suspects[0], _failure(reason))]
 
     def _leave(self, request: Request, give_back: Callable[[Request, PrefixCache], None] = release) -> None:
         """Forget `request`. Unless it is to `discard`, what it computed stays in the cache while there is room."""
@@ -226,7 +247,7 @@ class Scheduler:
             self._running.remove(request)
             give_back(request, self._cache)
         else:
-            self._waiting.remove(request)
+            del self._waiting[bisect.bisect_left(self._waiting, request.arrival, key=_arrival)]
 
     @staticmethod
     def _output(request: Request, finish: FinishReason | None) -> RequestOutput:
@@ -243,6 +264,10 @@ class Scheduler:
             input_logprobs=request.input_logprobs if logprobs and since == 0 else None,
             output_logprobs=request.output_logprobs[since:] if logprobs else None,
         )
+
+
+def _arrival(request: Request) -> int:
+    return request.arrival
 
 
 def _failure(message: str) -> FinishReason:
