@@ -45,7 +45,8 @@ class Request:
         self.text = OutputText(vocab, message.params)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
-        self.is_suspect = False  # was part of a step that failed, and has not got on since
+        self.is_proven = False  # all its tokens were computed once without a failure
+        self.is_suspect = False  # not proven, and part of a step that failed
         self.times_passed_over = 0
         self.input_logprobs: list[TokenLogprob] = []  # one per prompt token from logprob_start_len on
         if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
@@ -156,6 +157,12 @@ class Request:
         """The step is over: what was scheduled is computed."""
         self.num_computed += self.num_scheduled
         self.num_scheduled = 0
+        if not self.num_uncomputed:
+            self.is_proven, self.is_suspect = True, False
+
+    def suspect(self) -> None:
+        """A step failed in which this request took part."""
+        self.is_proven, self.is_suspect = False, True
 
     def add_input_logprobs(self, entries: Sequence[TokenLogprob]) -> None:
         """For the positions that follow those scored already."""

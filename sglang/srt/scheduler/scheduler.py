@@ -68,6 +68,7 @@ class Scheduler:
         self._waiting: list[Request] = []  # by arrival
         self._by_rid: dict[str, Request] = {}
         self._num_arrivals = 0
+        self._is_isolating = False  # a step failed: unproven requests run one at a time
         self.counters = Counters()
 
     @property
@@ -145,17 +146,18 @@ class Scheduler:
         if not self._waiting or token_budget <= 0 or len(self._running) >= self._max_running_requests:
             return
         admitted: set[int] = set()
-        has_suspect = any(request.is_suspect for request in self._running.requests)
+        self._is_isolating = self._is_isolating and any(request.is_suspect for request in self._by_rid.values())
+        is_closed = self._is_isolating and not all(request.is_proven for request in self._running.requests)
         for request in self._policy.order(self._waiting, self._cache):
             if token_budget <= 0 or len(self._running) >= self._max_running_requests:
                 break
-            if request.is_suspect and has_suspect:
+            if is_closed and not request.is_proven:
                 continue
             used = self._running.try_admit(request, token_budget)
             if used is None:  # nobody overtakes a request only because it is large
                 break
             token_budget -= used
-            has_suspect |= request.is_suspect
+            is_closed = is_closed or (self._is_isolating and not request.is_proven)
             admitted.add(request.arrival)
             if not request.num_retractions:
                 self.counters.cached_tokens += request.cached_tokens or 0
@@ -174,7 +176,6 @@ class Scheduler:
         self.counters.computed_tokens += batch.num_rows
         for request in batch.requests:
             request.commit()
-            request.is_suspect &= request.num_uncomputed > 0
             self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
             request.add_input_logprobs(entries)
@@ -225,16 +226,18 @@ class Scheduler:
     def _recover(self, batch: ScheduledBatch, error: Exception) -> list[RequestOutput]:
         """A step broke. Its slots hold garbage, so all memory is taken back; everyone starts again but the culprit.
 
-        If only one request can be to blame it ends with the reason. Otherwise those that can are suspects, of whom
-        only one at a time is admitted again: the next failure has one name.
+        Those without a good step behind them can be to blame. If that is one, it ends with the reason. Otherwise they
+        are suspects, and until all are proven or gone, only one unproven request runs at a time: the next failure has
+        one name.
         """
         logger.error("a step of %d rows failed", batch.num_rows, exc_info=error)
-        suspects = [request for request in batch.requests if request.is_suspect] or batch.requests
+        suspects = [request for request in batch.requests if not request.is_proven] or batch.requests
         self._wait_again(self._running.discard_all())
         self._cache.clear()
         if len(suspects) > 1:
+            self._is_isolating = True
             for request in suspects:
-                request.is_suspect = True
+                request.suspect()
             return []
         self._leave(suspects[0])
         reason = f"the engine failed while computing this request: {type(error).__name__}: {error}"
