@@ -121,7 +121,7 @@ def test_every_struct_is_part_of_a_message() -> None:
             [
                 GenerateRequest(
                     rid="α",
-                    input_ids=[0, 2**31],
+                    input_ids=b"\0\1\2\3",
                     max_new_tokens=1,
                     params=SamplingParams(logit_bias={5: -100.0}, stop=("\n",), max_new_tokens=None),
                     seed=2**63 - 1,

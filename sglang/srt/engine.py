@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sglang.srt.args import engine_args
 from sglang.srt.errors import EngineDeadError
+from sglang.srt.model.source import resolve_model
 from sglang.srt.tokenizer.call import NativeInput
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
@@ -36,9 +37,10 @@ class Engine:
 
     def __init__(self, model_path: str | None = None, *, log_level: str = "error", **options: Any) -> None:
         args = engine_args(model_path=model_path, log_level=log_level, **options)
+        path = resolve_model(args.model_path, args.revision)
         self._loop = _LoopThread()
         try:
-            self._engine = self._loop.run(launch_engine(args))
+            self._engine = self._loop.run(launch_engine(args, path))
         except BaseException:
             self._loop.stop()
             self._loop.join()

@@ -62,5 +62,8 @@ _bounded.maxstring = _bounded.maxlong = _bounded.maxother = 3 * _SHOWN_CHARACTER
 
 def shown(value: object) -> str:
     """A value as a message shows it: its beginning, whatever a request may hold, however long or deeply nested."""
-    text = _bounded.repr(value)
+    try:
+        text = _bounded.repr(value)
+    except ValueError:  # an integer of more digits than Python will print
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

@@ -1,6 +1,6 @@
 """Everything the text process and the engine process say to each other: msgpack, one message per call and per step.
 
-Text to engine: SetVocab (once, first), Submit, Abort, FlushCache, GetStats.
+Text to engine: SetVocab (once, first), Submit, Abort, FlushCache, GetStats, Shutdown (last).
 Engine to text: Ready or StartupFailed (once, first), StepOutput, Reply.
 """
 
@@ -13,6 +13,8 @@ import msgspec
 from sglang.srt.args import EngineArgs
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.vocab import Vocab
+
+TOKEN_BYTES = 4
 
 
 class EngineStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rid: str
-    input_ids: list[int]
+    input_ids: bytes  # int32 in the machine's order
     max_new_tokens: int
     params: SamplingParams
     seed: int
@@ -42,6 +44,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     logprob_start_len: int | None = None
     top_logprobs_num: int = 0
     namespace: str = ""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.input_ids) // TOKEN_BYTES
 
 
 class SetVocab(msgspec.Struct, frozen=True, tag="vocab"):
@@ -64,7 +70,11 @@ class GetStats(msgspec.Struct, frozen=True, tag="stats"):
     call_id: int
 
 
-ToEngine = SetVocab | Submit | Abort | FlushCache | GetStats
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """The last message: the engine process ends without finishing what it has."""
+
+
+ToEngine = SetVocab | Submit | Abort | FlushCache | GetStats | Shutdown
 
 
 class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -31,7 +31,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ``(sampling_seed, position, sample index)``; an unset seed is replaced by a fresh one per request, and reported.
     ``stop`` strings are matched on the bytes of the output, special tokens included, and cut from the text unless
     ``no_stop_trim``. ``repetition_penalty`` looks at prompt and output; ``frequency_penalty`` and
-    ``presence_penalty`` at the output only.
+    ``presence_penalty`` at the output only. ``ignore_eos`` ignores ``stop_token_ids`` too.
     """
 
     max_new_tokens: int | None = 128
@@ -105,6 +105,10 @@ def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _PARSERS[name](name, value) for name, value in values.items()}
 
 
+MAX_STOPS, MAX_STOP_LENGTH, MAX_IDS = 64, 1024, 4096
+"""Of one request: what is looked at for every token must stay short."""
+
+
 def _show(value: object) -> str:
     return f"{shown(value)} ({type(value).__name__})"
 
@@ -168,18 +172,24 @@ def _stop(name: str, value: Any) -> tuple[str, ...]:
             stop.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequestError(f"{name} is not valid Unicode text: {_show(stop)}") from error
-    return tuple(stops)
+    if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_LENGTH for stop in stops):
+        raise InvalidRequestError(f"{name} may have up to {MAX_STOPS} strings of up to {MAX_STOP_LENGTH} characters")
+    return tuple(dict.fromkeys(str(stop) for stop in stops))
 
 
 def _token_ids(name: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, (list, tuple)) or not all(_is_int(token) for token in value):
         raise InvalidRequestError(f"{name} must be a list of token ids, not {_show(value)}")
-    return tuple(value)
+    if len(value) > MAX_IDS:
+        raise InvalidRequestError(f"{name} may have up to {MAX_IDS} token ids, not {len(value)}")
+    return tuple(dict.fromkeys(value))
 
 
 def _logit_bias(name: str, value: Any) -> dict[int, float]:
     if not isinstance(value, Mapping):
         raise InvalidRequestError(f"{name} must map token ids to numbers, not {_show(value)}")
+    if len(value) > MAX_IDS:
+        raise InvalidRequestError(f"{name} may have up to {MAX_IDS} token ids, not {len(value)}")
     bias: dict[int, float] = {}
     for key, amount in value.items():
         if not _is_int(key) and not (isinstance(key, str) and _TOKEN_ID.fullmatch(key)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -212,4 +213,4 @@ def test_freeing_twice_is_caught() -> None:
 def test_runs_cover_the_slots_in_order(values: list[int]) -> None:
     runs = list(runs_of(np.array(values, dtype=np.int64)))
     assert [slot for start, end in runs for slot in range(start, end)] == values
-    assert all(end != start for (_, end), (start, _) in zip(runs, runs[1:], strict=False))
+    assert all(end != start for (_, end), (start, _) in itertools.pairwise(runs))

@@ -273,7 +273,7 @@ def request(name: str, rid: str | None = None, **fields: Any) -> GenerateRequest
     values = {"return_logprob": True, "top_logprobs_num": TOP, "logprob_start_len": LOGPROB_START.get(name)} | fields
     return GenerateRequest(
         rid=rid or name,
-        input_ids=PROMPTS[name],
+        input_ids=np.array(PROMPTS[name], dtype=np.int32).tobytes(),
         max_new_tokens=NUM_NEW,
         params=PARAMS.get(name, GREEDY),
         seed=len(name),
@@ -290,13 +290,13 @@ def truth(name: str) -> RequestOutput:
             params=message.params,
             seed=message.seed,
             position=len(ids),
-            prompt_ids=np.array(message.input_ids),
-            output_ids=np.array(ids[len(message.input_ids) :], dtype=np.int64),
+            prompt_ids=np.frombuffer(message.input_ids, dtype=np.int32).astype(np.int64),
+            output_ids=np.array(ids[message.num_prompt_tokens :], dtype=np.int64),
         )
         (token,) = sample(forward_logits(tiny_model(), ids)[-1:], [row])
         assert token.token_id is not None
         ids.append(token.token_id)
-    return RequestOutput(name, ids[len(message.input_ids) :], b"")
+    return RequestOutput(name, ids[message.num_prompt_tokens :], b"")
 
 
 def make_scheduler(total: int = 2000, budget: int = 256, radix: bool = True, **options: Any) -> Scheduler:

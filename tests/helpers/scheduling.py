@@ -86,7 +86,7 @@ def request(rid: str, prompt: Sequence[int], max_new_tokens: int = 8, **fields: 
     params = fields.pop("params", {})
     return GenerateRequest(
         rid=rid,
-        input_ids=list(prompt),
+        input_ids=np.array(prompt, dtype=np.int32).tobytes(),
         max_new_tokens=max_new_tokens,
         params=SamplingParams(max_new_tokens=max_new_tokens, **params),
         seed=fields.pop("seed", 0),
@@ -96,18 +96,23 @@ def request(rid: str, prompt: Sequence[int], max_new_tokens: int = 8, **fields: 
 
 def expected_tokens(message: GenerateRequest) -> list[int]:
     """The true continuation, computed without scheduler or cache (and without stop conditions)."""
-    context = list(message.input_ids)
+    context = prompt_of(message)
     for _ in range(message.max_new_tokens):
         row = SamplingRow(
             params=message.params, seed=message.seed, sample_index=message.sample_index, position=len(context)
         )
         context.append(next_token(np.array(context, dtype=np.int64), row, VOCAB_SIZE))
-    return context[len(message.input_ids) :]
+    return context[message.num_prompt_tokens :]
+
+
+def prompt_of(message: GenerateRequest) -> list[int]:
+    ids: list[int] = np.frombuffer(message.input_ids, dtype=np.int32).tolist()
+    return ids
 
 
 def expected_input_logprobs(message: GenerateRequest) -> list[TokenLogprob]:
     start = message.logprob_start_len
     assert start is not None
-    ids = np.array(message.input_ids, dtype=np.int64)
+    ids = np.array(prompt_of(message), dtype=np.int64)
     first = TokenLogprob(None, int(ids[start]))
     return [first, *(TokenLogprob(score(ids[: i + 1]), int(ids[i])) for i in range(start + 1, len(ids)))]

@@ -26,6 +26,7 @@ from sglang.srt.messages import (
     Reply,
     RequestOutput,
     SetVocab,
+    Shutdown,
     StartupFailed,
     StepOutput,
     Submit,
@@ -83,9 +84,11 @@ class EngineLoop:
         self._is_checked = True
 
     def run(self) -> None:
-        """Until the parent process goes away."""
+        """Until told to end, or until the parent process goes away."""
         while (messages := self._receive()) is not None:
             for message in messages:
+                if isinstance(message, Shutdown):
+                    return
                 self._handle(message)
             if self._scheduler.has_work:
                 self._is_checked = False
@@ -157,13 +160,11 @@ def _read_exactly(file: int, size: int) -> bytes:
 
 
 def _wait_for_vocab(mailbox: Mailbox) -> SetVocab | None:
-    """The first message; None if the parent went away instead."""
+    """The first message; None if the parent went away, or wants us to."""
     messages = mailbox.receive(timeout_ms=None)
     if messages is None:
         return None
-    (message,) = messages
-    assert isinstance(message, SetVocab)
-    return message
+    return messages[0] if isinstance(messages[0], SetVocab) else None
 
 
 if __name__ == "__main__":

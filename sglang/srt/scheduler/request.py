@@ -31,11 +31,11 @@ class Request:
         self.params = message.params
         self.end_ids = frozenset[int]() if self.params.ignore_eos else vocab.eos.union(self.params.stop_token_ids)
         self.arrival = arrival
-        self.num_prompt_tokens = len(message.input_ids)
+        self.num_prompt_tokens = message.num_prompt_tokens
         capacity = self.num_prompt_tokens + message.max_new_tokens
         self._tokens = np.empty(capacity, dtype=np.int64)
-        self._tokens[: self.num_prompt_tokens] = message.input_ids
-        self._slots = np.empty(capacity, dtype=np.int64)
+        self._tokens[: self.num_prompt_tokens] = np.frombuffer(message.input_ids, dtype=np.int32)
+        self._slots = _NO_SLOTS  # as long as the tokens while the request runs
         self.num_tokens = self.num_prompt_tokens
         self.num_computed = 0
         self.num_scheduled = 0
@@ -50,7 +50,7 @@ class Request:
         self.times_passed_over = 0
         self.input_logprobs: list[TokenLogprob] = []  # one per prompt token from logprob_start_len on
         if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
-            self.input_logprobs.append(TokenLogprob(None, message.input_ids[message.logprob_start_len]))
+            self.input_logprobs.append(TokenLogprob(None, int(self._tokens[message.logprob_start_len])))
         self.scoring_error: str | None = None
         self.output_logprobs: list[TokenLogprob] = []
         self.num_reported = 0  # output tokens that the text process has been told of
@@ -118,6 +118,7 @@ class Request:
         assert self.num_held == 0
         self.prefix = prefix
         self.num_computed = prefix.num_tokens
+        self._slots = np.empty(len(self._tokens), dtype=np.int64)
         self._slots[: prefix.num_tokens] = prefix.slots
         self.runs = SlotRuns(prefix.slots)
         if self.cached_tokens is None:
@@ -128,6 +129,7 @@ class Request:
         self.prefix = EMPTY_PREFIX
         self._has_duplicates = False
         self.num_computed = self.num_scheduled = 0
+        self._slots = _NO_SLOTS
         self.runs = SlotRuns()
 
     def schedule(self, slots: SlotArray) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from sglang.srt.errors import InvalidRequestError, SglangError, shown
 from sglang.srt.server.wire import EventStream, error_body, json_response, read_object, unless_disconnected
 from sglang.srt.tokenizer.call import NativeInput
-from sglang.srt.tokenizer.completion import Completion
+from sglang.srt.tokenizer.generation import Generation
 from sglang.srt.tokenizer.manager import TokenizerManager
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
 
@@ -42,7 +41,7 @@ async def generate(request: Request, manager: TokenizerManager) -> Response:
         completions = await unless_disconnected(request.receive, manager.collect(given.calls))
         return json_response(shape_results(given, completions))
     running = await manager.submit(given.calls, stream=True)
-    return EventStream(_events(given, running))
+    return EventStream(_events(given, running), running)
 
 
 def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
@@ -59,11 +58,10 @@ def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
     return NativeInput(**fields), bool(stream)
 
 
-async def _events(given: NativeInput, running: AsyncGenerator[Completion, None]) -> AsyncGenerator[bytes, None]:
+async def _events(given: NativeInput, running: Generation) -> AsyncGenerator[bytes, None]:
     try:
-        async with aclosing(running):
-            async for completion in running:
-                yield _event(shape_chunk(given, completion))
+        async for completion in running:
+            yield _event(shape_chunk(given, completion))
     except SglangError as error:
         yield _event(error_body(error))
     yield b"data: [DONE]\n\n"

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import socket
 import time
+from pathlib import Path
 
 import uvicorn
 
 from sglang.srt.args import EngineArgs, ServerArgs
 from sglang.srt.errors import ConfigurationError
+from sglang.srt.model.source import resolve_model
 from sglang.srt.server.app import create_app
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 
@@ -20,7 +22,8 @@ logger = logging.getLogger(__name__)
 def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
     """Serve until interrupted. Raises ConfigurationError, ModelLoadError or EngineDeadError if it cannot start."""
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
-    asyncio.run(_serve(engine_args, server_args))
+    path = resolve_model(engine_args.model_path, engine_args.revision)
+    asyncio.run(_serve(engine_args, server_args, path))
 
 
 SHUTDOWN_SECONDS = 10
@@ -50,11 +53,11 @@ class _Server(uvicorn.Server):
         ending.cancel()
 
 
-async def _serve(engine_args: EngineArgs, server_args: ServerArgs) -> None:
+async def _serve(engine_args: EngineArgs, server_args: ServerArgs, path: Path) -> None:
     started = time.perf_counter()
     listener = _bind(server_args.host, server_args.port)  # a port in use is known before the model is loaded
     host, port = listener.getsockname()[:2]
-    engine = await launch_engine(engine_args)
+    engine = await launch_engine(engine_args, path)
     try:
         config = uvicorn.Config(
             create_app(engine),

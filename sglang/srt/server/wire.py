@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -63,18 +63,23 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
+class Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
 class EventStream(Response):
-    """Server-sent events. `events` is closed as soon as the client goes away, whatever it is doing then."""
+    """Server-sent events made from a `source`, which is closed at the end, or as soon as the client goes away."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], source: Closable) -> None:
         super().__init__(headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._events = events
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._events):
+        async with aclosing(self._source), aclosing(self._events):
             with contextlib.suppress(RequestAbortedError):
                 await unless_disconnected(receive, self._send_all(send))
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
 
+MAX_NAME_LENGTH = 512
+"""Of a rid, which every output carries, and of what names a namespace."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateCall:
@@ -71,9 +74,7 @@ class NativeInput:
         for item in values:
             if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
                 raise InvalidRequestError(f"{name} must be {_KIND_NAMES[kind]}, not {shown(item)}")
-            if isinstance(item, str) and not _is_encodable(item):
-                raise InvalidRequestError(f"{name} must be valid Unicode text, not {shown(item)}")
-        return values
+        return [_checked_text(name, item) for item in values] if kind is str else values
 
     def _namespaces(self, cache_salt: object, extra_key: object) -> list[str]:
         salts = self._per_prompt("cache_salt", _default(cache_salt, ""), str)
@@ -84,19 +85,21 @@ class NativeInput:
         if rid is None:
             return [uuid.uuid4().hex for _ in range(self._count)]
         if isinstance(rid, str) and self.is_batch:
-            return [f"{rid}_{index}" for index in range(self._count)]
+            return [f"{_checked_text('rid', rid)}_{index}" for index in range(self._count)]
         return self._per_prompt("rid", rid, str)
 
 
 _KIND_NAMES = {bool: "true or false", int: "an integer", str: "a string", Mapping: "an object of names and values"}
 
 
-def _is_encodable(text: str) -> bool:
+def _checked_text(name: str, text: Any) -> str:
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{name} must be valid Unicode text, not {shown(text)}") from error
+    if len(text) > MAX_NAME_LENGTH:
+        raise InvalidRequestError(f"{name} may have up to {MAX_NAME_LENGTH} characters, not {len(text)}")
+    return str(text)
 
 
 def _default(value: object, default: object) -> object:

@@ -1,15 +1,12 @@
-"""The text side's end of the engine process: starting it, talking to it, and noticing its death."""
+"""The text side's end of the line to the engine process: messages out, messages in, and word of its death."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable
 
 import msgspec
@@ -19,45 +16,49 @@ import zmq.asyncio
 from sglang.srt import errors
 from sglang.srt.args import EngineArgs
 from sglang.srt.errors import EngineDeadError, SglangError
-from sglang.srt.messages import EngineInfo, EngineStart, FromEngine, Ready, SetVocab, StartupFailed, ToEngine
+from sglang.srt.messages import (
+    EngineInfo,
+    EngineStart,
+    FromEngine,
+    Ready,
+    SetVocab,
+    Shutdown,
+    StartupFailed,
+    ToEngine,
+)
+from sglang.srt.tokenizer.engine_process import EngineProcess
 from sglang.srt.vocab import Vocab
 
-SHUTDOWN_SECONDS = 5.0
-"""How long the engine process may take to end once its lifeline is closed."""
+logger = logging.getLogger(__name__)
 
 LAST_WORDS_SECONDS = 0.2
 """How long a dead process's last messages may still be on their way."""
 
+LONGEST_FOLDER = 90
+"""Characters; the path of a socket may have no more than about a hundred."""
+
 
 class EngineChannel:
-    """A running engine process. Create with `start`; belongs to the event loop it was created in.
+    """A running engine process and the two sockets to it. Belongs to the event loop it was created in.
 
-    `on_message` gets every message after the start; `on_death` is called once if the process ends by itself.
+    After `start`, `listen` says who gets the messages and the news if the process ends by itself.
     """
 
     def __init__(self, args: EngineArgs, model_path: str) -> None:
-        self._folder = tempfile.mkdtemp(prefix="sglang-")  # readable by this user only
+        self._folder = _private_folder()
         self._context = zmq.asyncio.Context()
-        addresses = [f"ipc://{self._folder}/{name}" for name in ("requests", "outputs")]
-        self._requests = self._socket(zmq.PUSH)
-        self._requests.connect(addresses[0])  # a connecting socket queues at once, before the engine listens
-        self._outputs = self._socket(zmq.PULL)
-        self._outputs.bind(addresses[1])
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(FromEngine)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sglang.srt.scheduler.process"], stdin=subprocess.PIPE, bufsize=0
-        )
-        start = EngineStart(
-            args=args, model_path=model_path, requests_address=addresses[0], outputs_address=addresses[1]
-        )
-        self._write_start(start)
         self._dead = asyncio.Event()
         self._is_closing = False
         self._reader: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
-        self._watcher = threading.Thread(target=self._watch, args=(loop,), name="sglang-engine-watch", daemon=True)
-        self._watcher.start()
+        requests, outputs = (f"ipc://{self._folder}/{name}" for name in ("requests", "outputs"))
+        self._requests = self._socket(zmq.PUSH)
+        self._requests.connect(requests)  # a connecting socket queues at once, before the engine listens
+        self._outputs = self._socket(zmq.PULL)
+        self._outputs.bind(outputs)
+        start = EngineStart(args=args, model_path=model_path, requests_address=requests, outputs_address=outputs)
+        self._process = EngineProcess(start, self._exit_notice(asyncio.get_running_loop()))
 
     async def start(self, vocab: Vocab) -> EngineInfo:
         """Give the engine its vocabulary and wait until it is ready.
@@ -72,8 +73,10 @@ class EngineChannel:
         assert isinstance(message, StartupFailed)
         raise _startup_error(message)
 
-    def listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[EngineDeadError], None]) -> None:
-        """From now on hand over what the engine says. Both are called in the event loop."""
+    def listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[str], None]) -> None:
+        """From now on hand over what the engine says. Both are called in the event loop; `on_death`, with the reason,
+        at most once, and last.
+        """
         self._reader = asyncio.get_running_loop().create_task(self._listen(on_message, on_death))
 
     def send(self, message: ToEngine) -> None:
@@ -81,43 +84,27 @@ class EngineChannel:
         if self._is_closing:
             raise EngineDeadError("the engine was shut down; create a new one to go on")
         if self._dead.is_set():
-            raise self.death()
-        data = self._encoder.encode(message)
-        zmq.Socket.send(self._requests, data, zmq.NOBLOCK)
-
-    def death(self) -> EngineDeadError:
-        code = self._process.poll()
-        if code is not None and code < 0:
-            reason = f"was killed by {signal.Signals(-code).name}"
-        else:
-            reason = f"ended with exit code {code}"
-        return EngineDeadError(f"the engine process {reason}; its log says more. Start a new engine to go on.")
+            raise EngineDeadError(self._death())
+        zmq.Socket.send(self._requests, self._encoder.encode(message), zmq.NOBLOCK)
 
     async def close(self) -> None:
         """End the engine process and free everything. Harmless when done twice."""
+        if self._is_closing:
+            return
+        with contextlib.suppress(EngineDeadError):
+            self.send(Shutdown())
         self._is_closing = True
         if self._reader is not None:
             self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
-        self.kill()
+            await asyncio.wait((self._reader,))
+        await asyncio.to_thread(self._process.end)
         self._requests.close(linger=0)
         self._outputs.close(linger=0)
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def kill(self) -> None:
-        """End the engine process without the event loop's help."""
-        assert self._process.stdin is not None
-        self._is_closing = True
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(SHUTDOWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def _death(self) -> str:
+        return f"the engine process {self._process.describe_exit()}; its log says more. Start a new engine to go on."
 
     def _socket(self, kind: int) -> zmq.asyncio.Socket:
         socket = self._context.socket(kind)
@@ -125,17 +112,15 @@ class EngineChannel:
         socket.setsockopt(zmq.RCVHWM, 0)
         return socket
 
-    def _write_start(self, start: EngineStart) -> None:
-        assert self._process.stdin is not None
-        data = msgspec.msgpack.encode(start)
-        with contextlib.suppress(BrokenPipeError):  # it died at once: the watcher will say so
-            self._process.stdin.write(len(data).to_bytes(4, "big") + data)
+    def _exit_notice(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """For the watching thread: set the flag in the loop, if that still runs. Holds no reference to the channel."""
+        dead = self._dead
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread of its own: wait for the process to end, then tell the loop, unless the loop is gone."""
-        self._process.wait()
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._dead.set)
+        def notice() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(dead.set)
+
+        return notice
 
     async def _receive(self) -> FromEngine:
         """The next message. Raises EngineDeadError if the engine died and left none."""
@@ -146,21 +131,31 @@ class EngineChannel:
             if not receiving.done():
                 await asyncio.wait((receiving,), timeout=LAST_WORDS_SECONDS)
             if not receiving.done():
-                raise self.death()
+                raise EngineDeadError(self._death())
             message: FromEngine = self._decoder.decode(receiving.result())
             return message
         finally:
             receiving.cancel()
             dying.cancel()
 
-    async def _listen(
-        self, on_message: Callable[[FromEngine], None], on_death: Callable[[EngineDeadError], None]
-    ) -> None:
+    async def _listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[str], None]) -> None:
         try:
             while True:
                 on_message(await self._receive())
         except EngineDeadError as error:
-            on_death(error)
+            on_death(str(error))
+        except Exception as error:
+            logger.exception("a message from the engine could not be handled")
+            on_death(f"the engine's messages are not understood any more: {type(error).__name__}: {error}")
+
+
+def _private_folder() -> str:
+    """Readable by this user only."""
+    folder = tempfile.mkdtemp(prefix="sglang-")
+    if len(folder) > LONGEST_FOLDER:
+        shutil.rmtree(folder)
+        folder = tempfile.mkdtemp(prefix="sglang-", dir="/tmp")
+    return folder
 
 
 def _startup_error(message: StartupFailed) -> SglangError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput, To
 from sglang.srt.tokenizer.detokenizer import IncrementalDecoder
 
 Decode = Callable[[list[int]], str]
+Row = tuple[float | None, int, str | None]
 
 
 class Completion:
@@ -25,20 +26,19 @@ class Completion:
         self.finish_reason: FinishReason | None = None
         self.cached_tokens = 0
         self.num_retractions = 0
-        self.input_logprobs: list[TokenLogprob] = []
-        self.output_logprobs: list[TokenLogprob] = []
+        self._input_rows = _LogprobRows(decode_for_logprobs)
+        self._output_rows = _LogprobRows(decode_for_logprobs)
         self.e2e_latency: float | None = None
         self._started = time.perf_counter()
         self._decoder = IncrementalDecoder()
-        self._decode_for_logprobs = decode_for_logprobs
 
     def update(self, output: RequestOutput) -> None:
         self.text += self._decoder.push(output.text, final=output.finish is not None)
         self.token_ids += output.token_ids
         self.cached_tokens = output.cached_tokens
         self.num_retractions = output.num_retractions
-        self.input_logprobs += output.input_logprobs or ()
-        self.output_logprobs += output.output_logprobs or ()
+        self._input_rows.extend(output.input_logprobs or ())
+        self._output_rows.extend(output.output_logprobs or ())
         if output.finish is not None:
             self.finish_reason = output.finish
             self.e2e_latency = time.perf_counter() - self._started
@@ -52,7 +52,7 @@ class Completion:
         meta: dict[str, Any] = {
             "id": request.rid,
             "finish_reason": None if self.finish_reason is None else msgspec.to_builtins(self.finish_reason),
-            "prompt_tokens": len(request.input_ids),
+            "prompt_tokens": request.num_prompt_tokens,
             "completion_tokens": len(self.token_ids),
             "cached_tokens": self.cached_tokens,
             "num_retractions": self.num_retractions,
@@ -62,22 +62,28 @@ class Completion:
         if self.e2e_latency is not None:
             meta["e2e_latency"] = self.e2e_latency
         if request.return_logprob:
-            meta["output_token_logprobs"] = self._rows(self.output_logprobs)
-            meta["output_token_logprobs_length"] = len(self.output_logprobs)
-            meta["input_token_logprobs"] = self._rows(self.input_logprobs)
+            meta["output_token_logprobs"] = list(self._output_rows.tokens)
+            meta["output_token_logprobs_length"] = len(self._output_rows.tokens)
+            meta["input_token_logprobs"] = list(self._input_rows.tokens)
             if request.top_logprobs_num:
-                meta["output_top_logprobs"] = self._top_rows(self.output_logprobs)
-                meta["input_top_logprobs"] = self._top_rows(self.input_logprobs)
+                meta["output_top_logprobs"] = list(self._output_rows.tops)
+                meta["input_top_logprobs"] = list(self._input_rows.tops)
         return meta
 
-    def _rows(self, entries: Sequence[TokenLogprob]) -> list[tuple[float | None, int, str | None]]:
-        return [self._row(entry.logprob, entry.token_id) for entry in entries]
 
-    def _top_rows(self, entries: Sequence[TokenLogprob]) -> list[list[tuple[float | None, int, str | None]] | None]:
-        return [
-            None if entry.top is None else [self._row(logprob, token) for logprob, token in entry.top]
-            for entry in entries
-        ]
+class _LogprobRows:
+    """Log-probabilities in the published shape, (logprob, token id, text or None), made once as they arrive."""
 
-    def _row(self, logprob: float | None, token_id: int) -> tuple[float | None, int, str | None]:
-        return logprob, token_id, self._decode_for_logprobs([token_id]) if self._decode_for_logprobs else None
+    def __init__(self, decode: Decode | None) -> None:
+        self.tokens: list[Row] = []
+        self.tops: list[list[Row] | None] = []
+        self._decode = decode
+
+    def extend(self, entries: Iterable[TokenLogprob]) -> None:
+        for entry in entries:
+            self.tokens.append(self._row(entry.logprob, entry.token_id))
+            top = None if entry.top is None else [self._row(logprob, token_id) for logprob, token_id in entry.top]
+            self.tops.append(top)
+
+    def _row(self, logprob: float | None, token_id: int) -> Row:
+        return logprob, token_id, self._decode([token_id]) if self._decode else None

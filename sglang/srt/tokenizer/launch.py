@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ import msgspec
 from sglang.srt.args import EngineArgs
 from sglang.srt.errors import ConfigurationError, InvalidRequestError
 from sglang.srt.model.config import ModelConfig, load_config
-from sglang.srt.model.source import resolve_model
 from sglang.srt.sampling_params import sampling_defaults
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.manager import TokenizerManager
@@ -41,13 +41,12 @@ class RunningEngine:
         await self.channel.close()
 
 
-async def launch_engine(args: EngineArgs) -> RunningEngine:
-    """Fetch the model if need be, start the engine process, and wait until it is ready.
+async def launch_engine(args: EngineArgs, path: Path) -> RunningEngine:
+    """Start the engine process on the model at `path`, as `resolve_model` gave it, and wait until it is ready.
 
     Must run in the event loop that will use the engine. Raises ModelLoadError, ConfigurationError or EngineDeadError;
     nothing is left running then.
     """
-    path = await asyncio.to_thread(resolve_model, args.model_path, args.revision)
     config = load_config(path)
     channel = EngineChannel(args, str(path))  # it loads the weights while we load the tokenizer
     try:

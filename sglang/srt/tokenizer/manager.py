@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
-from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestFailedError
+import numpy as np
+
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, shown
 from sglang.srt.messages import (
+    TOKEN_BYTES,
     Abort,
     EngineInfo,
     EngineStats,
@@ -19,7 +22,6 @@ from sglang.srt.messages import (
     GenerateRequest,
     GetStats,
     Reply,
-    RequestOutput,
     StepOutput,
     Submit,
 )
@@ -27,7 +29,16 @@ from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.tokenizer.call import GenerateCall
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
+from sglang.srt.tokenizer.generation import Generation
 from sglang.srt.tokenizer.tokenizer import Tokenizer
+
+MAX_SEQUENCES = 32_768
+MAX_PROMPT_TOKENS = 16_777_216
+"""Of one call, over all its prompts and samples."""
+
+MAX_TOP_LOGPROBS = 1024
+MAX_TOP_ENTRIES = 1_000_000
+"""Alternatives per token, and per sequence."""
 
 LONG_TEXT = 20_000
 """Characters from which tokenizing happens in a thread, so that other requests' streams go on."""
@@ -49,26 +60,31 @@ class TokenizerManager:
         self._channel = channel
         self._sampling_defaults = sampling_defaults
         self._seeds = random.Random(random_seed)
-        # Every request whose final answer is still to come; None once its caller has left.
-        self._inboxes: dict[str, asyncio.Queue[RequestOutput] | None] = {}
+        self._longest_token = max(map(len, tokenizer.vocab.token_bytes))
+        # Every request whose final answer is still to come; None once its caller has given up.
+        self._generations: dict[str, Generation | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
         self._num_calls = 0
-        self._death: EngineDeadError | None = None
+        self._death: str | None = None
         channel.listen(self._on_message, self._on_death)
 
-    async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> AsyncGenerator[Completion, None]:
-        """Check and send the calls. The result yields a sequence whenever it has grown (without `stream`: when it has
-        finished), until all have; closing it aborts what is unfinished.
+    async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> Generation:
+        """Check and send the calls. What comes back must be closed; closing it aborts what is unfinished.
 
-        The sequences of prompt i are numbered i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples.
-        Raises InvalidRequestError before anything is sent; the result raises RequestFailedError or EngineDeadError.
+        Without `stream` a sequence comes once, when it has finished. The sequences of prompt i are numbered
+        i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples. Raises InvalidRequestError before anything is
+        sent, or EngineDeadError.
         """
         requests = await self._prepare(calls, stream)
-        completions: dict[str, Completion] = {}
+        completions = []
         for index, request in enumerate(requests):
             decode = self._decode_token if calls[index % len(calls)].return_text_in_logprobs else None
-            completions[request.rid] = Completion(request, index, decode)
-        return self._follow(completions)
+            completions.append(Completion(request, index, decode))
+        self._check_unused([request.rid for request in requests])
+        self._channel.send(Submit(requests))
+        generation = Generation(completions, self._give_up)
+        self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
+        return generation
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
         """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
@@ -85,66 +101,87 @@ class TokenizerManager:
 
     def close(self) -> None:
         """No request is accepted any more; those running get EngineDeadError."""
-        self._on_death(EngineDeadError("the engine was shut down; create a new one to go on"))
+        self._on_death("the engine was shut down; create a new one to go on")
 
     async def _prepare(self, calls: Sequence[GenerateCall], stream: bool) -> list[GenerateRequest]:
-        if self._death is not None:
-            raise self._death
-        prompts = await self._tokenize([call.prompt for call in calls])
+        self._check_alive()
         params = [
             SamplingParams.parse(call.sampling_params, self._sampling_defaults, self.info.vocab_size) for call in calls
         ]
         if len({one.n for one in params}) > 1:
-            raise InvalidRequestError(f"n must be the same for all prompts of a call, not {[one.n for one in params]}")
-        requests: list[GenerateRequest] = []
+            raise InvalidRequestError("n must be the same for all prompts of a call")
+        prompts = await self._tokenize([call.prompt for call in calls])
+        _check_size(prompts, params[0].n)
+        packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]
         seeds = [self._seeds.getrandbits(63) if one.sampling_seed is None else one.sampling_seed for one in params]
-        for sample_index in range(params[0].n):
-            for call, input_ids, one, seed in zip(calls, prompts, params, seeds, strict=True):
-                request = self._request(call, input_ids, one, seed, sample_index, stream)
-                requests.append(request)
-        self._check_unused([request.rid for request in requests])
-        return requests
+        return [
+            self._request(call, input_ids, one, seed, sample_index, stream)
+            for sample_index in range(params[0].n)
+            for call, input_ids, one, seed in zip(calls, packed, params, seeds, strict=True)
+        ]
+
+    def _check_alive(self) -> None:
+        if self._death is not None:
+            raise EngineDeadError(self._death)
 
     def _check_unused(self, rids: Sequence[str]) -> None:
         for rid, count in Counter(rids).items():
-            if count > 1 or rid in self._inboxes:
+            if count > 1 or rid in self._generations:
                 raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
 
     async def _tokenize(self, prompts: Sequence[str | Sequence[int]]) -> list[list[int]]:
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        for text in texts:
+            self._check_length(text)
         if sum(map(len, texts)) < LONG_TEXT:
             encoded = iter(self.tokenizer.encode_batch(texts))
         else:
             encoded = iter(await asyncio.to_thread(self.tokenizer.encode_batch, texts))
-        return [next(encoded) if isinstance(prompt, str) else self._check_ids(prompt) for prompt in prompts]
+        ids = [next(encoded) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        for prompt in ids:
+            self._check_ids(prompt)
+        return ids
 
-    def _check_ids(self, ids: Sequence[int]) -> list[int]:
+    def _check_length(self, text: str) -> None:
+        """Refuse what cannot fit before spending time on it: no token stands for more than the longest one's bytes."""
+        limit = self.info.context_length * self._longest_token
+        if len(text) > limit:
+            raise InvalidRequestError(
+                f"The input ({len(text)} characters) is longer than the model's context length "
+                f"({self.info.context_length} tokens) allows."
+            )
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
         for token_id in ids:
             if not 0 <= token_id < self.info.vocab_size:
-                raise InvalidRequestError(f"input_ids has {token_id}; valid ids are 0 to {self.info.vocab_size - 1}")
-        return list(ids)
+                raise InvalidRequestError(
+                    f"the prompt has token id {shown(token_id)}; valid ids are 0 to {self.info.vocab_size - 1}"
+                )
 
     def _request(
         self,
         call: GenerateCall,
-        input_ids: list[int],
+        input_ids: bytes,
         params: SamplingParams,
         seed: int,
         sample_index: int,
         stream: bool,
     ) -> GenerateRequest:
-        is_asked_for_default = "max_new_tokens" not in call.sampling_params
+        num_prompt = len(input_ids) // TOKEN_BYTES
+        is_default = "max_new_tokens" not in call.sampling_params
+        max_new_tokens = self._max_new_tokens(num_prompt, params.max_new_tokens, is_default)
+        start = _logprob_start(call, num_prompt)
         return GenerateRequest(
             rid=call.rid if params.n == 1 else f"{call.rid}_{sample_index}",
             input_ids=input_ids,
-            max_new_tokens=self._max_new_tokens(len(input_ids), params.max_new_tokens, is_asked_for_default),
+            max_new_tokens=max_new_tokens,
             params=params,
             seed=seed,
             sample_index=sample_index,
             stream=stream,
             return_logprob=call.return_logprob,
-            logprob_start_len=_logprob_start(call, len(input_ids)),
-            top_logprobs_num=self._top_logprobs_num(call),
+            logprob_start_len=start,
+            top_logprobs_num=_top_logprobs_num(call, max_new_tokens + (0 if start is None else num_prompt - start)),
             namespace=call.namespace,
         )
 
@@ -167,45 +204,12 @@ class TokenizerManager:
             )
         return asked
 
-    def _top_logprobs_num(self, call: GenerateCall) -> int:
-        asked = call.top_logprobs_num
-        if not 0 <= asked <= self.info.vocab_size:
-            raise InvalidRequestError(f"top_logprobs_num must be 0 to {self.info.vocab_size}, not {asked}")
-        if asked and not call.return_logprob:
-            raise InvalidRequestError(f"top_logprobs_num={asked} needs return_logprob=true")
-        return asked
-
-    async def _follow(self, completions: dict[str, Completion]) -> AsyncGenerator[Completion, None]:
-        inbox: asyncio.Queue[RequestOutput] = asyncio.Queue()
-        self._check_unused(list(completions))
-        self._channel.send(Submit([completion.request for completion in completions.values()]))
-        self._inboxes.update(dict.fromkeys(completions, inbox))
-        try:
-            num_unfinished = len(completions)
-            while num_unfinished:
-                output = await self._next_output(inbox)
-                completion = completions[output.rid]
-                completion.update(output)
-                num_unfinished -= output.finish is not None
-                if output.finish is not None and output.finish.status_code == RequestFailedError.http_status:
-                    raise RequestFailedError(output.finish.message)
-                yield completion
-        finally:
-            self._leave([rid for rid in completions if self._inboxes.get(rid) is inbox])
-
-    def _leave(self, unfinished: list[str]) -> None:
-        """Nobody waits for these any more."""
-        self._inboxes.update(dict.fromkeys(unfinished))
+    def _give_up(self, unfinished: list[str]) -> None:
+        """Nobody waits for these any more; their final answers are still to come."""
+        self._generations.update(dict.fromkeys(unfinished))
         if unfinished:
             with suppress(EngineDeadError):  # then there is nothing left to abort
                 self._channel.send(Abort(unfinished))
-
-    async def _next_output(self, inbox: asyncio.Queue[RequestOutput]) -> RequestOutput:
-        """Raises EngineDeadError when there will be none."""
-        output = await inbox.get()
-        if self._death is not None:
-            raise self._death
-        return output
 
     def _decode_token(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
@@ -213,11 +217,11 @@ class TokenizerManager:
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
             for output in message.outputs:
-                inbox = self._inboxes[output.rid]
+                generation = self._generations[output.rid]
                 if output.finish is not None:
-                    del self._inboxes[output.rid]
-                if inbox is not None:
-                    inbox.put_nowait(output)
+                    del self._generations[output.rid]
+                if generation is not None:
+                    generation.put(output)
         elif isinstance(message, Reply):
             reply = self._replies.pop(message.call_id)
             if not reply.cancelled():
@@ -225,20 +229,18 @@ class TokenizerManager:
         else:
             raise AssertionError(f"{type(message).__name__} is not expected here")
 
-    def _on_death(self, error: EngineDeadError) -> None:
-        """Wake everyone who waits; they find `_death` set."""
-        self._death = error
-        for rid, inbox in self._inboxes.items():
-            if inbox is not None:
-                inbox.put_nowait(RequestOutput(rid, [], b""))
+    def _on_death(self, reason: str) -> None:
+        self._death = reason
+        for generation in set(self._generations.values()):
+            if generation is not None:
+                generation.die(reason)
         for reply in self._replies.values():
             if not reply.cancelled():
-                reply.set_exception(error)
+                reply.set_exception(EngineDeadError(reason))
         self._replies.clear()
 
     async def _call(self, message: GetStats | FlushCache) -> EngineStats:
-        if self._death is not None:
-            raise self._death
+        self._check_alive()
         reply: asyncio.Future[EngineStats] = asyncio.get_running_loop().create_future()
         self._replies[message.call_id] = reply
         self._channel.send(message)
@@ -249,10 +251,35 @@ class TokenizerManager:
         return self._num_calls
 
 
+def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:
+    """What one call may ask for: more would hold up everyone else for seconds only by being read."""
+    num_sequences, num_tokens = len(prompts) * n, sum(map(len, prompts)) * n
+    if num_sequences > MAX_SEQUENCES:
+        raise InvalidRequestError(f"{len(prompts)} prompts x n={n} are more than {MAX_SEQUENCES} sequences in one call")
+    if num_tokens > MAX_PROMPT_TOKENS:
+        raise InvalidRequestError(f"{num_tokens} prompt tokens (n={n}) are more than {MAX_PROMPT_TOKENS} in one call")
+
+
+def _top_logprobs_num(call: GenerateCall, num_rows: int) -> int:
+    asked = call.top_logprobs_num
+    if not 0 <= asked <= MAX_TOP_LOGPROBS:
+        raise InvalidRequestError(f"top_logprobs_num must be 0 to {MAX_TOP_LOGPROBS}, not {shown(asked)}")
+    if asked and not call.return_logprob:
+        raise InvalidRequestError(f"top_logprobs_num={asked} needs return_logprob=true")
+    if asked * num_rows > MAX_TOP_ENTRIES:
+        raise InvalidRequestError(
+            f"top_logprobs_num={asked} for {num_rows} tokens is more than {MAX_TOP_ENTRIES} entries; "
+            f"at most {MAX_TOP_ENTRIES // num_rows} fit, or fewer tokens"
+        )
+    return asked
+
+
 def _logprob_start(call: GenerateCall, num_prompt: int) -> int | None:
     start = call.logprob_start_len
     if not -1 <= start <= num_prompt:
-        raise InvalidRequestError(f"logprob_start_len must be -1 (none) to {num_prompt} (the prompt), not {start}")
+        raise InvalidRequestError(
+            f"logprob_start_len must be -1 (none) to {num_prompt} (the prompt), not {shown(start)}"
+        )
     if start >= 0 and not call.return_logprob:
         raise InvalidRequestError(f"logprob_start_len={start} needs return_logprob=true")
     return None if start in (-1, num_prompt) else start
