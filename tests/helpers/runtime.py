@@ -37,7 +37,7 @@ def engine_processes(parent: int | None = None) -> list[int]:
 
 def is_engine(process: Any) -> bool:
     try:
-        return ENGINE_MODULE in process.cmdline()
+        return any(ENGINE_MODULE in argument for argument in process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
     """Serve until interrupted. Raises ConfigurationError, ModelLoadError or EngineDeadError if it cannot start."""
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
-    path = resolve_model(engine_args.model_path, engine_args.revision)
-    asyncio.run(_serve(engine_args, server_args, path))
+    with _bind(server_args.host, server_args.port) as listener:  # a port in use is known before the model is loaded
+        path = resolve_model(engine_args.model_path, engine_args.revision)
+        asyncio.run(_serve(engine_args, path, listener))
 
 
 SHUTDOWN_SECONDS = 10
@@ -53,9 +54,8 @@ class _Server(uvicorn.Server):
         ending.cancel()
 
 
-async def _serve(engine_args: EngineArgs, server_args: ServerArgs, path: Path) -> None:
+async def _serve(engine_args: EngineArgs, path: Path, listener: socket.socket) -> None:
     started = time.perf_counter()
-    listener = _bind(server_args.host, server_args.port)  # a port in use is known before the model is loaded
     host, port = listener.getsockname()[:2]
     engine = await launch_engine(engine_args, path)
     try:

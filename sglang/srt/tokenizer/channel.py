@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 LAST_WORDS_SECONDS = 0.2
 """How long a dead process's last messages may still be on their way."""
 
+SHUTDOWN_SECONDS = 5.0
+"""How long the process may take to end once it is told to."""
+
 LONGEST_FOLDER = 90
 """Characters; the path of a socket may have no more than about a hundred."""
 
@@ -97,7 +100,10 @@ class EngineChannel:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait((self._reader,))
-        await asyncio.to_thread(self._process.end)
+        self._process.cut_lifeline()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._dead.wait(), SHUTDOWN_SECONDS)
+        self._process.kill()
         self._requests.close(linger=0)
         self._outputs.close(linger=0)
         self._context.term()

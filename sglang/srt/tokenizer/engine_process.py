@@ -16,9 +16,6 @@ import msgspec
 
 from sglang.srt.messages import EngineStart
 
-SHUTDOWN_SECONDS = 5.0
-"""How long the process may take to end once it is told to."""
-
 # The child finds modules exactly where this process does: not in whatever folder it happens to be started from.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from sglang.srt.scheduler.process import main; sys.exit(main())"
 
@@ -50,15 +47,15 @@ class EngineProcess:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with exit code {code}" if code is not None else "does not answer"
 
-    def end(self) -> None:
-        """Cut the lifeline, wait, and kill if need be. Blocks for up to SHUTDOWN_SECONDS; harmless when done twice."""
+    def cut_lifeline(self) -> None:
+        """The process ends by itself, soon."""
         with contextlib.suppress(OSError):
             self._lifeline.close()
-        try:
-            self._process.wait(SHUTDOWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+
+    def kill(self) -> None:
+        """The process is gone. Harmless if it is already."""
+        self._process.kill()
+        self._process.wait()
 
     def _watch(self) -> None:
         self._process.wait()

@@ -109,7 +109,9 @@ class TokenizerManager:
             SamplingParams.parse(call.sampling_params, self._sampling_defaults, self.info.vocab_size) for call in calls
         ]
         if len({one.n for one in params}) > 1:
-            raise InvalidRequestError("n must be the same for all prompts of a call")
+            raise InvalidRequestError(
+                f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
+            )
         prompts = await self._tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
         packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]
