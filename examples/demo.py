@@ -7,9 +7,11 @@ continuations. Beside each stands how many prompt tokens came from the cache, an
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from typing import Any
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
 
@@ -48,6 +50,9 @@ REVIEWS = (
 
 STORY = "Once upon a time, in a small village by the sea, there lived a clockmaker who could not sleep. One night she"
 
+SELF_CONTAINED_SVG = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+"""Without the fonts that rich would have a browser fetch."""
+
 console = Console(highlight=False)
 
 
@@ -58,7 +63,7 @@ def main() -> None:
     console.record = picture is not None
     run()
     if picture:
-        console.save_svg(picture, title="make demo")
+        console.save_svg(picture, title="make demo", code_format=SELF_CONTAINED_SVG)
 
 
 def run() -> None:
