@@ -91,7 +91,7 @@ def _generate(namespace: argparse.Namespace) -> int:
         for result in engine.generate(input_ids=input_ids, sampling_params=_sampling_params(namespace), stream=True):
             print(result["text"][shown:], end="", flush=True)
             shown = len(result["text"])
-    print()
+    print(flush=True)
     if result is not None and result["meta_info"]["finish_reason"]["type"] == "length":
         print(f"[ended after --max-new-tokens {namespace.max_new_tokens}]", file=sys.stderr)
     return 0

@@ -18,7 +18,7 @@ SHORT = {"temperature": 0.0, "max_new_tokens": 20, "ignore_eos": True}
 SHARED = "Eighty bytes that many requests begin with, so that they wait for who computes. "
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_engine(tiny_model: str) -> Iterator[sgl.Engine]:
     """Computes four requests at a time, and a long prompt in several steps."""
     with sgl.Engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -17,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from sglang.srt.server.launch import _bind
 from tests.helpers.runtime import SECONDS, Server, eventually, is_gone
 
 LONG = {"temperature": 0.0, "max_new_tokens": 90_000, "ignore_eos": True}
@@ -135,6 +137,23 @@ def test_an_idle_server_uses_no_processor(one_at_a_time: Server) -> None:
     for index, process in enumerate(processes):
         assert used[index] + sum(process.cpu_times()[:2]) < 0.05
     assert httpx.get(f"{url}/health").status_code == 200
+
+
+async def test_an_answer_is_sent_at_once() -> None:
+    """A kernel that waits for more to send (Nagle's algorithm) makes every answer 40 ms late."""
+    options: list[int] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        options.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = _bind("127.0.0.1", 0)
+    async with await asyncio.start_server(note, sock=listener):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert options == [1]
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------

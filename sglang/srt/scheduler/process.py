@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import zmq
@@ -127,6 +128,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us by closing the pipe
     start = _read_start(sys.stdin.fileno())
     logging.basicConfig(level=start.args.log_level.upper(), format="[engine] %(levelname)s %(message)s")
+    if not Path(start.requests_address.removeprefix("ipc://")).parent.is_dir():
+        return 0  # the parent has gone already, and taken the folder of the sockets with it
     mailbox = Mailbox(start, sys.stdin.fileno())
     try:
         loaded = load_engine_model(start.args, start.model_path)

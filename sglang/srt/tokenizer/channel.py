@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 
 import msgspec
@@ -49,6 +50,7 @@ class EngineChannel:
 
     def __init__(self, args: EngineArgs, model_path: str) -> None:
         self._folder = _private_folder()
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # even if `close` is interrupted
         self._context = zmq.asyncio.Context()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(FromEngine)
@@ -114,6 +116,7 @@ class EngineChannel:
 
     def _socket(self, kind: int) -> zmq.asyncio.Socket:
         socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)  # an unread message never keeps this process from ending
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
         return socket

@@ -28,7 +28,8 @@ class EngineProcess:
 
     def __init__(self, start: EngineStart, on_exit: Callable[[], None]) -> None:
         command = [sys.executable, "-c", _PROGRAM.format(path=sys.path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+        # A session of its own: the terminal's Ctrl-C is for this process, which ends the engine by the lifeline.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
         self._on_exit = on_exit
         _RUNNING.add(self)
         data = msgspec.msgpack.encode(start)
