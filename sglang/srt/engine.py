@@ -17,6 +17,7 @@ from sglang.srt.model.source import resolve_model
 from sglang.srt.tokenizer.call import NativeInput
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
+from sglang.srt.tokenizer.role_text import RoleText
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -61,15 +62,19 @@ class Engine:
         cache_salt: str | Sequence[str] | None = None,
         extra_key: str | Sequence[str] | None = None,
         return_text_in_logprobs: bool = False,
+        segments: Sequence[Any] | None = None,
     ) -> Any:
-        """Continue one prompt or many, given as ``prompt`` or as ``input_ids``.
+        """Continue one prompt or many, given as ``prompt``, as ``input_ids`` or as ``segments``.
+
+        ``segments`` is a list of strings and lists of token ids, or a list of such lists. Results then have
+        ``"segments"`` too: what to append for a prompt that goes on after them, without tokenizing them again.
 
         Raises InvalidRequestError before anything is computed, RequestFailedError if the engine fails on it.
         Closing a stream early, or interrupting the call, cancels its requests.
         """
         given = NativeInput(
             prompt, input_ids, sampling_params, rid, return_logprob, logprob_start_len, top_logprobs_num,
-            return_text_in_logprobs, cache_salt, extra_key,
+            return_text_in_logprobs, cache_salt, extra_key, segments,
         )  # fmt: skip
         return self._iterate(given) if stream else self._run(self._collect(given))
 
@@ -87,6 +92,7 @@ class Engine:
         cache_salt: str | Sequence[str] | None = None,
         extra_key: str | Sequence[str] | None = None,
         return_text_in_logprobs: bool = False,
+        segments: Sequence[Any] | None = None,
     ) -> Any:
         """`generate` for coroutines of any event loop; ``stream=True`` gives an async iterator.
 
@@ -94,13 +100,17 @@ class Engine:
         """
         given = NativeInput(
             prompt, input_ids, sampling_params, rid, return_logprob, logprob_start_len, top_logprobs_num,
-            return_text_in_logprobs, cache_salt, extra_key,
+            return_text_in_logprobs, cache_salt, extra_key, segments,
         )  # fmt: skip
         return self._iterate_async(given) if stream else await self._run_async(self._collect(given))
 
     @property
     def tokenizer(self) -> Tokenizer:
         return self._engine.manager.tokenizer
+
+    def role_text(self, roles: Sequence[str]) -> RoleText:
+        """What the chat template puts around the last message of a conversation with these roles."""
+        return self.tokenizer.role_text(roles)
 
     def flush_cache(self) -> None:
         """Forget every cached prefix that no running request uses."""

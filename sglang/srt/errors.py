@@ -8,6 +8,10 @@
   + EngineDeadError            the engine process is gone; every request in flight gets this     (503)
   + ConfigurationError         an argument of the engine or the server is wrong
   + ModelLoadError             the model cannot be found, fetched or read
+  + UnsupportedError           what was asked for does not exist here; says what was asked for   (400)
+  + BackendError               a server could not be reached, or answered what is no answer      (502)
+  + ProgramError               a program failed; raised where a value of it is read
+    - VariableNotSetError      no such variable: says which there are
 
 Each class carries the HTTP status and the machine-readable type a server answers with.
 """
@@ -52,6 +56,36 @@ class ConfigurationError(SglangError, ValueError):
 
 class ModelLoadError(SglangError, RuntimeError):
     error_type = "model_load_error"
+
+
+class UnsupportedError(SglangError, NotImplementedError):
+    http_status = 400
+    error_type = "unsupported"
+
+
+class BackendError(SglangError, RuntimeError):
+    http_status = 502
+    error_type = "backend_error"
+
+
+class ProgramError(SglangError, RuntimeError):
+    """``__cause__`` is what went wrong; the message names the line of the program, and the variable.
+
+    text: what the program's state held when it failed.
+    """
+
+    error_type = "program_error"
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class VariableNotSetError(ProgramError, KeyError):
+    error_type = "variable_not_set"
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return str(self.args[0])
 
 
 _SHOWN_CHARACTERS = 80

@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.tokenizer.seams import Segment, Segments
 
 MAX_NAME_LENGTH = 512
 """Of a rid, which every output carries, and of what names a namespace."""
 
 
+Prompt = str | Sequence[int] | Segments
+
+
 @dataclass(frozen=True, kw_only=True)
 class GenerateCall:
-    """``prompt`` is text or token ids. ``namespace`` isolates the prefix cache. ``logprob_start_len`` is the first
-    prompt position whose log-probability is wanted; -1 for none.
+    """``prompt`` is text, token ids, or pieces of both. ``namespace`` isolates the prefix cache.
+
+    ``logprob_start_len`` is the first prompt position whose log-probability is wanted; -1 for none.
     """
 
-    prompt: str | Sequence[int]
+    prompt: Prompt
     sampling_params: Mapping[str, Any] = field(default_factory=dict)
     rid: str = field(default_factory=lambda: uuid.uuid4().hex)
     return_logprob: bool = False
@@ -48,8 +53,9 @@ class NativeInput:
         return_text_in_logprobs: object = None,
         cache_salt: object = None,
         extra_key: object = None,
+        segments: object = None,
     ) -> None:
-        prompts, self.is_batch = _prompts(text, input_ids)
+        prompts, self.is_batch = _prompts(text, input_ids, segments)
         self._count = len(prompts)
         columns: dict[str, list[Any]] = {
             "sampling_params": self._per_prompt("sampling_params", _default(sampling_params, {}), Mapping),
@@ -106,23 +112,64 @@ def _default(value: object, default: object) -> object:
     return default if value is None else value
 
 
-def _prompts(text: object, input_ids: object) -> tuple[Sequence[str | list[int]], bool]:
+def _prompts(text: object, input_ids: object, segments: object) -> tuple[Sequence[Prompt], bool]:
     """The prompts, and whether they were given as a list."""
-    if (text is None) == (input_ids is None):
-        given = "neither was" if text is None else "both were"
-        raise InvalidRequestError(f"give a prompt either as text or as input_ids; {given} given")
+    given = [
+        name for name, value in (("text", text), ("input_ids", input_ids), ("segments", segments)) if value is not None
+    ]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise InvalidRequestError(f"give a prompt either as text, as input_ids or as segments; {found} was given")
     if text is not None:
-        texts = [text] if isinstance(text, str) else text
-        if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(item, str) for item in texts):
-            raise InvalidRequestError(f"text must be a string or a non-empty list of strings, not {shown(text)}")
-        return list(texts), not isinstance(text, str)
+        return _texts(text), not isinstance(text, str)
+    if segments is not None:
+        return _segmented(segments)
+    return _id_lists(input_ids)
+
+
+def _texts(text: object) -> list[str]:
+    texts = [text] if isinstance(text, str) else text
+    if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(item, str) for item in texts):
+        raise InvalidRequestError(f"text must be a string or a non-empty list of strings, not {shown(text)}")
+    return list(texts)
+
+
+def _id_lists(input_ids: object) -> tuple[list[list[int]], bool]:
     if not isinstance(input_ids, (list, tuple)) or not input_ids:
         raise InvalidRequestError(f"input_ids must be a non-empty list of token ids, not {shown(input_ids)}")
     is_batch = isinstance(input_ids[0], (list, tuple))
     rows = input_ids if is_batch else [input_ids]
     for row in rows:
-        if not isinstance(row, (list, tuple)) or not all(type(token) is int for token in row):
+        if not _is_id_list(row):
             raise InvalidRequestError(
                 f"input_ids must be a list of token ids, or a list of such lists; got {shown(row)}"
             )
     return [list(row) for row in rows], is_batch
+
+
+def _segmented(segments: object) -> tuple[list[Segments], bool]:
+    """One prompt is a list of strings and lists of ids; several are a list of such lists."""
+    if not isinstance(segments, (list, tuple)) or not segments:
+        raise InvalidRequestError(
+            f"segments must be a non-empty list of strings and lists of ids, not {shown(segments)}"
+        )
+    is_batch = not all(_is_segment(piece) for piece in segments)
+    rows = segments if is_batch else [segments]
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or not all(map(_is_segment, row)):
+            raise InvalidRequestError(
+                f"segments must be a list of strings and lists of token ids, or a list of such lists; got {shown(row)}"
+            )
+    return [Segments(tuple(map(_segment, row))) for row in rows], is_batch
+
+
+def _is_segment(value: object) -> bool:
+    return isinstance(value, str) or _is_id_list(value)
+
+
+def _segment(value: Any) -> Segment:
+    return value if isinstance(value, str) else tuple(value)
+
+
+def _is_id_list(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(type(token) is int for token in value)

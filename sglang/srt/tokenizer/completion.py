@@ -10,15 +10,22 @@ import msgspec
 
 from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.tokenizer.detokenizer import IncrementalDecoder
+from sglang.srt.tokenizer.seams import generated_segments
+from sglang.srt.vocab import Vocab
 
 Decode = Callable[[list[int]], str]
 Row = tuple[float | None, int, str | None]
 
 
 class Completion:
-    """``index`` is the place of the sequence in its call. Grows with every output until ``finish_reason`` is set."""
+    """``index`` is the place of the sequence in its call. Grows with every output until ``finish_reason`` is set.
 
-    def __init__(self, request: GenerateRequest, index: int, decode_for_logprobs: Decode | None) -> None:
+    ``vocab`` is given where the caller continues the text later, and wants the pieces that stand for it then.
+    """
+
+    def __init__(
+        self, request: GenerateRequest, index: int, decode_for_logprobs: Decode | None, vocab: Vocab | None = None
+    ) -> None:
         self.request = request
         self.index = index
         self.text = ""
@@ -31,9 +38,12 @@ class Completion:
         self.e2e_latency: float | None = None
         self._started = time.perf_counter()
         self._decoder = IncrementalDecoder()
+        self._num_text_bytes = 0
+        self._vocab = vocab
 
     def update(self, output: RequestOutput) -> None:
         self.text += self._decoder.push(output.text, final=output.finish is not None)
+        self._num_text_bytes += len(output.text)
         self.token_ids += output.token_ids
         self.cached_tokens = output.cached_tokens
         self.num_retractions = output.num_retractions
@@ -44,8 +54,19 @@ class Completion:
             self.e2e_latency = time.perf_counter() - self._started
 
     def to_native(self) -> dict[str, Any]:
-        """``{"text", "output_ids", "meta_info"}`` as published for ``/generate`` and ``Engine.generate``."""
-        return {"text": self.text, "output_ids": list(self.token_ids), "meta_info": self._meta_info()}
+        """``{"text", "output_ids", "meta_info"}`` as published for ``/generate`` and ``Engine.generate``.
+
+        After a prompt of segments the final result has ``segments`` too: those to go on with after this text.
+        """
+        result: dict[str, Any] = {
+            "text": self.text,
+            "output_ids": list(self.token_ids),
+            "meta_info": self._meta_info(),
+        }
+        if self._vocab is not None and self.finish_reason is not None:
+            skip = self.request.params.skip_special_tokens
+            result["segments"] = generated_segments(self.token_ids, self._num_text_bytes, self._vocab, skip)
+        return result
 
     def _meta_info(self) -> dict[str, Any]:
         request = self.request

@@ -26,10 +26,11 @@ from sglang.srt.messages import (
     Submit,
 )
 from sglang.srt.sampling_params import SamplingParams
-from sglang.srt.tokenizer.call import GenerateCall
+from sglang.srt.tokenizer.call import GenerateCall, Prompt
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
+from sglang.srt.tokenizer.seams import Segments
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 MAX_SEQUENCES = 32_768
@@ -78,8 +79,10 @@ class TokenizerManager:
         requests = await self._prepare(calls, stream)
         completions = []
         for index, request in enumerate(requests):
-            decode = self._decode_token if calls[index % len(calls)].return_text_in_logprobs else None
-            completions.append(Completion(request, index, decode))
+            call = calls[index % len(calls)]
+            decode = self._decode_token if call.return_text_in_logprobs else None
+            vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
+            completions.append(Completion(request, index, decode, vocab))
         self._check_unused([request.rid for request in requests])
         self._channel.send(Submit(requests))
         generation = Generation(completions, self._give_up)
@@ -131,25 +134,24 @@ class TokenizerManager:
             if count > 1 or rid in self._generations:
                 raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
 
-    async def _tokenize(self, prompts: Sequence[str | Sequence[int]]) -> list[list[int]]:
-        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        for text in texts:
-            self._check_length(text)
-        if sum(map(len, texts)) < LONG_TEXT:
-            encoded = iter(self.tokenizer.encode_batch(texts))
+    async def _tokenize(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        num_characters = [_num_characters(prompt) for prompt in prompts]
+        for count in num_characters:
+            self._check_length(count)
+        if sum(num_characters) < LONG_TEXT:
+            ids = self.tokenizer.encode_prompts(prompts)
         else:
-            encoded = iter(await asyncio.to_thread(self.tokenizer.encode_batch, texts))
-        ids = [next(encoded) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+            ids = await asyncio.to_thread(self.tokenizer.encode_prompts, prompts)
         for prompt in ids:
             self._check_ids(prompt)
         return ids
 
-    def _check_length(self, text: str) -> None:
+    def _check_length(self, num_characters: int) -> None:
         """Refuse what cannot fit before spending time on it: no token stands for more than the longest one's bytes."""
         limit = self.info.context_length * self._longest_token
-        if len(text) > limit:
+        if num_characters > limit:
             raise InvalidRequestError(
-                f"The input ({len(text)} characters) is longer than the model's context length "
+                f"The input ({num_characters} characters) is longer than the model's context length "
                 f"({self.info.context_length} tokens) allows."
             )
 
@@ -251,6 +253,12 @@ class TokenizerManager:
     def _next_call(self) -> int:
         self._num_calls += 1
         return self._num_calls
+
+
+def _num_characters(prompt: Prompt) -> int:
+    """Of the text in it."""
+    pieces = prompt.pieces if isinstance(prompt, Segments) else (prompt,)
+    return sum(len(piece) for piece in pieces if isinstance(piece, str))
 
 
 def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+
+import tokenizers
 
 from sglang.srt.errors import InvalidRequestError, ModelLoadError
 from sglang.srt.model.loader.gguf_file import read_gguf_metadata
@@ -12,6 +15,8 @@ from sglang.srt.tokenizer.chat_template import ChatTemplate
 from sglang.srt.tokenizer.gguf_tokenizer import build_gguf_tokenizer
 from sglang.srt.tokenizer.hf_tokenizer import build_hf_tokenizer
 from sglang.srt.tokenizer.parts import TokenizerParts
+from sglang.srt.tokenizer.role_text import RoleText, role_text
+from sglang.srt.tokenizer.seams import Segments, continuation_backend
 from sglang.srt.vocab import Vocab
 
 
@@ -29,6 +34,7 @@ class Tokenizer:
         )
         self.bos_token_id: int | None = parts.bos_token_id
         self.chat_template: ChatTemplate | None = parts.chat_template
+        self._role_text = lru_cache(maxsize=1024)(lambda roles: role_text(self.chat_template, roles))
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of ``text``. Special tokens written out in it become their ids.
@@ -43,6 +49,48 @@ class Tokenizer:
             _check_encodable(text)
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
+
+    def encode_prompts(self, prompts: Sequence[str | Sequence[int] | Segments]) -> list[list[int]]:
+        """The ids of whole prompts: texts, ids, which stay as they are, or a mixture.
+
+        Like `encode`; but a text that begins with the model's beginning-of-text token is not given another one.
+        """
+        texts = (text for prompt in prompts for text in _first_text(prompt))
+        encoded = iter(self.encode_batch(list(texts)))
+        return [self._encode_prompt(prompt, encoded) for prompt in prompts]
+
+    def _encode_prompt(self, prompt: str | Sequence[int] | Segments, first_texts: Iterator[list[int]]) -> list[int]:
+        if isinstance(prompt, str):
+            return self._with_one_bos(next(first_texts))
+        if not isinstance(prompt, Segments):
+            return list(prompt)
+        ids: list[int] = []
+        for index, piece in enumerate(prompt.merged()):
+            if not isinstance(piece, str):
+                ids += piece
+            elif index == 0:
+                ids += self._with_one_bos(next(first_texts))
+            else:
+                ids += self._encode_continuation(piece)
+        return ids
+
+    def _encode_continuation(self, text: str) -> list[int]:
+        _check_encodable(text)
+        return list(self._continuation_backend.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _continuation_backend(self) -> tokenizers.Tokenizer:
+        return continuation_backend(self._backend)
+
+    def _with_one_bos(self, ids: list[int]) -> list[int]:
+        return ids[1:] if len(ids) > 1 and ids[0] == ids[1] == self.bos_token_id else ids
+
+    def role_text(self, roles: Sequence[str]) -> RoleText:
+        """What the chat template puts around the last message of a conversation with these roles.
+
+        Raises InvalidRequestError if it refuses them in this order.
+        """
+        return self._role_text(tuple(roles))
 
     def apply_chat_template(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The ids of the prompt that asks for the next answer after `messages` (each with ``role`` and ``content``).
@@ -70,6 +118,13 @@ def load_tokenizer(model_path: Path, eos_ids: Sequence[int]) -> Tokenizer:
     if model_path.suffix == ".gguf":
         return Tokenizer(build_gguf_tokenizer(read_gguf_metadata(model_path)), eos_ids)
     raise ModelLoadError(f"no tokenizer at {model_path}: expected a .gguf file or a folder with a tokenizer.json")
+
+
+def _first_text(prompt: str | Sequence[int] | Segments) -> Iterator[str]:
+    """The text at the beginning of `prompt`, if it begins with one."""
+    first = next(prompt.merged(), None) if isinstance(prompt, Segments) else prompt
+    if isinstance(first, str):
+        yield first
 
 
 def _check_encodable(text: str) -> None:
