@@ -1,16 +1,19 @@
-"""Three things a prefix cache is for, on a real model: ``make demo``.
+"""Five programs on a real model: ``make demo``.
 
-A streamed answer, a few-shot classification whose eight sentences share their examples, and a fork of four
-continuations. Beside each stands how many prompt tokens came from the cache, and how long it took.
+A streamed chat, a few-shot classification with `select`, a date by a regular expression, a person by a JSON Schema, and
+a fork of four joined into one text. Beside each stands how many prompt tokens came from the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
@@ -48,7 +51,7 @@ REVIEWS = (
     "I would never buy this again.",
 )
 
-STORY = "Once upon a time, in a small village by the sea, there lived a clockmaker who could not sleep. One night she"
+TOPICS = ("sleeping", "eating", "moving", "friends")
 
 SELF_CONTAINED_SVG = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 """Without the fonts that rich would have a browser fetch."""
@@ -56,85 +59,126 @@ SELF_CONTAINED_SVG = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, f
 console = Console(highlight=False)
 
 
+class Person(BaseModel):
+    name: str
+    age: int
+    job: str
+
+
+@sgl.function
+def chat(s: sgl.ProgramState, question: str) -> None:
+    s += sgl.user(question)
+    s += sgl.assistant(sgl.gen("answer", max_tokens=80, temperature=0))
+
+
+@sgl.function
+def classify(s: sgl.ProgramState, review: str) -> None:
+    s += EXAMPLES + f"Review: {review}\nSentiment: "
+    s += sgl.select("sentiment", choices=["positive", "negative"])
+
+
+@sgl.function
+def find_date(s: sgl.ProgramState, text: str) -> None:
+    s += f"Text: The party is on the 3rd of May 2021.\nDate: 2021-05-03\n\nText: {text}\nDate: "
+    s += sgl.gen("date", regex=r"\d{4}-\d{2}-\d{2}", temperature=0)
+
+
+@sgl.function
+def find_person(s: sgl.ProgramState, text: str) -> None:
+    s += sgl.user(f"Who is this about? Answer in JSON with name, age and job.\n{text}")
+    s += sgl.assistant(sgl.gen("person", json_schema=Person, max_tokens=60, temperature=0))
+
+
+@sgl.function
+def write_tips(s: sgl.ProgramState, topics: Iterable[str]) -> None:
+    s += sgl.system("You write one short, friendly sentence.")
+    forks = s.fork(len(TOPICS))
+    for fork, topic in zip(forks, topics, strict=True):
+        fork += sgl.user(f"Give me one tip about {topic} for a healthy life.")
+        fork += sgl.assistant(sgl.gen(f"about {topic}", max_tokens=32, temperature=0, stop="\n"))
+    s += forks.join()
+    s += sgl.user("Here are the tips:\n" + "\n".join(f"- {s[f'about {topic}']}" for topic in topics))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--svg", metavar="FILE", help="also save what was shown as a picture")
     picture = parser.parse_args().svg
     console.record = picture is not None
-    run()
+    with console.status("Loading SmolLM2-135M ..."):
+        started = time.perf_counter()
+        engine = sgl.Engine(model_path="smollm2")
+    console.print(f"[bold]SmolLM2-135M[/bold] is ready after {time.perf_counter() - started:.1f} s\n")
+    with engine:
+        sgl.set_default_backend(engine)
+        for show in (show_chat, show_classification, show_date, show_person, show_fork):
+            show()
     if picture:
         console.save_svg(picture, title="make demo", code_format=SELF_CONTAINED_SVG)
 
 
-def run() -> None:
-    with console.status("Loading SmolLM2-135M ..."):
-        started = time.perf_counter()
-        engine = sgl.Engine(model_path="smollm2", log_level="error")
-    console.print(f"[bold]SmolLM2-135M[/bold] is ready after {time.perf_counter() - started:.1f} s\n")
-    with engine:
-        show_streaming(engine)
-        show_few_shot(engine)
-        show_fork(engine)
-
-
-def show_streaming(engine: sgl.Engine) -> None:
+def show_chat() -> None:
+    title("1. A streamed chat")
     question = "Name three things that make a good library, in one sentence."
-    console.rule("[bold cyan]1. A streamed answer", align="left")
     console.print(f"[dim]{question}[/dim]")
-    prompt = engine.tokenizer.apply_chat_template([{"role": "user", "content": question}])
-    started, shown, result = time.perf_counter(), 0, None
-    for result in engine.generate(input_ids=prompt, sampling_params=greedy(80), stream=True):
-        console.print(result["text"][shown:], end="", markup=False)
-        shown = len(result["text"])
+    started = time.perf_counter()
+    state = chat.run(question, stream=True)
+    for piece in state.text_iter("answer"):
+        console.print(piece, end="", markup=False)
     console.print()
-    report([result], time.perf_counter() - started)
+    report(started, [state.get_meta_info("answer")])
 
 
-def show_few_shot(engine: sgl.Engine) -> None:
-    console.rule("[bold cyan]2. Few-shot classification: eight sentences, one set of examples", align="left")
-    words = [" positive", " negative"]
-    first_tokens = [engine.tokenizer.encode(word)[0] for word in words]
-    prompts = [f"{EXAMPLES}Review: {review}\nSentiment:" for review in REVIEWS]
-    only_these = {"max_new_tokens": 1, "temperature": 0.0, "logit_bias": dict.fromkeys(first_tokens, 100.0)}
+def show_classification() -> None:
+    title("2. select: eight reviews, one set of examples")
     started = time.perf_counter()
-    results = engine.generate(prompts, only_these)
-    took = time.perf_counter() - started
-    table = Table(box=None, header_style="bold")
-    for title in ("review", "sentiment", "prompt tokens", "from cache"):
-        table.add_column(title, justify="left" if title in ("review", "sentiment") else "right")
-    for review, result in zip(REVIEWS, results, strict=True):
-        answer = result["text"].strip()
-        color = "green" if answer == "positive" else "red"
-        meta = result["meta_info"]
-        table.add_row(review, f"[{color}]{answer}", str(meta["prompt_tokens"]), f"[yellow]{meta['cached_tokens']}")
+    states = classify.run_batch([{"review": review} for review in REVIEWS])
+    table = Table(box=None, show_header=False)
+    for review, state in zip(REVIEWS, states, strict=True):
+        sentiment = state["sentiment"]
+        table.add_row(review, f"[{'green' if sentiment == 'positive' else 'red'}]{sentiment}")
     console.print(table)
-    report(results, took)
+    report(started, [state.get_meta_info("sentiment") for state in states])
 
 
-def show_fork(engine: sgl.Engine) -> None:
-    console.rule("[bold cyan]3. A fork: four continuations of one beginning", align="left")
-    console.print(f"[dim]{STORY} ...[/dim]")
-    sampling = {"max_new_tokens": 40, "temperature": 0.8, "top_p": 0.95, "n": 4, "sampling_seed": 7}
+def show_date() -> None:
+    title(r"3. A regular expression: \d{4}-\d{2}-\d{2}")
+    text = "My sister was born on the 12th of March 1998."
     started = time.perf_counter()
-    results = engine.generate(STORY, sampling)
-    took = time.perf_counter() - started
-    for number, result in enumerate(results, 1):
-        console.print(f"[bold]{number}.[/bold] ...{' '.join(result['text'].split())} ...")
-    report(results, took)
+    state = find_date.run(text)
+    console.print(f"[dim]{text}[/dim] {state['date']}")
+    report(started, [state.get_meta_info("date")])
 
 
-def greedy(max_new_tokens: int) -> dict[str, Any]:
-    return {"temperature": 0.0, "max_new_tokens": max_new_tokens}
+def show_person() -> None:
+    title("4. A JSON Schema, from a pydantic class")
+    text = "Maria Lopez, 41, repairs old clocks in a small shop in Lisbon."
+    started = time.perf_counter()
+    state = find_person.run(text)
+    console.print(f"[dim]{text}[/dim]")
+    console.print(repr(Person.model_validate(json.loads(state["person"]))))
+    report(started, [state.get_meta_info("person")])
 
 
-def report(results: list[Any], seconds: float) -> None:
-    metas = [result["meta_info"] for result in results]
+def show_fork() -> None:
+    title("5. A fork of four, joined into one text")
+    started = time.perf_counter()
+    state = write_tips.run(TOPICS)
+    console.print(state.messages()[-1]["content"], markup=False)
+    report(started, [state.get_meta_info(f"about {topic}") for topic in TOPICS])
+
+
+def title(text: str) -> None:
+    console.rule(f"[bold cyan]{text}", align="left")
+
+
+def report(started: float, metas: list[dict[str, Any]]) -> None:
+    seconds = time.perf_counter() - started
     prompt, cached, new = (
         sum(meta[key] for meta in metas) for key in ("prompt_tokens", "cached_tokens", "completion_tokens")
     )
     console.print(
-        f"[yellow]{cached} of {prompt} prompt tokens from the cache[/yellow], "
-        f"{new} new tokens, {seconds:.1f} s ({new / seconds:.0f} tokens/s)\n"
+        f"[yellow]{cached} of {prompt} prompt tokens from the cache[/yellow], {new} new tokens, {seconds:.1f} s\n"
     )
 
 

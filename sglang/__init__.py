@@ -1,6 +1,6 @@
 """A language for programs that call language models, and the runtime that makes them fast.
 
-Importing this package is quick: names that need more are loaded when first used.
+Importing this package is quick: names are loaded when first used.
 """
 
 from __future__ import annotations
@@ -10,11 +10,111 @@ from typing import TYPE_CHECKING, Any
 from sglang.version import __version__
 
 if TYPE_CHECKING:
+    from sglang.lang.api import (
+        assistant,
+        assistant_begin,
+        assistant_end,
+        flush_cache,
+        function,
+        gen,
+        gen_int,
+        gen_string,
+        get_server_info,
+        image,
+        select,
+        system,
+        system_begin,
+        system_end,
+        user,
+        user_begin,
+        user_end,
+        video,
+    )
+    from sglang.lang.backends.mock import Mock
+    from sglang.lang.backends.openai import OpenAI
+    from sglang.lang.backends.runtime import Runtime
+    from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
+    from sglang.lang.choices import (
+        greedy_token_selection,
+        token_length_normalized,
+        unconditional_likelihood_normalized,
+    )
+    from sglang.lang.default_backend import global_config, set_default_backend
+    from sglang.lang.state import ProgramState, ProgramStateGroup
     from sglang.srt.engine import Engine
+    from sglang.srt.errors import (
+        BackendError,
+        EngineDeadError,
+        InvalidRequestError,
+        ProgramError,
+        SglangError,
+        UnsupportedError,
+        VariableNotSetError,
+    )
 
-__all__ = ["Engine", "__version__"]
+__all__ = [
+    "BackendError",
+    "Engine",
+    "EngineDeadError",
+    "InvalidRequestError",
+    "Mock",
+    "OpenAI",
+    "ProgramError",
+    "ProgramState",
+    "ProgramStateGroup",
+    "Runtime",
+    "RuntimeEndpoint",
+    "SglangError",
+    "UnsupportedError",
+    "VariableNotSetError",
+    "__version__",
+    "assistant",
+    "assistant_begin",
+    "assistant_end",
+    "flush_cache",
+    "function",
+    "gen",
+    "gen_int",
+    "gen_string",
+    "get_server_info",
+    "global_config",
+    "greedy_token_selection",
+    "image",
+    "select",
+    "set_default_backend",
+    "system",
+    "system_begin",
+    "system_end",
+    "token_length_normalized",
+    "unconditional_likelihood_normalized",
+    "user",
+    "user_begin",
+    "user_end",
+    "video",
+]
 
-_LAZY = {"Engine": "sglang.srt.engine"}
+_MODULES = {
+    "sglang.lang.api": (
+        "assistant", "assistant_begin", "assistant_end", "flush_cache", "function", "gen", "gen_int", "gen_string",
+        "get_server_info", "image", "select", "system", "system_begin", "system_end", "user", "user_begin", "user_end",
+        "video",
+    ),
+    "sglang.lang.backends.mock": ("Mock",),
+    "sglang.lang.backends.openai": ("OpenAI",),
+    "sglang.lang.backends.runtime": ("Runtime",),
+    "sglang.lang.backends.runtime_endpoint": ("RuntimeEndpoint",),
+    "sglang.lang.choices": (
+        "greedy_token_selection", "token_length_normalized", "unconditional_likelihood_normalized",
+    ),
+    "sglang.lang.default_backend": ("global_config", "set_default_backend"),
+    "sglang.lang.state": ("ProgramState", "ProgramStateGroup"),
+    "sglang.srt.engine": ("Engine",),
+    "sglang.srt.errors": (
+        "BackendError", "EngineDeadError", "InvalidRequestError", "ProgramError", "SglangError", "UnsupportedError",
+        "VariableNotSetError",
+    ),
+}  # fmt: skip
+_LAZY = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -22,7 +122,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sglang' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sglang.srt.errors import SglangError
+from sglang.srt.errors import InvalidRequestError, SglangError
 from sglang.version import __version__
+
+if TYPE_CHECKING:
+    from sglang.srt.engine import Engine
+
+DEFAULT_NEW_TOKENS = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 for an error that is explained on stderr, 2 for a wrong command line."""
-    namespace = _parser().parse_args(argv)
     try:
+        namespace = _parse(argv)
         result: int = namespace.run(namespace)
     except SglangError as error:
         print(f"sglang: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unwritten has somewhere to go
+        return 128 + signal.SIGPIPE
     return result
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    from sglang.srt.server.arguments import refuse_published
+
+    parser = _parser()
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        refuse_published(unknown)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return namespace
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sglang {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="start the HTTP server", description="Start the HTTP server.")
+    serve = commands.add_parser(
+        "serve", help="start the HTTP server", description="Start the HTTP server.", allow_abbrev=False
+    )
     add_server_arguments(serve)
     add_engine_arguments(serve)
     serve.set_defaults(run=_serve)
@@ -44,10 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         "generate",
         help="continue a prompt, or answer it, in the terminal",
         description="Answer a prompt in the terminal. Models with a chat template are asked as a chat, unless --raw.",
+        allow_abbrev=False,
     )
     generate.add_argument("prompt", help="the text; - reads it from standard input")
     generate.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
-    generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="default: %(default)s")
+    generate.add_argument("--max-new-tokens", type=int, metavar="N",
+                          help=f"default: {DEFAULT_NEW_TOKENS}, or as many as fit")  # fmt: skip
     generate.add_argument("--temperature", type=float, default=0.0, metavar="T",
                           help="0 always takes the most likely token (default: %(default)s)")  # fmt: skip
     generate.add_argument("--top-p", type=float, metavar="P", help="sample from the most likely tokens of this mass")
@@ -60,17 +85,20 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser(
         "models", help="list or fetch the models known by name", description="List or fetch the models known by name."
     )
-    models.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: %(default)s")
-    models.add_argument("name", nargs="?", default="smollm2", help="of the model to fetch (default: %(default)s)")
-    models.set_defaults(run=_models)
+    models.set_defaults(run=_list_models)
+    actions = models.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="say which there are (the default)").set_defaults(run=_list_models)
+    fetch = actions.add_parser("fetch", help="fetch one, and say where it is")
+    fetch.add_argument("name", nargs="?", default="smollm2", help="default: %(default)s")
+    fetch.set_defaults(run=_fetch_model)
     return parser
 
 
 def _serve(namespace: argparse.Namespace) -> int:
-    from sglang.srt.server.arguments import engine_args_from, server_args_from
+    from sglang.srt.server.arguments import launch_args_from
     from sglang.srt.server.launch import run_server
 
-    run_server(engine_args_from(namespace), server_args_from(namespace))
+    run_server(*launch_args_from(namespace))
     return 0
 
 
@@ -87,22 +115,46 @@ def _generate(namespace: argparse.Namespace) -> int:
             input_ids = tokenizer.encode(text)
         else:
             input_ids = tokenizer.apply_chat_template([{"role": "user", "content": text}])
-        shown, result = 0, None
-        for result in engine.generate(input_ids=input_ids, sampling_params=_sampling_params(namespace), stream=True):
-            print(result["text"][shown:], end="", flush=True)
-            shown = len(result["text"])
-    print(flush=True)
-    if result is not None and result["meta_info"]["finish_reason"]["type"] == "length":
-        print(f"[ended after --max-new-tokens {namespace.max_new_tokens}]", file=sys.stderr)
+        if not input_ids:
+            raise InvalidRequestError("the prompt is empty: there is nothing to continue")
+        limit = namespace.max_new_tokens
+        if limit is None:
+            limit = min(DEFAULT_NEW_TOKENS, max(_room(engine, len(input_ids)), 1))
+        finish = _print_answer(engine, input_ids, {**_sampling_params(namespace), "max_new_tokens": limit})
+    if finish["type"] == "length":
+        is_clipped = namespace.max_new_tokens is None and limit < DEFAULT_NEW_TOKENS
+        reason = f"{limit} tokens: no more fit" if is_clipped else f"--max-new-tokens {limit}"
+        print(f"[ended after {reason}]", file=sys.stderr)
     return 0
 
 
-def _models(namespace: argparse.Namespace) -> int:
-    from sglang.srt.model.source import ALIASES, is_fetched, resolve_model
+def _room(engine: Engine, num_prompt_tokens: int) -> int:
+    """How many tokens can follow these."""
+    info = engine.get_server_info()
+    return int(min(info["context_length"], info["max_total_tokens"])) - num_prompt_tokens
 
-    if namespace.action == "fetch":
-        print(resolve_model(namespace.name))
-        return 0
+
+def _print_answer(engine: Engine, input_ids: list[int], sampling_params: dict[str, Any]) -> dict[str, Any]:
+    """Token by token; returns the finish reason."""
+    shown = ""
+    for result in engine.generate(input_ids=input_ids, sampling_params=sampling_params, stream=True):
+        print(result["text"][len(shown) :], end="", flush=True)
+        shown = result["text"]
+        finish = result["meta_info"]["finish_reason"]
+    print(flush=True)
+    return dict(finish)
+
+
+def _fetch_model(namespace: argparse.Namespace) -> int:
+    from sglang.srt.model.source import resolve_model
+
+    print(resolve_model(namespace.name))
+    return 0
+
+
+def _list_models(namespace: argparse.Namespace) -> int:
+    from sglang.srt.model.source import ALIASES, is_fetched
+
     for alias, model in ALIASES.items():
         state = "fetched" if is_fetched(model) else f"{model.size / 1e6:.0f} MB to fetch"
         print(f"{alias:24} {model.file_name}  ({state})")
@@ -111,7 +163,6 @@ def _models(namespace: argparse.Namespace) -> int:
 
 def _sampling_params(namespace: argparse.Namespace) -> dict[str, Any]:
     given = {
-        "max_new_tokens": namespace.max_new_tokens,
         "temperature": namespace.temperature,
         "top_p": namespace.top_p,
         "top_k": namespace.top_k,

@@ -8,9 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from sglang.srt.args import EngineArgs, ServerArgs, engine_args
+from sglang.srt.args import EngineArgs, ServerArgs, engine_args, launch_args
 from sglang.srt.errors import ConfigurationError
-from sglang.srt.server.arguments import add_engine_arguments, add_server_arguments, engine_args_from, server_args_from
+from sglang.srt.published_options import accepted_options, published_options
+from sglang.srt.server.arguments import (
+    add_engine_arguments,
+    add_server_arguments,
+    engine_args_from,
+    launch_args_from,
+    refuse_published,
+)
 
 FIELDS = EngineArgs.__struct_fields__
 
@@ -37,9 +44,23 @@ REJECTED: list[tuple[str, Any, str]] = [
     ("random_seed", True, "random_seed must be an integer of at least 0, not True"),
     ("model_path", 3, "model_path must name a model, not 3; try 'smollm2'"),
     ("revision", 3, "revision must be text, not 3"),
+    ("chat_template", 3, "chat_template must be text, not 3"),
     ("device", None, "device must be text, not None"),
     ("disable_radix_cache", "no", "disable_radix_cache must be true or false, not 'no'"),
     ("max_total_token", 5, "unknown option 'max_total_token'; did you mean 'max_total_tokens'?"),
+    ("model", "m", "unknown option 'model'; it is called 'model_path'"),
+    ("port", 5, "option 'port' is for a server; an engine in this process has none"),
+    ("enable_radix_cache", "no", "enable_radix_cache must be true or false, not 'no'"),
+    ("tp_size", 2, "tp_size must be 1 here, not 2: tensor parallelism is not available yet"),
+    ("tp", True, "tp must be 1 here, not True: tensor parallelism is not available yet"),
+    ("base_gpu_id", 1, "base_gpu_id must be 0 here, not 1: choosing among devices is not available yet"),
+    (
+        "enable_torch_compile",
+        True,
+        "enable_torch_compile must be False here, not True: compiling the model is not available yet",
+    ),
+    ("enable_metrics", False, "enable_metrics must be True here, not False: /metrics is always there"),
+    ("quantization", "fp8", "option 'quantization' exists in the published system, but not here yet; leave it out"),
     ("xyzzy", 5, f"unknown option 'xyzzy'; known options: {', '.join(FIELDS)}"),
 ]
 
@@ -57,6 +78,7 @@ NOT_DEFAULT = {
     "revision": "v2",
     "dtype": "bfloat16",
     "device": "elsewhere",
+    "chat_template": "template.jinja",
     "context_length": 1000,
     "mem_fraction_static": 0.25,
     "max_total_tokens": 2000,
@@ -116,6 +138,7 @@ def test_defaults() -> None:
         "revision": None,
         "dtype": "auto",
         "device": "auto",
+        "chat_template": None,
         "context_length": None,
         "mem_fraction_static": None,
         "max_total_tokens": None,
@@ -134,7 +157,7 @@ def test_arguments_are_frozen() -> None:
         engine_args(model_path="m").dtype = "float32"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("port", [-1, 65536, "30000", None])
+@pytest.mark.parametrize("port", [-1, 65536, "30000", None, True])
 def test_server_port_out_of_range(port: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"^port must be 0 to 65535, not {port!r}$"):
         ServerArgs(port=port)
@@ -143,7 +166,7 @@ def test_server_port_out_of_range(port: Any) -> None:
 def test_an_empty_command_line_gives_the_defaults() -> None:
     namespace = parser().parse_args([])
     assert engine_args_from(namespace) == engine_args(model_path="smollm2")
-    assert server_args_from(namespace) == ServerArgs()
+    assert launch_args_from(namespace) == (engine_args(model_path="smollm2"), ServerArgs())
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -155,16 +178,19 @@ def test_every_field_has_an_option(name: str) -> None:
 
 
 def test_all_options_at_once() -> None:
-    words = [*command_line(NOT_DEFAULT), "--host", "0.0.0.0", "--port", "0"]
+    of_server: dict[str, Any] = {"host": "0.0.0.0", "port": 0, "served_model_name": "name", "api_key": "key"}
+    words = command_line({**NOT_DEFAULT, **of_server})
     namespace = parser().parse_args(words)
     assert msgspec.structs.asdict(engine_args_from(namespace)) == NOT_DEFAULT
-    assert server_args_from(namespace) == ServerArgs(host="0.0.0.0", port=0)
+    assert launch_args_from(namespace) == launch_args(**NOT_DEFAULT, **of_server)
+    assert launch_args(**NOT_DEFAULT, **of_server)[1] == ServerArgs(**of_server)
 
 
 def test_every_option_is_a_field() -> None:
     """And so no option is accepted and then ignored."""
-    known = {*FIELDS, *ServerArgs.__struct_fields__, "help"}
-    assert {action.dest for action in parser()._actions} == known
+    known = {*FIELDS, *ServerArgs.__struct_fields__, "help", "enable_radix_cache"}
+    without_effect = {option.names[0] for option in accepted_options() if not option.is_flag or True in option.accepted}
+    assert {action.dest for action in parser()._actions} == known | without_effect
 
 
 def test_every_option_is_explained() -> None:
@@ -180,6 +206,78 @@ def test_a_value_out_of_range_on_the_command_line() -> None:
     with pytest.raises(ConfigurationError, match="context_length"):
         engine_args_from(parser().parse_args(["--context-length", "0"]))
     with pytest.raises(ConfigurationError, match="port"):
-        server_args_from(parser().parse_args(["--port", "70000"]))
+        launch_args_from(parser().parse_args(["--port", "70000"]))
     with pytest.raises(argparse.ArgumentError, match="invalid choice: 'int8'"):
         parser().parse_args(["--dtype", "int8"])
+
+
+# --- other names, and the options of the published system ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("enable", [True, False])
+def test_enabling_the_cache_is_the_opposite_of_disabling_it(enable: bool) -> None:
+    expected = engine_args(model_path="m", disable_radix_cache=not enable)
+    assert engine_args(model_path="m", enable_radix_cache=enable) == expected
+    assert engine_args(model_path="m", enable_radix_cache=enable, disable_radix_cache=not enable) == expected
+    with pytest.raises(ConfigurationError, match=f"are both {str(enable).lower()}$"):
+        engine_args(model_path="m", enable_radix_cache=enable, disable_radix_cache=enable)
+
+
+def test_the_cache_on_the_command_line() -> None:
+    assert engine_args_from(parser().parse_args(["--enable-radix-cache"])) == engine_args(model_path="smollm2")
+    with pytest.raises(ConfigurationError, match="are both true"):
+        engine_args_from(parser().parse_args(["--enable-radix-cache", "--disable-radix-cache"]))
+
+
+@pytest.mark.parametrize("name", ["host", "served_model_name", "api_key"])
+@pytest.mark.parametrize("value", ["", 3])
+def test_a_text_of_the_server_that_is_none(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} must be non-empty text, not {value!r}$"):
+        launch_args(model_path="m", **{name: value})
+
+
+def test_the_server_without_a_host() -> None:
+    with pytest.raises(ConfigurationError, match="host must be non-empty text, not None"):
+        launch_args(model_path="m", host=None)
+
+
+def test_a_published_option_is_either_here_or_refused_or_without_effect() -> None:
+    ours = {*FIELDS, *ServerArgs.__struct_fields__, "enable_radix_cache"}
+    published = published_options()
+    assert not ours & published.keys()
+    assert len(published) > 440
+    for name, option in published.items():
+        for value in option.accepted:
+            assert engine_args(model_path="m", **{name: value}) == engine_args(model_path="m")
+        with pytest.raises(ConfigurationError, match=f"{name}\\b"):
+            engine_args(model_path="m", **{name: "something"})
+
+
+def test_published_options_on_the_command_line() -> None:
+    words = [
+        "--tp",
+        "1",
+        "--tensor-parallel-size",
+        "1",
+        "--base-gpu-id",
+        "0",
+        "--enable-metrics",
+        "--trust-remote-code",
+    ]
+    assert engine_args_from(parser().parse_args(words)) == engine_args(model_path="smollm2")
+    with pytest.raises(ConfigurationError, match="tp_size must be 1 here, not 2"):
+        engine_args_from(parser().parse_args(["--tp", "2"]))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--quantization", "option 'quantization' exists in the published system"),
+        ("--speculative-num-steps=3", "option 'speculative_num_steps' exists in the published system"),
+        ("--enable-torch-compile", "enable_torch_compile must be False here"),
+    ],
+)
+def test_words_that_the_parser_does_not_know(word: str, message: str) -> None:
+    refuse_published(["--unheard-of", "quantization", "x"])
+    with pytest.raises(ConfigurationError, match=message):
+        refuse_published(["--unheard-of", word])

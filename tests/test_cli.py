@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,12 +64,40 @@ def test_generate_asks_as_a_chat_and_reads_a_prompt_from_stdin(tiny_model: str, 
     assert (result.returncode, result.stdout) == (0, expected["text"] + "\n")
 
 
+def test_generate_clips_its_own_default_to_what_fits(tiny_model: str) -> None:
+    options = ("--model-path", tiny_model, "--num-threads", "1", "--context-length", "40")
+    result = sglang("generate", PROMPT, "--raw", *options)
+    assert (result.returncode, result.stderr) == (0, "[ended after 21 tokens: no more fit]\n")
+    result = sglang("generate", PROMPT, "--raw", *options, "--max-new-tokens", "22")
+    assert result.returncode == 1 and "at most 21 new tokens fit" in result.stderr
+
+
+def test_generate_says_that_a_prompt_is_empty(tiny_model: str) -> None:
+    result = generate(tiny_model, "-", "--raw")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "sglang: the prompt is empty: there is nothing to continue\n"
+
+
+def test_generate_ends_quietly_when_its_reader_has_seen_enough(tiny_model: str) -> None:
+    options = ["--model-path", tiny_model, "--num-threads", "1", "--raw", "--max-new-tokens", "50000"]
+    command = [sys.executable, "-m", "sglang.cli", "generate", PROMPT, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(SECONDS) == 128 + signal.SIGPIPE
+
+
 @pytest.mark.parametrize("command", [["serve"], ["generate", "a"]])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--model-path", "/nowhere/model.gguf"], "no file or folder '/nowhere/model.gguf'"),
         (["--max-total-tokens", "0"], "max_total_tokens must be an integer of at least 1, not 0"),
+        (["--tp", "2"], "tp_size must be 1 here, not 2: tensor parallelism is not available yet"),
+        (["--quantization", "fp8"], "option 'quantization' exists in the published system, but not here yet"),
+        (["--enable-radix-cache", "--disable-radix-cache"], "enable_radix_cache and disable_radix_cache are both true"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(command: list[str], options: list[str], message: str) -> None:
@@ -78,7 +107,18 @@ def test_an_error_is_one_line_and_exit_code_1(command: list[str], options: list[
     assert result.stderr.startswith("sglang: ") and message in result.stderr and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--prot", "1"], ["generate", "a", "--top-k", "many"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["serve", "--prot", "1"],
+        ["serve", "--max-total", "5"],
+        ["generate", "a", "--top-k", "many"],
+        ["models", "list", "x"],
+        ["models", "x"],
+    ],
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
     result = sglang(*arguments)
     assert result.returncode == 2 and "usage: " in result.stderr
@@ -86,5 +126,6 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
 
 def test_models_lists_what_is_known(default_model_path: Path) -> None:
     result = sglang("models")
-    assert result.returncode == 0
+    assert result.returncode == 0 and result.stdout == sglang("models", "list").stdout
+    assert sglang("models", "fetch", "SmolLM2").stdout == f"{default_model_path}\n"
     assert "smollm2" in result.stdout and default_model_path.name in result.stdout and "(fetched)" in result.stdout

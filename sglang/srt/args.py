@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from sglang.srt.errors import ConfigurationError
+from sglang.srt.errors import ConfigurationError, did_you_mean, shown
+from sglang.srt.published_options import published_options
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 SchedulePolicyName = Literal["lpm", "fcfs"]
@@ -26,6 +27,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
     max_running_requests: how many requests are computed in one step.
     chunked_prefill_size: token budget of a step: prompt tokens beside the decoding rows; -1 for no limit.
+    chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival.
     random_seed: makes the seeds of requests that bring none repeat from start to start.
     num_threads: compute threads; by default one per core this process may use.
@@ -35,6 +37,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     dtype: Dtype = "auto"
     device: str = "auto"
+    chat_template: str | None = None
     context_length: int | None = None
     mem_fraction_static: float | None = None
     max_total_tokens: int | None = None
@@ -62,8 +65,10 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"mem_fraction_static must be between 0 and 1, not {fraction!r}")
         if not isinstance(self.device, str):
             raise ConfigurationError(f"device must be text, not {self.device!r}")
-        if not isinstance(self.revision, str | None):
-            raise ConfigurationError(f"revision must be text, not {self.revision!r}")
+        for name in ("revision", "chat_template"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ConfigurationError(f"{name} must be text, not {value!r}")
         if not isinstance(self.disable_radix_cache, bool):
             raise ConfigurationError(f"disable_radix_cache must be true or false, not {self.disable_radix_cache!r}")
 
@@ -80,25 +85,73 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"{name} must be {otherwise}an integer of at least {least}, not {value!r}")
 
 
-def engine_args(**given: Any) -> EngineArgs:
-    """EngineArgs from keyword arguments. Raises ConfigurationError naming what is missing, unknown or wrong."""
-    if not given.get("model_path"):
-        raise ConfigurationError("model_path is missing; try model_path='smollm2'")
-    known = EngineArgs.__struct_fields__
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(known)}"
-            raise ConfigurationError(f"unknown option {name!r}; {hint}")
-    return EngineArgs(**given)
-
-
 class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the HTTP side."""
+    """Options of the HTTP side.
+
+    served_model_name: what the model is called in answers; by default its model_path.
+    api_key: given, every request but those to /health and /metrics must bring it as a bearer token.
+    """
 
     host: str = "127.0.0.1"
     port: int = 30000
+    served_model_name: str | None = None
+    api_key: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+        for name in ("host", "served_model_name", "api_key"):
+            value = getattr(self, name)
+            is_absent = value is None and name != "host"
+            if not is_absent and not (isinstance(value, str) and value):
+                raise ConfigurationError(f"{name} must be non-empty text, not {shown(value)}")
+        if type(self.port) is not int or not 0 <= self.port <= 65535:
             raise ConfigurationError(f"port must be 0 to 65535, not {self.port!r}")
+
+
+def engine_args(**given: Any) -> EngineArgs:
+    """EngineArgs from keyword arguments. Raises ConfigurationError naming what is missing, unknown or wrong.
+
+    Beside the fields ``enable_radix_cache`` is taken, the opposite of ``disable_radix_cache``, and options of the
+    published system with values that change nothing here.
+    """
+    options = _without_published(given)
+    for name in options:
+        if name in ServerArgs.__struct_fields__:
+            raise ConfigurationError(f"option {name!r} is for a server; an engine in this process has none")
+    return _engine_args(options)
+
+
+def launch_args(**given: Any) -> tuple[EngineArgs, ServerArgs]:
+    """The options of an engine and of the server in front of it, from keyword arguments. Raises as `engine_args`."""
+    options = _without_published(given)
+    of_server = {name: options.pop(name) for name in ServerArgs.__struct_fields__ if name in options}
+    return _engine_args(options), ServerArgs(**of_server)
+
+
+def _without_published(given: Mapping[str, Any]) -> dict[str, Any]:
+    published = published_options()
+    for name, value in given.items():
+        if name in published:
+            published[name].check(name, value)
+    return {name: value for name, value in given.items() if name not in published}
+
+
+def _engine_args(options: dict[str, Any]) -> EngineArgs:
+    if "enable_radix_cache" in options:
+        options["disable_radix_cache"] = _disables_radix_cache(options.pop("enable_radix_cache"), options)
+    known = EngineArgs.__struct_fields__
+    for name in options:
+        if name == "model":
+            raise ConfigurationError("unknown option 'model'; it is called 'model_path'")
+        if name not in known:
+            raise ConfigurationError(f"unknown option {name!r}; {did_you_mean(name, known, 'options')}")
+    if not options.get("model_path"):
+        raise ConfigurationError("model_path is missing; try model_path='smollm2'")
+    return EngineArgs(**options)
+
+
+def _disables_radix_cache(enable: object, options: Mapping[str, Any]) -> bool:
+    if not isinstance(enable, bool):
+        raise ConfigurationError(f"enable_radix_cache must be true or false, not {enable!r}")
+    if options.get("disable_radix_cache", not enable) is enable:
+        raise ConfigurationError(f"enable_radix_cache and disable_radix_cache are both {str(enable).lower()}")
+    return not enable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
@@ -173,11 +174,23 @@ class _LoopThread:
         self._loop = asyncio.new_event_loop()
         self._lock = threading.RLock()  # a finalizer may run anywhere, also inside `submit`
         self._is_stopping = False
+        self._process_id = os.getpid()
         self._thread = threading.Thread(target=self._work, name="sglang-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is the copy in a forked child, where nothing runs the loop."""
+        return os.getpid() != self._process_id
+
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Raises EngineDeadError once stopped; the future gets it if that happens meanwhile."""
+        if self.is_inherited:
+            work.close()
+            raise EngineDeadError(
+                f"this engine belongs to process {self._process_id}, which this one was forked from; "
+                "create an engine after the fork, or start processes with the 'spawn' method"
+            )
         with self._lock:
             if not self._is_stopping:
                 return asyncio.run_coroutine_threadsafe(self._until_stopped(work), self._loop)
@@ -246,6 +259,8 @@ def _shut_down() -> EngineDeadError:
 
 
 def _close(engine: RunningEngine, loop: _LoopThread) -> None:
+    if loop.is_inherited:
+        return
     closing = loop.submit(engine.close())
     closing.add_done_callback(lambda _: loop.stop())
     loop.wait(closing)

@@ -6,6 +6,7 @@
     - RequestAbortedError      the request was cancelled before it finished                      (499)
     - RequestFailedError       the engine failed while computing the request                     (500)
   + EngineDeadError            the engine process is gone; every request in flight gets this     (503)
+  + AuthenticationError        the server wants a key, and this is not it                        (401)
   + ConfigurationError         an argument of the engine or the server is wrong
   + ModelLoadError             the model cannot be found, fetched or read
   + UnsupportedError           what was asked for does not exist here; says what was asked for   (400)
@@ -18,7 +19,9 @@ Each class carries the HTTP status and the machine-readable type a server answer
 
 from __future__ import annotations
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 
 
 class SglangError(Exception):
@@ -48,6 +51,11 @@ class RequestFailedError(RequestError, RuntimeError):
 class EngineDeadError(SglangError, RuntimeError):
     http_status = 503
     error_type = "engine_dead"
+
+
+class AuthenticationError(SglangError):
+    http_status = 401
+    error_type = "authentication_error"
 
 
 class ConfigurationError(SglangError, ValueError):
@@ -101,3 +109,10 @@ def shown(value: object) -> str:
     except ValueError:  # an integer of more digits than Python will print
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+def did_you_mean(name: object, known: Iterable[str], kind: str) -> str:
+    """What to say of a name that is not known: the one it may be a misspelling of, or all there are of that `kind`."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known {kind}: {', '.join(names)}"

@@ -30,7 +30,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One sequence to continue, fully checked. A call with n samples or many prompts is many of these.
 
     ``namespace`` isolates the prefix cache. ``logprob_start_len=None`` means no input log-probabilities.
-    ``stream=False`` lets the engine hold everything back until the end.
+    ``stream=False`` lets the engine hold everything back until the end. ``grammar`` is what ``params.constraint`` was
+    lowered to: checked text in the notation of llguidance.
     """
 
     rid: str
@@ -44,6 +45,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     logprob_start_len: int | None = None
     top_logprobs_num: int = 0
     namespace: str = ""
+    grammar: str | None = None
 
     @property
     def num_prompt_tokens(self) -> int:

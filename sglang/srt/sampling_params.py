@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import json
 import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.errors import InvalidRequestError, did_you_mean, shown
 
 GREEDY_TEMPERATURE = 1e-6
 """Below this temperature the most likely token is taken and nothing is drawn."""
@@ -24,6 +24,13 @@ _MAX_INT = 2**63 - 1
 _TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 
 
+class Constraint(msgspec.Struct, frozen=True):
+    """What the whole output has to match. text: a regular expression, a grammar, a JSON Schema, a JSON list of texts."""
+
+    kind: Literal["regex", "ebnf", "json_schema", "choices"]
+    text: str
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Names and defaults are those of the published ``/generate`` API.
 
@@ -32,11 +39,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ``stop`` strings are matched on the bytes of the output, special tokens included, and cut from the text unless
     ``no_stop_trim``. ``repetition_penalty`` looks at prompt and output; ``frequency_penalty`` and
     ``presence_penalty`` at the output only. ``ignore_eos`` ignores ``stop_token_ids`` too.
+
+    ``constraint`` is what was given as ``regex``, ``ebnf``, ``json_schema`` or ``choices``, not yet looked into; nor is
+    ``stop_regex``. ``spaces_between_special_tokens`` is accepted and has no field: text is made of the exact bytes of
+    the tokens, and there is never a space that no token stands for.
     """
 
     max_new_tokens: int | None = 128
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_regex: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     no_stop_trim: bool = False
@@ -51,6 +63,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[int, float] = {}
     n: int = 1
     sampling_seed: int | None = None
+    constraint: Constraint | None = None
 
     @property
     def is_greedy(self) -> bool:
@@ -69,16 +82,22 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         """
         if given is not None and not isinstance(given, Mapping):
             raise InvalidRequestError(f"sampling_params must be an object of names and values, not {_show(given)}")
-        values = dict(defaults)
+        values = {}
         for name, value in (given or {}).items():
             parser = _PARSERS.get(name)
             if parser is None:
                 raise InvalidRequestError(_unknown(name))
             if value is not None or name == "max_new_tokens":
                 values[name] = parser(name, value)
-        params = cls(**values)
+        constraint = _only_constraint(values)
+        fields = {name: value for name, value in values.items() if name in cls.__struct_fields__}
+        params = cls(**{**defaults, **fields, "constraint": constraint})
         params._check_together(vocab_size)
         return params
+
+    def without_constraint(self) -> SamplingParams:
+        """What is left to say to who is given the constraint as a grammar."""
+        return self if self.constraint is None else msgspec.structs.replace(self, constraint=None)
 
     def _check_together(self, vocab_size: int) -> None:
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
@@ -114,9 +133,9 @@ def _show(value: object) -> str:
 
 
 def _unknown(name: object) -> str:
-    close = difflib.get_close_matches(str(name), _PARSERS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known parameters: {', '.join(sorted(_PARSERS))}"
-    return f"unknown sampling parameter {_show(name)}; {hint}"
+    if name == "seed":
+        return "unknown sampling parameter 'seed'; it is called 'sampling_seed' here"
+    return f"unknown sampling parameter {_show(name)}; {did_you_mean(name, sorted(_PARSERS), 'parameters')}"
 
 
 def _number(low: float, high: float, low_open: bool = False) -> Callable[[str, Any], float]:
@@ -168,13 +187,63 @@ def _stop(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) and stop for stop in stops):
         raise InvalidRequestError(f"{name} must be a non-empty string or a list of them, not {_show(value)}")
     for stop in stops:
-        try:
-            stop.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequestError(f"{name} is not valid Unicode text: {_show(stop)}") from error
+        _unicode(name, stop)
     if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_LENGTH for stop in stops):
         raise InvalidRequestError(f"{name} may have up to {MAX_STOPS} strings of up to {MAX_STOP_LENGTH} characters")
     return tuple(dict.fromkeys(str(stop) for stop in stops))
+
+
+def _constraint(name: str, value: Any) -> Constraint | None:
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a string, not {_show(value)}")
+    return Constraint(name, _unicode(name, value)) if value else None  # type: ignore[arg-type]
+
+
+def _json_schema(name: str, value: Any) -> Constraint | None:
+    if isinstance(value, str):
+        return _constraint(name, value)
+    if not isinstance(value, (Mapping, bool)):
+        raise InvalidRequestError(f"{name} must be a JSON Schema, as JSON text or as an object, not {_show(value)}")
+    return Constraint("json_schema", _json(name, value))
+
+
+def _choices(name: str, value: Any) -> Constraint:
+    is_list = isinstance(value, (list, tuple)) and value
+    if not is_list or not all(isinstance(choice, str) and choice for choice in value):
+        raise InvalidRequestError(f"{name} must be a list of non-empty strings, not {_show(value)}")
+    return Constraint("choices", _json(name, [_unicode(name, choice) for choice in value]))
+
+
+def _json(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{name} cannot be written as JSON: {error}: {_show(value)}") from error
+
+
+def _unicode(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{name} is not valid Unicode text: {_show(text)}") from error
+    return str(text)
+
+
+def _structural_tag(name: str, value: Any) -> None:
+    if value != "":
+        raise InvalidRequestError(f"{name} is not supported; use json_schema, ebnf or regex instead of {_show(value)}")
+
+
+CONSTRAINTS = ("regex", "ebnf", "json_schema", "choices")
+
+
+def _only_constraint(values: Mapping[str, Any]) -> Constraint | None:
+    names = [name for name in CONSTRAINTS if values.get(name) is not None]
+    if len(names) > 1:
+        raise InvalidRequestError(
+            f"Only one of regex, ebnf, json_schema or choices can be set, not both {names[0]} and {names[1]}"
+        )
+    return values[names[0]] if names else None
 
 
 def _token_ids(name: str, value: Any) -> tuple[int, ...]:
@@ -205,10 +274,12 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "max_new_tokens": _max_new_tokens,
     "min_new_tokens": _integer(0),
     "stop": _stop,
+    "stop_regex": _stop,
     "stop_token_ids": _token_ids,
     "ignore_eos": _flag,
     "no_stop_trim": _flag,
     "skip_special_tokens": _flag,
+    "spaces_between_special_tokens": _flag,
     "temperature": _number(0.0, math.inf),
     "top_p": _number(0.0, 1.0, low_open=True),
     "top_k": _top_k,
@@ -219,4 +290,9 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "logit_bias": _logit_bias,
     "n": _integer(1, 1024),
     "sampling_seed": _integer(0, _MAX_INT),
+    "regex": _constraint,
+    "ebnf": _constraint,
+    "json_schema": _json_schema,
+    "choices": _choices,
+    "structural_tag": _structural_tag,
 }

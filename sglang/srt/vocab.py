@@ -12,12 +12,14 @@ class Vocab(msgspec.Struct, frozen=True, dict=True):
 
     Concatenating the bytes of a token sequence gives the bytes of its text; a single token may hold part of a
     UTF-8 character. Ids in ``special_ids`` are control tokens, left out of the text unless the request asks for them.
-    Ids in ``eos_ids`` end a generation unless the request says ``ignore_eos``.
+    Ids in ``eos_ids`` end a generation unless the request says ``ignore_eos``. ``tokenizer_json`` is how the model's
+    tokenizer cuts text that continues other text, as ``tokenizers.Tokenizer.to_str`` writes it.
     """
 
     token_bytes: list[bytes]
     special_ids: list[int]
     eos_ids: list[int]
+    tokenizer_json: str | None = None
 
     @property
     def size(self) -> int:

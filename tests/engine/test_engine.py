@@ -224,8 +224,8 @@ def test_special_tokens_are_shown_if_asked_for(engine: sgl.Engine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "neither was given"),
-        ({"prompt": "a", "input_ids": [1]}, "both were given"),
+        ({}, "given: none of them"),
+        ({"prompt": "a", "input_ids": [1]}, "given: text and input_ids"),
         ({"prompt": "\ud800"}, "lone surrogate"),
         ({"prompt": "a", "rid": "\ud800"}, "rid"),
         ({"prompt": "a", "cache_salt": "\udfff"}, "cache_salt"),
@@ -466,6 +466,45 @@ def test_a_script_needs_no_main_guard_and_no_shutdown(tiny_model: str, tiny_engi
     eventually(lambda: is_gone(int(pid)), "the engine process has ended with the script")
 
 
+FORK = """
+import asyncio, os, sys, warnings
+import sglang as sgl
+
+warnings.simplefilter("ignore")  # some versions of Python warn of forking with threads, which this is about
+engine = sgl.Engine(model_path=sys.argv[1], num_threads=1)
+stream = engine.generate("a", {"max_new_tokens": 9}, stream=True)
+next(stream)
+child = os.fork()
+if child == 0:
+    uses = [
+        lambda: engine.generate("a"),
+        lambda: list(engine.generate("a", stream=True)),
+        lambda: list(stream),
+        lambda: asyncio.run(engine.async_generate("a")),
+        engine.flush_cache,
+        engine.get_server_info,
+    ]
+    for use in uses:
+        try:
+            use()
+        except RuntimeError as error:
+            print(type(error).__name__, "belongs to process" in str(error), flush=True)
+    engine.shutdown()
+    sys.exit(5)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(len(list(stream)), engine.generate("a", {"max_new_tokens": 1})["meta_info"]["completion_tokens"])
+"""
+
+
+def test_an_engine_inherited_by_fork_says_so_and_the_parents_lives_on(tiny_model: str) -> None:
+    command = [sys.executable, "-c", FORK, tiny_model]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert (result.returncode, result.stderr) == (0, "")
+    *inherited, exit_code, counts = result.stdout.splitlines()
+    assert inherited == ["EngineDeadError True"] * 6
+    assert (exit_code, counts.split()[1]) == ("5", "1")
+
+
 # --- what cannot start -----------------------------------------------------------------------------------------------
 
 
@@ -482,6 +521,9 @@ def assert_no_start(error: type[Exception], message: str, **options: Any) -> Non
     [
         ({"model_path": "/nowhere/model.gguf"}, ConfigurationError, "no file or folder ./nowhere/model.gguf"),
         ({}, ConfigurationError, "model_path is missing; try model_path='smollm2'"),
+        ({"model": "smollm2"}, ConfigurationError, "unknown option 'model'; it is called 'model_path'"),
+        ({"model_path": "smollm2", "port": 1}, ConfigurationError, "option 'port' is for a server"),
+        ({"model_path": "smollm2", "tp_size": 2}, ConfigurationError, "tp_size must be 1 here, not 2"),
         ({"model_path": "smollm2", "max_total_token": 5}, ConfigurationError, "did you mean 'max_total_tokens'"),
         ({"model_path": "smollm2", "dtype": "float8"}, ConfigurationError, "dtype must be one of auto, .*'float8'"),
         ({"model_path": "smollm2", "chunked_prefill_size": 0}, ConfigurationError, "chunked_prefill_size"),
@@ -503,6 +545,13 @@ def test_an_option_that_does_not_fit_the_model_or_the_machine_is_named(tiny_mode
         r"max_total_tokens=1000000000000 needs [\d.]+ GiB .* at most \d+ fit",
         model_path=tiny_model,
         max_total_tokens=10**12,
+    )
+
+
+def test_a_chat_template_that_cannot_be_used_is_named(tiny_model: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.jinja")
+    assert_no_start(
+        ConfigurationError, "cannot read the file .*missing.jinja", model_path=tiny_model, chat_template=missing
     )
 
 

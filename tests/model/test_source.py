@@ -272,8 +272,9 @@ def test_a_hub_repository_of_gguf_files_says_how_to_name_one(hub: FakeHub) -> No
 
 def test_an_unreachable_hub(hub: FakeHub) -> None:
     hub.reachable = False
-    with pytest.raises(ModelLoadError, match=r"the hub cannot be reached .*\(no route to host\).*'smollm2'"):
+    with pytest.raises(ModelLoadError, match=r"the hub cannot be reached .*\(no route to host\).*'smollm2'") as caught:
         resolve_model("org/name")
+    assert caught.type is ModelLoadError
     hub.cached, hub.files = True, ["config.json"]
     assert resolve_model("org/name") == hub.folder
 

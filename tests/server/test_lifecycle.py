@@ -18,7 +18,9 @@ import httpx
 import psutil
 import pytest
 
-from sglang.srt.server.launch import _bind
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.server import launch_server
+from sglang.srt.server.listener import listen
 from tests.helpers.runtime import SECONDS, Server, eventually, is_gone
 
 LONG = {"temperature": 0.0, "max_new_tokens": 90_000, "ignore_eos": True}
@@ -126,6 +128,19 @@ def test_a_client_that_leaves_before_it_has_sent_its_body(one_at_a_time: Server)
     assert generate(one_at_a_time.url, "b", ONE).status_code == 200
 
 
+def test_a_busy_server_is_healthy(one_at_a_time: Server) -> None:
+    """Also if the token that the check asks for has its turn only in minutes."""
+    url = one_at_a_time.url
+    body = {"text": "a", "sampling_params": LONG, "stream": True}
+    with httpx.stream("POST", f"{url}/generate", json=body, timeout=SECONDS) as response:
+        chunks = response.iter_raw()
+        next(chunks)
+        for path in ("/health", "/health_generate"):
+            assert httpx.get(url + path, timeout=SECONDS).status_code == 200
+        assert next(chunks)
+    assert generate(url, "b", ONE).status_code == 200
+
+
 def test_an_idle_server_uses_no_processor(one_at_a_time: Server) -> None:
     """After the work above, whose traces the engine checks once it idles."""
     url = one_at_a_time.url
@@ -147,7 +162,7 @@ async def test_an_answer_is_sent_at_once() -> None:
         options.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
-    listener = _bind("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     async with await asyncio.start_server(note, sock=listener):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         await reader.read()
@@ -196,7 +211,9 @@ def test_the_death_of_the_engine_is_told_at_once(tiny_server: Server) -> None:
         assert (body["error"]["type"], body["error"]["code"]) == ("engine_dead", 503)
         assert "killed by SIGKILL" in body["error"]["message"]
     assert response.status_code == 503
-    assert httpx.get(f"{url}/health").status_code == generate(url, "a", ONE).status_code == 503
+    for path in ("/health", "/health_generate", "/metrics"):
+        assert httpx.get(url + path).status_code == 503
+    assert generate(url, "a", ONE).status_code == 503
     assert tiny_server.process.poll() is None
     tiny_server.stop()
 
@@ -229,6 +246,67 @@ def test_sigterm_lets_answers_end_that_are_under_way_and_then_ends_both_processe
     assert tiny_server.process.wait(SECONDS) in (0, -signal.SIGTERM)
     eventually(lambda: is_gone(engine_pid), "the engine process has ended")
     assert "Traceback" not in tiny_server.log
+
+
+def test_a_second_interrupt_ends_the_answers_under_way(tiny_server: Server) -> None:
+    """Each gets an error that says why; the first interrupt would have waited for them."""
+    url = tiny_server.url
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(generate, url, "waits", LONG, rid="waits")
+        eventually(lambda: is_known(url, "waits"), "the request is known")
+        stream = open_stream(url, "streams", pool)
+        tiny_server.process.send_signal(signal.SIGINT)
+        eventually(lambda: "answers under way: 2; waiting up to 10 s" in tiny_server.log, "it says that it waits")
+        tiny_server.process.send_signal(signal.SIGINT)
+        *_, error, done = stream.result(SECONDS)
+        response = waiting.result(SECONDS)
+    assert (done, response.status_code) == ("data: [DONE]", 503)
+    for body in (json.loads(error.removeprefix("data: ")), response.json()):
+        assert body["error"]["message"] == "the server is shutting down"
+    assert tiny_server.process.wait(SECONDS) in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert "Traceback" not in tiny_server.log
+
+
+def test_who_takes_nothing_is_cut_off_in_the_end(tiny_server: Server) -> None:
+    request = post_bytes({"text": "a", "sampling_params": LONG, "stream": True, "rid": "unread"})
+    with send(tiny_server.url, request):
+        eventually(lambda: is_known(tiny_server.url, "unread"), "the request is known")
+        tiny_server.process.send_signal(signal.SIGINT)
+        eventually(lambda: "answers under way: 1; waiting up to 10 s" in tiny_server.log, "it says that it waits")
+        assert tiny_server.stop(signal.SIGINT) in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert "Traceback" not in tiny_server.log
+
+
+LAUNCH = """
+import sys
+from sglang.srt.server import launch_server
+
+assert "fastapi" not in sys.modules
+launch_server(model_path=sys.argv[1], host="127.0.0.1", port=0, tp_size=1, num_threads=1)
+print("interrupted")
+"""
+
+
+def test_launch_server_is_a_function_too(tiny_model: str) -> None:
+    command = [sys.executable, "-c", LAUNCH, tiny_model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        log = ""
+        while "ready to roll" not in log:
+            line = process.stderr.readline()
+            assert line, log
+            log += line
+        process.send_signal(signal.SIGINT)
+        output, rest = process.communicate(timeout=SECONDS)
+    assert (output, process.returncode) == ("interrupted\n", 0)
+    assert "Traceback" not in rest
+
+
+def test_launch_server_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(ConfigurationError, match="tp_size must be 1 here, not 2"):
+        launch_server(model_path="smollm2", tp_size=2)
+    with pytest.raises(ConfigurationError, match="unknown option 'prot'"):
+        launch_server(model_path="smollm2", prot=5)
 
 
 def test_a_port_in_use_is_said_before_the_model_is_loaded() -> None:

@@ -112,5 +112,5 @@ def test_wrong_segments_are_refused(segments: object) -> None:
 
 
 def test_one_kind_of_prompt() -> None:
-    with pytest.raises(InvalidRequestError, match="text and segments was given"):
+    with pytest.raises(InvalidRequestError, match="given: text and segments"):
         NativeInput(text="a", segments=["b"])

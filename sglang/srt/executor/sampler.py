@@ -52,7 +52,8 @@ class SamplingRow:
     seed: 0 to 2**63 - 1. position: absolute index of the new token in its sequence.
     prompt_ids, output_ids: int64, read only if the parameters have penalties; every id within the vocabulary.
     banned_ids: tokens not to draw now, such as the stop tokens before `min_new_tokens` is reached.
-    allowed_mask: uint32 [ceil(vocab / 32)]; token i is allowed if bit i % 32 of word i // 32 is set. None allows all.
+    allowed_mask: uint32 words; token i is allowed if bit i % 32 of word i // 32 is set, and not if there is no such
+    word. None allows all.
     """
 
     params: SamplingParams
@@ -75,7 +76,8 @@ class SamplingRow:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """Either a token or the error that prevented it.
+    """Either a token or why there is none: `error`, the model gave no distribution; `dead_end`, the row's own bias,
+    penalties, bans and mask leave nothing of it.
 
     If the row asked for it: the token's log-probability, and `top` with the most likely (log-probability, token id),
     by falling log-probability, then by rising id.
@@ -83,6 +85,7 @@ class SampledToken:
 
     token_id: int | None
     error: str | None = None
+    dead_end: str | None = None
     logprob: float | None = None
     top: list[tuple[float, int]] = field(default_factory=list)
 
@@ -115,7 +118,7 @@ def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> 
         best_id = int(adjusted.argmax())
         best = float(adjusted[best_id])
         if not math.isfinite(best):
-            return SampledToken(None, error=_no_token(best))
+            return SampledToken(None, dead_end=_no_token(best))
     token_id = best_id
     if not row.params.is_greedy:
         u = uniform(row.seed, row.position, row.sample_index)
@@ -145,8 +148,9 @@ def _adjusted(logits: FloatArray, row: SamplingRow) -> FloatArray:
         adjusted[ids] -= (params.frequency_penalty * counts + params.presence_penalty).astype(np.float32)
     adjusted[list(row.banned_ids)] = -math.inf
     if row.allowed_mask is not None:
-        bits = np.unpackbits(row.allowed_mask.astype("<u4", copy=False).view(np.uint8), bitorder="little")
-        adjusted[bits[: len(adjusted)] == 0] = -math.inf
+        words = row.allowed_mask.astype("<u4", copy=False).view(np.uint8)
+        is_allowed = np.unpackbits(words, count=len(adjusted), bitorder="little").view(np.bool_)
+        np.copyto(adjusted, -math.inf, where=~is_allowed)
     return adjusted
 
 

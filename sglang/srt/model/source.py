@@ -254,10 +254,10 @@ def _fetch_hub(name: str, file: str | None, revision: str | None) -> Path:
     """The folder of a hub repository, or one file of it; what an earlier fetch left, if the hub cannot be reached."""
     try:
         commit, files = _list_hub_files(name, revision)
-    except _HubUnreachableError:
+    except _HubUnreachableError as error:
         cached = _download_from_hub(name, file, revision, local_files_only=True)
         if cached is None:
-            raise
+            raise ModelLoadError(str(error)) from error.__cause__
         return cached
     gguf = [known for known in files if known.endswith(".gguf")]
     if file is None and "config.json" not in files:

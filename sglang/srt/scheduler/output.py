@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sglang.srt.sampling_params import SamplingParams
@@ -20,24 +21,33 @@ class OutputText:
     Stop strings are looked for in the full bytes of the output, special tokens included, across token boundaries; what
     is shown leaves hidden tokens out. The stop string that is complete first counts, of those complete at once
     the longest; so how the output is cut into tokens does not matter.
+
+    A stop string counts only if `may_end_at` says that the output may end with what is left of it then.
     """
 
-    def __init__(self, vocab: Vocab, params: SamplingParams) -> None:
+    def __init__(self, vocab: Vocab, params: SamplingParams, may_end_at: Callable[[int], bool]) -> None:
         self._vocab = vocab
         self._params = params
+        self._may_end_at = may_end_at
         self._stops = [_Stop(text, text.encode()) for text in params.stop]
+        self._num_bytes = 0  # of the output so far
         self._tail = bytearray()  # bytes not yet released
         self._hidden = bytearray()  # beside each byte of the tail: 1 if it is not shown
         self._released = bytearray()
+
+    @property
+    def num_bytes(self) -> int:
+        return self._num_bytes
 
     def push(self, token_id: int, is_end: bool) -> str | None:
         """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string completed, or None."""
         data = self._token_bytes(token_id)
         shown = self._vocab.visible_bytes(token_id, self._params.skip_special_tokens)
         hide = (is_end and not self._params.no_stop_trim) or (data and not shown)
+        self._num_bytes += len(data)
         self._tail += data
         self._hidden += (b"\1" if hide else b"\0") * len(data)
-        found = self._find_stop()
+        found = self._find_stop(len(data))
         if found is None:
             self._release(len(self._tail) - self._longest_stop_start())
             return None
@@ -63,9 +73,20 @@ class OutputText:
     def _token_bytes(self, token_id: int) -> bytes:
         return self._vocab.visible_bytes(token_id, skip_special_tokens=False)
 
-    def _find_stop(self) -> tuple[int, _Stop] | None:
-        found = [(start, stop) for stop in self._stops if (start := self._tail.find(stop.data)) >= 0]
-        return min(found, key=lambda match: (match[0] + len(match[1].data), match[0]), default=None)
+    def _find_stop(self, num_new: int) -> tuple[int, _Stop] | None:
+        """The first stop string to count among those that end in the last `num_new` bytes, and where it begins."""
+        matches = [(start + len(stop.data), start, stop) for stop in self._stops for start in self._starts(stop, num_new)]
+        for _, start, stop in sorted(matches, key=lambda match: match[:2]):
+            left = len(self._tail) if self._params.no_stop_trim else start
+            if self._may_end_at(self._num_bytes - len(self._tail) + left):
+                return start, stop
+        return None
+
+    def _starts(self, stop: _Stop, num_new: int) -> Iterator[int]:
+        start = self._tail.find(stop.data, max(len(self._tail) - num_new - len(stop.data) + 1, 0))
+        while start >= 0:
+            yield start
+            start = self._tail.find(stop.data, start + 1)
 
     def _longest_stop_start(self) -> int:
         """How many bytes at the end of the tail could begin a stop string."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -46,7 +48,7 @@ LINGER_MS = 1000
 
 
 class Mailbox:
-    """The two sockets of the engine process, and the pipe that tells whether its parent lives."""
+    """The two sockets of the engine process, the pipe that tells whether its parent lives, and a bell to wake it."""
 
     def __init__(self, start: EngineStart, lifeline: int) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
@@ -56,23 +58,37 @@ class Mailbox:
         self._outbox.setsockopt(zmq.LINGER, LINGER_MS)
         self._outbox.connect(start.outputs_address)
         self._lifeline = lifeline
+        self._bell, self._bell_rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._bell_rope.setblocking(False)
         self._poller = zmq.Poller()
         self._poller.register(self._inbox, zmq.POLLIN)
         self._poller.register(lifeline, zmq.POLLIN)
+        self._poller.register(self._bell, zmq.POLLIN)
         self._decoder = msgspec.msgpack.Decoder(ToEngine)
         self._encoder = msgspec.msgpack.Encoder()
 
     def receive(self, timeout_ms: int | None) -> list[ToEngine] | None:
-        """All messages that are there, waiting for the first up to `timeout_ms` (None: for ever); None if orphaned."""
+        """All messages that are there, waiting for the first up to `timeout_ms` (None: for ever); None if orphaned.
+
+        There may be none after `wake`.
+        """
         ready = dict(self._poller.poll(timeout_ms))
         if self._lifeline in ready:
             return None
+        if self._bell.fileno() in ready:
+            self._bell.recv(4096)
         messages: list[ToEngine] = []
         while True:
             try:
                 messages.append(self._decoder.decode(self._inbox.recv(zmq.NOBLOCK)))
             except zmq.Again:
                 return messages
+
+    def wake(self) -> None:
+        """Make `receive` return, now or next time. From any thread."""
+        with suppress(BlockingIOError):  # it has been rung so often that it rings anyway
+            self._bell_rope.send(b"!")
 
     def send(self, message: FromEngine) -> None:
         self._outbox.send(self._encoder.encode(message))
@@ -100,7 +116,7 @@ class EngineLoop:
             return self._mailbox.receive(timeout_ms=0)
         if not self._is_checked:
             messages = self._mailbox.receive(INTEGRITY_CHECK_DELAY_MS)
-            if messages is None or messages:
+            if messages is None or messages or self._scheduler.has_work:
                 return messages
             self._scheduler.check_integrity()
             self._is_checked = True
@@ -136,7 +152,7 @@ def main() -> int:
         vocab_message = _wait_for_vocab(mailbox)
         if vocab_message is None:
             return 0
-        scheduler = build_scheduler(start.args, loaded, vocab_message.vocab)
+        scheduler = build_scheduler(start.args, loaded, vocab_message.vocab, mailbox.wake)
     except Exception as error:  # whatever it is, the parent raises it to its user
         if not isinstance(error, SglangError):
             logger.exception("the engine could not start")

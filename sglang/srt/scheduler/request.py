@@ -11,6 +11,7 @@ from sglang.srt.cache.prefix_cache import EMPTY_PREFIX, Prefix
 from sglang.srt.cache.radix_tree import TokenArray
 from sglang.srt.cache.slot_runs import SlotRuns
 from sglang.srt.executor.sampler import SamplingRow
+from sglang.srt.grammar.matcher import UNCONSTRAINED, OutputConstraint
 from sglang.srt.messages import GenerateRequest, TokenLogprob
 from sglang.srt.scheduler.output import OutputText
 from sglang.srt.vocab import Vocab
@@ -29,6 +30,7 @@ class Request:
     def __init__(self, message: GenerateRequest, vocab: Vocab, arrival: int) -> None:
         self.message = message
         self.params = message.params
+        self._vocab = vocab
         self.end_ids = frozenset[int]() if self.params.ignore_eos else vocab.eos.union(self.params.stop_token_ids)
         self.arrival = arrival
         self.num_prompt_tokens = message.num_prompt_tokens
@@ -42,7 +44,9 @@ class Request:
         self.prefix = EMPTY_PREFIX
         self._has_duplicates = False  # some slots before prefix.num_tokens are this request's own
         self.runs = SlotRuns()
-        self.text = OutputText(vocab, message.params)
+        self.constraint: OutputConstraint = UNCONSTRAINED
+        self._held_off_ids = tuple(self.end_ids)  # not drawn before min_new_tokens
+        self.text = OutputText(vocab, message.params, self._may_end_at)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
         self.is_proven = False  # all its tokens were computed once without a failure
@@ -66,6 +70,10 @@ class Request:
     @property
     def num_output_tokens(self) -> int:
         return self.num_tokens - self.num_prompt_tokens
+
+    @property
+    def last_output_id(self) -> int | None:
+        return int(self._tokens[self.num_tokens - 1]) if self.num_output_tokens else None
 
     @property
     def num_held(self) -> int:
@@ -112,6 +120,11 @@ class Request:
         if self.logprob_position is not None:
             limit = min(limit, self.logprob_position)
         return self.tokens[:limit]
+
+    def constrain(self, constraint: OutputConstraint) -> None:
+        """Before anything is computed. Below min_new_tokens a stop token that is text is then text like any other."""
+        self.constraint = constraint
+        self._held_off_ids = tuple(self.end_ids & (self._vocab.special | self._vocab.eos))
 
     def start(self, prefix: Prefix) -> None:
         """Begin, or begin again after a retraction, with `prefix` computed already."""
@@ -186,7 +199,18 @@ class Request:
             position=self.num_tokens,
             prompt_ids=self._tokens[: self.num_prompt_tokens],
             output_ids=self.output_ids,
-            banned_ids=tuple(self.end_ids) if self.num_output_tokens < self.params.min_new_tokens else (),
+            banned_ids=self._held_off_ids if self.num_output_tokens < self.params.min_new_tokens else (),
+            allowed_mask=self.constraint.allowed_mask,
             return_logprob=self.message.return_logprob,
             top_logprobs_num=self.message.top_logprobs_num,
         )
+
+    def is_end(self, token_id: int) -> bool:
+        """Whether `token_id`, which was appended last and is not part of the text yet, ends the output."""
+        if token_id not in self.end_ids or self.num_output_tokens <= self.params.min_new_tokens:
+            return False
+        shown = self._vocab.visible_bytes(token_id, skip_special_tokens=True) if self.params.no_stop_trim else b""
+        return self.constraint.may_end_with(token_id, self.text.num_bytes + len(shown))
+
+    def _may_end_at(self, length: int) -> bool:
+        return self.constraint.is_satisfied_at(length)

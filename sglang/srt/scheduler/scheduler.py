@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sglang.srt.cache.prefix_cache import PrefixCache
 from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
+from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch
+from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import SchedulePolicy
 from sglang.srt.scheduler.request import Request
 from sglang.srt.vocab import Vocab
@@ -45,7 +47,10 @@ class Counters:
 
 
 class Scheduler:
-    """Every request added gets exactly one output with a finish reason: from `step`, or from `abort`."""
+    """Every request added gets exactly one output with a finish reason: from `step`, or from `abort`.
+
+    jump_forward: whether text that a grammar forces is appended without being drawn. It changes no answer.
+    """
 
     def __init__(
         self,
@@ -54,9 +59,11 @@ class Scheduler:
         executor: StepExecutor,
         policy: SchedulePolicy,
         vocab: Vocab,
+        compiler: GrammarCompiler,
         max_running_requests: int,
         token_budget: int,
         decode_reserve: int = DECODE_RESERVE,
+        jump_forward: bool = True,
     ) -> None:
         self._cache = cache
         self._executor = executor
@@ -65,6 +72,7 @@ class Scheduler:
         self._max_running_requests = max_running_requests
         self._token_budget = token_budget
         self._running = RunningRequests(cache, decode_reserve)
+        self._without_grammar = GrammarQueue(compiler, jump_forward)
         self._waiting: list[Request] = []  # by arrival
         self._by_rid: dict[str, Request] = {}
         self._num_arrivals = 0
@@ -73,7 +81,8 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._by_rid)
+        """Whether a step would do anything. Requests that wait for their grammar are no work until it is there."""
+        return len(self._by_rid) > len(self._without_grammar) or self._without_grammar.has_ready
 
     def add(self, messages: Iterable[GenerateRequest]) -> None:
         """Accept requests that the door has checked: rids are new, and each fits in the cache on its own."""
@@ -81,7 +90,10 @@ class Scheduler:
             request = Request(message, self._vocab, self._num_arrivals)
             self._num_arrivals += 1
             self._by_rid[message.rid] = request
-            self._waiting.append(request)
+            if message.grammar is not None and message.max_new_tokens > 0:
+                self._without_grammar.add(request, message.grammar)
+            else:
+                self._waiting.append(request)
 
     def abort(self, rids: Iterable[str]) -> list[RequestOutput]:
         """End these requests now, wherever they are, and give back all they hold. Unknown rids ended already."""
@@ -94,14 +106,15 @@ class Scheduler:
         return outputs
 
     def step(self) -> list[RequestOutput]:
+        outputs = self._take_constrained()
         batch = self._schedule()
         if batch is None:
-            return []
+            return outputs
         try:
             result = self._executor.execute(batch.step)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends a request, not the engine
-            return self._recover(batch, error)
-        return self._collect(batch, result)
+            return outputs + self._recover(batch, error)
+        return outputs + self._collect(batch, result)
 
     def clear_cache(self) -> None:
         """Forget every prefix that no running request uses."""
@@ -111,7 +124,7 @@ class Scheduler:
         usage, counters = self._cache.usage(), self.counters
         return EngineStats(
             num_running=len(self._running),
-            num_waiting=len(self._waiting),
+            num_waiting=len(self._waiting) + len(self._without_grammar),
             total_tokens=usage.total,
             free_tokens=usage.free,
             evictable_tokens=usage.evictable,
@@ -131,6 +144,17 @@ class Scheduler:
         assert len(places) == len(self._by_rid) and all(self._by_rid[r.rid] is r for r in places)
         assert all(request.num_held == 0 for request in self._waiting)
 
+    def _take_constrained(self) -> list[RequestOutput]:
+        """Requests whose grammar is there now join the others; what it forces them to say first, they have said."""
+        outputs = []
+        for request, problem in self._without_grammar.pop_ready():
+            bisect.insort(self._waiting, request, key=_arrival)
+            if problem is not None:
+                outputs.append(self._fail(request, problem, status_code=400))
+            else:
+                outputs.append(self._extend(request, request.constraint.begin()))
+        return [output for output in outputs if output is not None]
+
     def _schedule(self) -> ScheduledBatch | None:
         budget = self._running.advance(self._token_budget)
         if self._running.retracted:  # memory is short: let the others get on before anyone joins
@@ -139,7 +163,7 @@ class Scheduler:
         else:
             self._admit(budget)
         scheduled = [request for request in self._running.requests if request.num_scheduled]
-        assert scheduled or not self._by_rid, "requests are waiting, but none can be computed"
+        assert scheduled or not self._waiting, "requests are waiting, but none can be computed"
         return ScheduledBatch(scheduled) if scheduled else None
 
     def _admit(self, token_budget: int) -> None:
@@ -185,43 +209,59 @@ class Scheduler:
 
     def _accept_token(self, request: Request, token: SampledToken) -> RequestOutput | None:
         error = token.error or request.scoring_error
-        if token.token_id is None or error:
+        if error:
             return self._fail_distribution(request, error)
-        request.append_token(token.token_id)
-        self.counters.generated_tokens += 1
+        if token.token_id is None:
+            return self._fail(request, str(token.dead_end))
         if token.logprob is not None:
             request.output_logprobs.append(TokenLogprob(token.logprob, token.token_id, token.top or None))
-        finish = self._finish_reason(request, token.token_id)
-        if finish is not None:
-            return self._finish(request, finish)
+        return self._extend(request, [token.token_id, *request.constraint.accept(token.token_id)])
+
+    def _extend(self, request: Request, token_ids: Sequence[int]) -> RequestOutput | None:
+        """Append a drawn token and those that follow from it, one by one, as far as the output goes."""
+        fitting = token_ids[: request.max_tokens_left]
+        for token_id in fitting:
+            request.append_token(token_id)
+            self.counters.generated_tokens += 1
+            stop = self._stop(request, token_id)
+            if stop is not None:
+                return self._finish(request, FinishReason(type="stop", matched=stop))
+        if len(fitting) == len(token_ids):
+            if request.constraint.error:
+                return self._fail(request, request.constraint.error)
+            if request.constraint.is_at_end:
+                return self._finish(request, FinishReason(type="stop", matched=request.last_output_id))
+        if request.max_tokens_left <= 0:
+            return self._finish(request, FinishReason(type="length", length=request.num_output_tokens))
         return self._output(request, None) if request.message.stream else None
+
+    @staticmethod
+    def _stop(request: Request, token_id: int) -> str | int | None:
+        """The stop string or the stop token that ends the output with this token, its last."""
+        is_end = request.is_end(token_id)
+        stop = request.text.push(token_id, is_end)
+        return token_id if stop is None and is_end else stop
 
     def _finish_prompt(self, request: Request) -> RequestOutput:
         if request.scoring_error:
             return self._fail_distribution(request, request.scoring_error)
         return self._finish(request, FinishReason(type="length", length=0))
 
-    def _fail_distribution(self, request: Request, error: str | None) -> RequestOutput:
+    def _fail_distribution(self, request: Request, error: str) -> RequestOutput:
         """NaN or the like. What the request computed goes, and all that may have read it."""
         self._leave(request, discard)
         self._cache.clear()
         return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
 
-    def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
-        is_end = token_id in request.end_ids
-        stop = request.text.push(token_id, is_end)
-        if stop is not None:
-            return FinishReason(type="stop", matched=stop)
-        if is_end:
-            return FinishReason(type="stop", matched=token_id)
-        if request.max_tokens_left <= 0:
-            return FinishReason(type="length", length=request.num_output_tokens)
-        return None
-
     def _finish(self, request: Request, reason: FinishReason) -> RequestOutput:
         self._leave(request)
         request.text.finish()
         return self._output(request, reason)
+
+    def _fail(self, request: Request, message: str, status_code: int = 500) -> RequestOutput:
+        """Only `request` is to blame, and what it computed is right."""
+        self._leave(request)
+        return self._output(request, _failure(message, status_code))
 
     def _recover(self, batch: ScheduledBatch, error: Exception) -> list[RequestOutput]:
         """A step broke. Its slots hold garbage, so all memory is taken back; everyone starts again but the culprit.
@@ -249,6 +289,8 @@ class Scheduler:
         if request in self._running.requests:
             self._running.remove(request)
             give_back(request, self._cache)
+        elif request in self._without_grammar:
+            self._without_grammar.remove(request)
         else:
             del self._waiting[bisect.bisect_left(self._waiting, request.arrival, key=_arrival)]
 
@@ -273,5 +315,5 @@ def _arrival(request: Request) -> int:
     return request.arrival
 
 
-def _failure(message: str) -> FinishReason:
-    return FinishReason(type="abort", message=message, status_code=500)
+def _failure(message: str, status_code: int = 500) -> FinishReason:
+    return FinishReason(type="abort", message=message, status_code=status_code)

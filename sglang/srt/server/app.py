@@ -1,38 +1,45 @@
-"""The HTTP application: routes to modules, one per API. Nothing behind this process's text side is known here."""
+"""The HTTP application: a router per API, and how errors are answered."""
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
-from sglang.srt.errors import EngineDeadError, InvalidRequestError, SglangError
-from sglang.srt.server.generate import generate
+from sglang.srt.args import ServerArgs
+from sglang.srt.errors import InvalidRequestError, SglangError
+from sglang.srt.server.auth import BearerAuth
+from sglang.srt.server.control import control_router
+from sglang.srt.server.generate import generate_router
+from sglang.srt.server.health import health_router
+from sglang.srt.server.info import info_router, served_model_name
+from sglang.srt.server.metrics import metrics_router
+from sglang.srt.server.openai.router import openai_router
+from sglang.srt.server.tokenization import tokenization_router
 from sglang.srt.server.wire import error_body, json_response
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.version import __version__
 
-HEALTH_SECONDS = 20
-"""A step takes less; an engine that does not answer for longer hangs."""
 
-
-def create_app(engine: RunningEngine) -> FastAPI:
+def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
     app = FastAPI(title="SGLang", version=__version__)
+    model_name = served_model_name(engine, args)
+    app.include_router(generate_router(engine))
+    app.include_router(openai_router(engine, model_name))
+    app.include_router(tokenization_router(engine))
+    app.include_router(info_router(engine, args))
+    app.include_router(control_router(engine))
+    app.include_router(health_router(engine))
+    app.include_router(metrics_router(engine, model_name))
+    _answer_errors(app)
+    if args.api_key is not None:
+        app.add_middleware(BearerAuth, api_key=args.api_key)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])  # outermost
+    return app
 
-    @app.api_route("/generate", methods=["POST", "PUT"], summary="Continue a prompt, or many")
-    async def _generate(request: Request) -> Response:
-        return await generate(request, engine.manager)
 
-    @app.get("/health", summary="200 while the engine lives")
-    async def _health() -> Response:
-        try:
-            await asyncio.wait_for(engine.manager.stats(), HEALTH_SECONDS)
-        except asyncio.TimeoutError as error:
-            raise EngineDeadError(f"the engine has not answered for {HEALTH_SECONDS} s") from error
-        return PlainTextResponse("")
-
+def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(SglangError)
     async def _on_error(request: Request, error: SglangError) -> Response:
         return json_response(error_body(error), error.http_status)
@@ -44,5 +51,3 @@ def create_app(engine: RunningEngine) -> FastAPI:
         body = error_body(refusal)
         body["error"]["code"] = error.status_code
         return json_response(body, error.status_code)
-
-    return app

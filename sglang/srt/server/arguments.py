@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import get_args
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import msgspec
 
-from sglang.srt.args import Dtype, EngineArgs, LogLevel, SchedulePolicyName, ServerArgs, engine_args
+from sglang.srt.args import Dtype, EngineArgs, LogLevel, SchedulePolicyName, ServerArgs, engine_args, launch_args
+from sglang.srt.published_options import PublishedOption, accepted_options, published_options
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +26,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", choices=get_args(Dtype), default=defaults["dtype"],
                        help="of weights and cache; auto is float32 on a CPU (default: %(default)s)")  # fmt: skip
     model.add_argument("--device", default=defaults["device"], help="default: %(default)s")
+    model.add_argument("--chat-template", metavar="FILE",
+                       help="a jinja template, or JSON with a chat_template, instead of the model's own")  # fmt: skip
     model.add_argument("--context-length", type=int, metavar="TOKENS", help="default: the model's own")
     memory.add_argument("--mem-fraction-static", type=float, metavar="F",
                         help="part of the available memory for the key/value cache")  # fmt: skip
     memory.add_argument("--max-total-tokens", type=int, metavar="TOKENS", help="size of the key/value cache")
+    memory.add_argument("--enable-radix-cache", action="store_true", default=None,
+                        help="share prefixes between requests (the default)")  # fmt: skip
     memory.add_argument("--disable-radix-cache", action="store_true", help="share no prefixes between requests")
     schedule.add_argument("--max-running-requests", type=int, metavar="N", help="requests computed in one step")
     schedule.add_argument("--chunked-prefill-size", type=int, metavar="TOKENS",
@@ -39,19 +45,56 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--num-threads", type=int, metavar="N", help="compute threads; default: one per core")
     other.add_argument("--log-level", choices=get_args(LogLevel), default=defaults["log_level"],
                        help="default: %(default)s")  # fmt: skip
+    compatible = parser.add_argument_group("accepted for compatibility, and without effect")
+    for option in accepted_options():
+        _add_accepted(compatible, option)
+
+
+def _add_accepted(group: argparse._ArgumentGroup, option: PublishedOption) -> None:
+    flags = [_flag(name) for name in option.names]
+    if not option.is_flag:
+        kind, (only,) = type(option.accepted[0]), option.accepted
+        text = f"only {only}: {option.about}"
+        group.add_argument(*flags, type=kind, metavar="N", default=argparse.SUPPRESS, help=text)
+    elif True in option.accepted:
+        group.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=option.about)
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=ServerArgs().host, help="address to listen on (default: %(default)s)")
     group.add_argument("--port", type=int, default=ServerArgs().port, help="0 for any free one (default: %(default)s)")
+    group.add_argument("--served-model-name", metavar="NAME", help="of the model in answers; default: its path")
+    group.add_argument("--api-key", metavar="KEY", help="that requests must bring as a bearer token; default: none")
 
 
 def engine_args_from(namespace: argparse.Namespace) -> EngineArgs:
     """Raises ConfigurationError for a value out of range."""
-    return engine_args(**{name: getattr(namespace, name) for name in EngineArgs.__struct_fields__})
+    return engine_args(**_given(namespace, EngineArgs.__struct_fields__))
 
 
-def server_args_from(namespace: argparse.Namespace) -> ServerArgs:
+def launch_args_from(namespace: argparse.Namespace) -> tuple[EngineArgs, ServerArgs]:
     """Raises ConfigurationError for a value out of range."""
-    return ServerArgs(host=namespace.host, port=namespace.port)
+    return launch_args(**_given(namespace, (*EngineArgs.__struct_fields__, *ServerArgs.__struct_fields__)))
+
+
+def refuse_published(words: Sequence[str]) -> None:
+    """Of words that the parser did not know: raises ConfigurationError for an option of the published system."""
+    options = published_options()
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and name in options:
+            options[name].check(name, True)
+
+
+def _given(namespace: argparse.Namespace, fields: Sequence[str]) -> dict[str, Any]:
+    given = vars(namespace)
+    published = [name for option in accepted_options() for name in option.names]
+    names = [name for name in (*fields, *published) if name in given]
+    if namespace.enable_radix_cache is not None:
+        names.append("enable_radix_cache")
+    return {name: given[name] for name in names}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

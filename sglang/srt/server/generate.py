@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import orjson
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sglang.srt.errors import InvalidRequestError, SglangError, shown
-from sglang.srt.server.wire import EventStream, error_body, json_response, read_object, unless_disconnected
+from sglang.srt.errors import InvalidRequestError, SglangError, did_you_mean, shown
+from sglang.srt.server.body import documented
+from sglang.srt.server.generate_schema import BODY, FIELDS, SAMPLING_PARAMS
+from sglang.srt.server.wire import (
+    LAST_EVENT,
+    EventStream,
+    error_body,
+    event,
+    json_response,
+    read_object,
+    unless_disconnected,
+)
 from sglang.srt.tokenizer.call import NativeInput
 from sglang.srt.tokenizer.generation import Generation
+from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.srt.tokenizer.manager import TokenizerManager
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
 
-FIELDS = (
-    "text",
-    "input_ids",
-    "sampling_params",
-    "rid",
-    "return_logprob",
-    "logprob_start_len",
-    "top_logprobs_num",
-    "return_text_in_logprobs",
-    "cache_salt",
-    "extra_key",
-)
+_OTHER_NAMES = {"prompt": "text", "seed": "sampling_seed", "max_tokens": "max_new_tokens"}
+"""What other APIs call ours."""
+
+
+def generate_router(engine: RunningEngine) -> APIRouter:
+    router = APIRouter()
+
+    @router.put("/generate", include_in_schema=False)
+    @router.post("/generate", summary="Continue a prompt, or many", openapi_extra=documented(BODY))
+    async def _generate(request: Request) -> Response:
+        """Give one of ``text``, ``input_ids`` and ``segments``. The answer is one result, or a list of them."""
+        return await generate(request, engine.manager)
+
+    return router
 
 
 async def generate(request: Request, manager: TokenizerManager) -> Response:
@@ -52,20 +64,23 @@ def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
         raise InvalidRequestError(f"stream must be true or false, not {shown(stream)}")
     for name in fields:
         if name not in FIELDS:
-            close = difflib.get_close_matches(name, FIELDS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join((*FIELDS, 'stream'))}"
-            raise InvalidRequestError(f"unknown field {shown(name)}; {hint}")
+            raise InvalidRequestError(f"unknown field {shown(name)}; {_hint(name)}")
     return NativeInput(**fields), bool(stream)
+
+
+def _hint(name: str) -> str:
+    here = _OTHER_NAMES.get(name, name)
+    if here in SAMPLING_PARAMS["properties"]:
+        return f"it belongs in sampling_params, as {here!r}"
+    if here in FIELDS:
+        return f"it is called {here!r} here"
+    return did_you_mean(name, BODY["properties"], "fields")
 
 
 async def _events(given: NativeInput, running: Generation) -> AsyncGenerator[bytes, None]:
     try:
         async for completion in running:
-            yield _event(shape_chunk(given, completion))
+            yield event(shape_chunk(given, completion))
     except SglangError as error:
-        yield _event(error_body(error))
-    yield b"data: [DONE]\n\n"
-
-
-def _event(value: object) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"
+        yield event(error_body(error))
+    yield LAST_EVENT

@@ -39,6 +39,14 @@ def error_body(error: SglangError) -> dict[str, Any]:
     return {"error": {"message": str(error), "type": error.error_type, "code": error.http_status}}
 
 
+def event(value: object) -> bytes:
+    """One of an EventStream."""
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+LAST_EVENT = b"data: [DONE]\n\n"
+
+
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled, and RequestAbortedError raised, if the client goes away meanwhile.
 

@@ -34,6 +34,11 @@ class GenerateCall:
     namespace: str = ""
 
 
+def namespace(cache_salt: str, extra_key: str) -> str:
+    """The ``namespace`` of calls that give these; different pairs have different ones."""
+    return f"{len(cache_salt)}:{cache_salt}{extra_key}" if cache_salt or extra_key else ""
+
+
 class NativeInput:
     """The arguments of the native API (``/generate`` and ``Engine.generate``), where one prompt or a list is given and
     most other arguments may be one value for all prompts or a list of one per prompt. None means "not given".
@@ -85,7 +90,7 @@ class NativeInput:
     def _namespaces(self, cache_salt: object, extra_key: object) -> list[str]:
         salts = self._per_prompt("cache_salt", _default(cache_salt, ""), str)
         keys = self._per_prompt("extra_key", _default(extra_key, ""), str)
-        return [f"{len(salt)}:{salt}{key}" if salt or key else "" for salt, key in zip(salts, keys, strict=True)]
+        return [namespace(salt, key) for salt, key in zip(salts, keys, strict=True)]
 
     def _rids(self, rid: object) -> list[str]:
         if rid is None:
@@ -119,7 +124,7 @@ def _prompts(text: object, input_ids: object, segments: object) -> tuple[Sequenc
     ]
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
-        raise InvalidRequestError(f"give a prompt either as text, as input_ids or as segments; {found} was given")
+        raise InvalidRequestError(f"give a prompt either as text, as input_ids or as segments; given: {found}")
     if text is not None:
         return _texts(text), not isinstance(text, str)
     if segments is not None:

@@ -33,8 +33,8 @@ class Completion:
         self.finish_reason: FinishReason | None = None
         self.cached_tokens = 0
         self.num_retractions = 0
-        self._input_rows = _LogprobRows(decode_for_logprobs)
-        self._output_rows = _LogprobRows(decode_for_logprobs)
+        self.input_logprobs = LogprobRows(decode_for_logprobs)
+        self.output_logprobs = LogprobRows(decode_for_logprobs)
         self.e2e_latency: float | None = None
         self._started = time.perf_counter()
         self._decoder = IncrementalDecoder()
@@ -47,8 +47,8 @@ class Completion:
         self.token_ids += output.token_ids
         self.cached_tokens = output.cached_tokens
         self.num_retractions = output.num_retractions
-        self._input_rows.extend(output.input_logprobs or ())
-        self._output_rows.extend(output.output_logprobs or ())
+        self.input_logprobs.extend(output.input_logprobs or ())
+        self.output_logprobs.extend(output.output_logprobs or ())
         if output.finish is not None:
             self.finish_reason = output.finish
             self.e2e_latency = time.perf_counter() - self._started
@@ -83,16 +83,16 @@ class Completion:
         if self.e2e_latency is not None:
             meta["e2e_latency"] = self.e2e_latency
         if request.return_logprob:
-            meta["output_token_logprobs"] = list(self._output_rows.tokens)
-            meta["output_token_logprobs_length"] = len(self._output_rows.tokens)
-            meta["input_token_logprobs"] = list(self._input_rows.tokens)
+            meta["output_token_logprobs"] = list(self.output_logprobs.tokens)
+            meta["output_token_logprobs_length"] = len(self.output_logprobs.tokens)
+            meta["input_token_logprobs"] = list(self.input_logprobs.tokens)
             if request.top_logprobs_num:
-                meta["output_top_logprobs"] = list(self._output_rows.tops)
-                meta["input_top_logprobs"] = list(self._input_rows.tops)
+                meta["output_top_logprobs"] = list(self.output_logprobs.tops)
+                meta["input_top_logprobs"] = list(self.input_logprobs.tops)
         return meta
 
 
-class _LogprobRows:
+class LogprobRows:
     """Log-probabilities in the published shape, (logprob, token id, text or None), made once as they arrive."""
 
     def __init__(self, decode: Decode | None) -> None:

@@ -31,12 +31,17 @@ class TokenType(IntEnum):
 
 _SPECIAL = (TokenType.CONTROL, TokenType.UNKNOWN)
 
+_TEMPLATE = "tokenizer.chat_template"
+_TOOL_USE_TEMPLATE = "tokenizer.chat_template.tool_use"
 
-def build_gguf_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
-    """``metadata`` maps GGUF keys to plain Python values.
+
+def build_gguf_tokenizer(metadata: Mapping[str, Any], template_source: str | None = None) -> TokenizerParts:
+    """``metadata`` maps GGUF keys to plain Python values. ``template_source`` replaces the model's own chat templates.
 
     Raises ModelLoadError for a kind of tokenizer, or a way to cut text into words, that is not supported.
     """
+    if template_source is not None:
+        metadata = {**metadata, _TEMPLATE: template_source, _TOOL_USE_TEMPLATE: None}
     kind = _require(metadata, "tokenizer.ggml.model")
     if kind == "gpt2":
         return _build_byte_level(metadata)
@@ -107,13 +112,13 @@ def _assemble(
 
 
 def _chat_template(metadata: Mapping[str, Any], bos_id: int | None, eos_id: int | None) -> ChatTemplate | None:
-    source = metadata.get("tokenizer.chat_template")
+    source = metadata.get(_TEMPLATE)
     if source is None:
         return None
     bos_token, eos_token = (
         None if token_id is None else metadata["tokenizer.ggml.tokens"][token_id] for token_id in (bos_id, eos_id)
     )
-    return ChatTemplate(source, bos_token, eos_token, metadata.get("tokenizer.chat_template.tool_use"))
+    return ChatTemplate(source, bos_token, eos_token, metadata.get(_TOOL_USE_TEMPLATE))
 
 
 def _require(metadata: Mapping[str, Any], key: str) -> Any:

@@ -19,8 +19,9 @@ from sglang.srt.tokenizer.token_bytes import byte_level_bytes, byte_of_piece
 _Step = Callable[[str], "str | bytes"]
 
 
-def build_hf_tokenizer(folder: Path) -> TokenizerParts:
+def build_hf_tokenizer(folder: Path, template_source: str | None = None) -> TokenizerParts:
     """Which tokens go around a text is up to tokenizer.json alone; ``add_bos_token`` beside it is a leftover.
+    ``template_source`` replaces the model's own chat templates.
 
     Raises ModelLoadError where tokenizer.json is missing, unreadable, or spells tokens in an unsupported way.
     """
@@ -34,13 +35,14 @@ def build_hf_tokenizer(folder: Path) -> TokenizerParts:
     backend.no_padding()
     backend.no_truncation()
     config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
+    sources = _template_sources(folder, config) if template_source is None else {"default": template_source}
     bos_token, eos_token = (_token_text(config.get(name)) for name in ("bos_token", "eos_token"))
     return TokenizerParts(
         backend=backend,
         token_bytes=_token_bytes(backend),
         special_ids=[token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special],
         bos_token_id=None if bos_token is None else backend.token_to_id(bos_token),
-        chat_template=_chat_template(folder, config, bos_token, eos_token),
+        chat_template=_chat_template(sources, bos_token, eos_token),
     )
 
 
@@ -113,14 +115,9 @@ def _join_word_piece(spelling: str, prefix: str) -> str:
     return spelling[len(prefix) :] if spelling.startswith(prefix) else " " + spelling
 
 
-def _chat_template(
-    folder: Path, config: Mapping[str, Any], bos_token: str | None, eos_token: str | None
-) -> ChatTemplate | None:
-    sources = _template_sources(folder, config)
+def _chat_template(sources: Mapping[str, str], bos_token: str | None, eos_token: str | None) -> ChatTemplate | None:
     if not sources:
         return None
-    if "default" not in sources:
-        raise ModelLoadError(f"{folder} has the chat templates {sorted(sources)} but none named 'default'")
     return ChatTemplate(sources["default"], bos_token, eos_token, sources.get("tool_use"))
 
 
@@ -134,7 +131,10 @@ def _template_sources(folder: Path, config: Mapping[str, Any]) -> dict[str, str]
         return {}
     if isinstance(found, str):
         return {"default": found}
-    return {entry["name"]: entry["template"] for entry in found}
+    sources = {entry["name"]: entry["template"] for entry in found}
+    if "default" not in sources:
+        raise ModelLoadError(f"{folder} has the chat templates {sorted(sources)} but none named 'default'")
+    return sources
 
 
 def _token_text(value: str | Mapping[str, Any] | None) -> str | None:

@@ -14,6 +14,7 @@ from sglang.srt.errors import ConfigurationError, InvalidRequestError
 from sglang.srt.model.config import ModelConfig, load_config
 from sglang.srt.sampling_params import sampling_defaults
 from sglang.srt.tokenizer.channel import EngineChannel
+from sglang.srt.tokenizer.chat_template_file import read_chat_template
 from sglang.srt.tokenizer.manager import TokenizerManager
 from sglang.srt.tokenizer.tokenizer import load_tokenizer
 from sglang.version import __version__
@@ -31,6 +32,7 @@ class RunningEngine:
         return {
             **msgspec.to_builtins(self.args),
             **msgspec.to_builtins(self.manager.info),
+            "max_total_num_tokens": self.manager.info.max_total_tokens,
             "internal_states": [msgspec.to_builtins(await self.manager.stats())],
             "version": __version__,
         }
@@ -47,10 +49,11 @@ async def launch_engine(args: EngineArgs, path: Path) -> RunningEngine:
     Must run in the event loop that will use the engine. Raises ModelLoadError, ConfigurationError or EngineDeadError;
     nothing is left running then.
     """
+    template_source = None if args.chat_template is None else read_chat_template(args.chat_template)
     config = load_config(path)
     channel = EngineChannel(args, str(path))  # it loads the weights while we load the tokenizer
     try:
-        tokenizer = await asyncio.to_thread(load_tokenizer, path, config.eos_token_ids)
+        tokenizer = await asyncio.to_thread(load_tokenizer, path, config.eos_token_ids, template_source)
         info = await channel.start(tokenizer.vocab)
         manager = TokenizerManager(tokenizer, channel, info, _sampling_defaults(config), args.random_seed)
     except BaseException:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sglang.srt.errors import EngineDeadError, InvalidRequestError, shown
+from sglang.srt.grammar.lowering import Lowering
 from sglang.srt.messages import (
     TOKEN_BYTES,
     Abort,
@@ -30,6 +32,7 @@ from sglang.srt.tokenizer.call import GenerateCall, Prompt
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
+from sglang.srt.tokenizer.observer import RequestObserver
 from sglang.srt.tokenizer.seams import Segments
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
@@ -61,12 +64,14 @@ class TokenizerManager:
         self._channel = channel
         self._sampling_defaults = sampling_defaults
         self._seeds = random.Random(random_seed)
+        self._lowering = Lowering()
         self._longest_token = max(map(len, tokenizer.vocab.token_bytes))
         # Every request whose final answer is still to come; None once its caller has given up.
         self._generations: dict[str, Generation | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
         self._num_calls = 0
         self._death: str | None = None
+        self._observers: list[RequestObserver] = []
         channel.listen(self._on_message, self._on_death)
 
     async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> Generation:
@@ -85,6 +90,8 @@ class TokenizerManager:
             completions.append(Completion(request, index, decode, vocab))
         self._check_unused([request.rid for request in requests])
         self._channel.send(Submit(requests))
+        for observer in self._observers:
+            observer.on_submit(requests)
         generation = Generation(completions, self._give_up)
         self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
         return generation
@@ -95,6 +102,11 @@ class TokenizerManager:
             finished = [completion async for completion in running]
         return sorted(finished, key=lambda completion: completion.index)
 
+    async def encode(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
+        """`Tokenizer.encode_batch` that holds up nobody. Raises InvalidRequestError for a text that can never fit."""
+        lengths = [len(text) for text in texts]
+        return await self._encode(lengths, partial(self.tokenizer.encode_batch, texts, add_special_tokens))
+
     async def stats(self) -> EngineStats:
         return await self._call(GetStats(self._next_call()))
 
@@ -102,9 +114,19 @@ class TokenizerManager:
         """Forget every cached prefix that no running request uses."""
         return await self._call(FlushCache(self._next_call()))
 
-    def close(self) -> None:
-        """No request is accepted any more; those running get EngineDeadError."""
-        self._on_death("the engine was shut down; create a new one to go on")
+    def abort(self, prefix: str) -> None:
+        """End all requests whose rid begins so. Each gets its final answer, with the finish reason ``abort``."""
+        rids = [rid for rid, generation in self._generations.items() if generation and rid.startswith(prefix)]
+        if rids:
+            self._channel.send(Abort(rids))
+
+    def observe(self, observer: RequestObserver) -> None:
+        """Tell it of every request from now on."""
+        self._observers.append(observer)
+
+    def close(self, reason: str = "the engine was shut down; create a new one to go on") -> None:
+        """No request is accepted any more; those running get EngineDeadError, as do later ones."""
+        self._on_death(reason)
 
     async def _prepare(self, calls: Sequence[GenerateCall], stream: bool) -> list[GenerateRequest]:
         self._check_alive()
@@ -115,14 +137,15 @@ class TokenizerManager:
             raise InvalidRequestError(
                 f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
             )
+        grammars = [await self._lowering.lower(one.constraint) for one in params]
         prompts = await self._tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
         packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]
         seeds = [self._seeds.getrandbits(63) if one.sampling_seed is None else one.sampling_seed for one in params]
         return [
-            self._request(call, input_ids, one, seed, sample_index, stream)
+            self._request(call, input_ids, one, grammar, seed, sample_index, stream)
             for sample_index in range(params[0].n)
-            for call, input_ids, one, seed in zip(calls, packed, params, seeds, strict=True)
+            for call, input_ids, one, grammar, seed in zip(calls, packed, params, grammars, seeds, strict=True)
         ]
 
     def _check_alive(self) -> None:
@@ -135,16 +158,17 @@ class TokenizerManager:
                 raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
 
     async def _tokenize(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        num_characters = [_num_characters(prompt) for prompt in prompts]
-        for count in num_characters:
-            self._check_length(count)
-        if sum(num_characters) < LONG_TEXT:
-            ids = self.tokenizer.encode_prompts(prompts)
-        else:
-            ids = await asyncio.to_thread(self.tokenizer.encode_prompts, prompts)
+        lengths = [_num_characters(prompt) for prompt in prompts]
+        ids = await self._encode(lengths, partial(self.tokenizer.encode_prompts, prompts))
         for prompt in ids:
             self._check_ids(prompt)
         return ids
+
+    async def _encode(self, lengths: Sequence[int], encode: Callable[[], list[list[int]]]) -> list[list[int]]:
+        """`encode` what has these numbers of characters, in a thread if they are many."""
+        for num_characters in lengths:
+            self._check_length(num_characters)
+        return encode() if sum(lengths) < LONG_TEXT else await asyncio.to_thread(encode)
 
     def _check_length(self, num_characters: int) -> None:
         """Refuse what cannot fit before spending time on it: no token stands for more than the longest one's bytes."""
@@ -167,6 +191,7 @@ class TokenizerManager:
         call: GenerateCall,
         input_ids: bytes,
         params: SamplingParams,
+        grammar: str | None,
         seed: int,
         sample_index: int,
         stream: bool,
@@ -179,7 +204,8 @@ class TokenizerManager:
             rid=call.rid if params.n == 1 else f"{call.rid}_{sample_index}",
             input_ids=input_ids,
             max_new_tokens=max_new_tokens,
-            params=params,
+            params=params.without_constraint(),
+            grammar=grammar,
             seed=seed,
             sample_index=sample_index,
             stream=stream,
@@ -195,7 +221,7 @@ class TokenizerManager:
             raise InvalidRequestError("the prompt is empty: it has no tokens")
         limit, name = self.info.context_length, "the model's context length"
         if self.info.max_total_tokens < limit:
-            limit, name = self.info.max_total_tokens, "the key/value cache (max_total_tokens)"
+            limit, name = self.info.max_total_tokens, "the key/value cache"
         if num_prompt >= limit:
             raise InvalidRequestError(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
         room = limit - num_prompt
@@ -220,6 +246,8 @@ class TokenizerManager:
 
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
+            for observer in self._observers:
+                observer.on_outputs(message.outputs)
             for output in message.outputs:
                 generation = self._generations[output.rid]
                 if output.finish is not None:
@@ -234,7 +262,7 @@ class TokenizerManager:
             raise AssertionError(f"{type(message).__name__} is not expected here")
 
     def _on_death(self, reason: str) -> None:
-        self._death = reason
+        self._death = self._death or reason
         for generation in set(self._generations.values()):
             if generation is not None:
                 generation.die(reason)

@@ -30,7 +30,10 @@ class Tokenizer:
     def __init__(self, parts: TokenizerParts, eos_ids: Sequence[int]) -> None:
         self._backend = parts.backend
         self.vocab = Vocab(
-            token_bytes=parts.token_bytes, special_ids=sorted(parts.special_ids), eos_ids=sorted(set(eos_ids))
+            token_bytes=parts.token_bytes,
+            special_ids=sorted(parts.special_ids),
+            eos_ids=sorted(set(eos_ids)),
+            tokenizer_json=self._continuation_backend.to_str(),
         )
         self.bos_token_id: int | None = parts.bos_token_id
         self.chat_template: ChatTemplate | None = parts.chat_template
@@ -107,16 +110,17 @@ class Tokenizer:
         return data.decode("utf-8", errors="replace")
 
 
-def load_tokenizer(model_path: Path, eos_ids: Sequence[int]) -> Tokenizer:
+def load_tokenizer(model_path: Path, eos_ids: Sequence[int], template_source: str | None = None) -> Tokenizer:
     """The tokenizer of the model at ``model_path``: a .gguf file, or a folder with a tokenizer.json.
 
-    ``eos_ids`` are the ids that end a generation, from the model's configuration.
+    ``eos_ids`` are the ids that end a generation, from the model's configuration; ``template_source`` is a chat
+    template to use instead of the model's own.
     Raises ModelLoadError where there is no tokenizer, or one that is not supported.
     """
     if model_path.is_dir():
-        return Tokenizer(build_hf_tokenizer(model_path), eos_ids)
+        return Tokenizer(build_hf_tokenizer(model_path, template_source), eos_ids)
     if model_path.suffix == ".gguf":
-        return Tokenizer(build_gguf_tokenizer(read_gguf_metadata(model_path)), eos_ids)
+        return Tokenizer(build_gguf_tokenizer(read_gguf_metadata(model_path), template_source), eos_ids)
     raise ModelLoadError(f"no tokenizer at {model_path}: expected a .gguf file or a folder with a tokenizer.json")
 
 

@@ -1,0 +1,201 @@
+"""What a user says about sampling, checked where it is said: types, and one constraint at most.
+
+Ranges are the backend's to judge, which knows the model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+from sglang.lang.ir import SamplingArguments
+from sglang.srt.errors import shown
+
+SHORT_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
+"""The names that `gen` has for what the native API calls otherwise."""
+
+CONSTRAINTS = ("regex", "ebnf", "json_schema")
+
+RUN_ARGUMENTS = tuple(field.name for field in fields(SamplingArguments) if field.name not in CONSTRAINTS)
+"""What may be said for all of a program's generations at once."""
+
+RUN_DEFAULTS = SamplingArguments(
+    temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, frequency_penalty=0.0, presence_penalty=0.0
+)
+"""What holds where neither `gen` nor `run` says anything. How much is generated is left to the backend."""
+
+DTYPE_REGEXES = {
+    "int": r"[-+]?[0-9]+[ \n]*",
+    "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*",
+    "bool": r"(True|False)",
+    "str": r"\"[\w\d\s]*\"",
+}
+DTYPE_STOPS = {"int": (" ", "\n"), "float": (" ", "\n")}
+
+
+def sampling_arguments(given: Mapping[str, Any]) -> SamplingArguments:
+    """Those that are not None. Raises TypeError or ValueError, naming the argument; re.error for a bad regex."""
+    parsed = {}
+    for name, value in given.items():
+        if value is not None:
+            parsed[SHORT_NAMES.get(name, name)] = _parse(name, value)
+    return SamplingArguments(**parsed)
+
+
+def run_sampling(given: Mapping[str, Any]) -> SamplingArguments:
+    """What holds for a run where `gen` does not say. Raises like `sampling_arguments`."""
+    return sampling_arguments(given).over(RUN_DEFAULTS)
+
+
+def constraint(regex: Any, ebnf: Any, json_schema: Any, dtype: Any) -> dict[str, str]:
+    """The one constraint that is given, under its name, or nothing. A type stands for its regex.
+
+    A dict or a pydantic class, as `regex` or as `json_schema`, is a JSON schema. Raises like `sampling_arguments`;
+    ValueError for two of them. A type beside a regex wins, with a warning.
+    """
+    if dtype is not None and regex is not None:
+        warnings.warn("gen has both dtype and regex; dtype wins", stacklevel=3)
+        regex = None
+    given = {"dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema}
+    given = {name: value for name, value in given.items() if value is not None}
+    only_one(given)
+    if dtype is not None:
+        given = {"regex": DTYPE_REGEXES[dtype_name(dtype)]}
+    elif _is_schema(regex):
+        given = {"json_schema": regex}
+    return {name: _parse(name, value) for name, value in given.items()}
+
+
+def only_one(names: Iterable[str]) -> None:
+    """Raises ValueError if there are several constraints."""
+    names = list(names)
+    if len(names) > 1:
+        raise ValueError(f"only one constraint can hold, but gen has {' and '.join(names)}")
+
+
+def dtype_name(dtype: Any) -> str:
+    name = dtype.__name__ if isinstance(dtype, type) else dtype
+    if name not in DTYPE_REGEXES:
+        raise ValueError(f"dtype must be int, float, str or bool, not {shown(dtype)}")
+    return str(name)
+
+
+def variable_name(name: Any) -> str | None:
+    if name is None or isinstance(name, str):
+        return name
+    raise TypeError(f"name must be a string, not {shown(name)}")
+
+
+def choice_texts(choices: Any) -> tuple[str, ...]:
+    texts = _parse("choices", choices)
+    if not texts:
+        raise ValueError("choices must have at least one text")
+    return tuple(texts)
+
+
+def _parse(name: str, value: Any) -> Any:
+    try:
+        return _PARSERS[name](value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be {error}, not {shown(value)}") from None
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError("an integer")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError("a number")
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError("True or False")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError("a string")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise TypeError("a list of strings")
+
+
+def _text_or_texts(value: Any) -> tuple[str, ...]:
+    try:
+        return (value,) if isinstance(value, str) else _texts(value)
+    except TypeError:
+        raise TypeError("a string or a list of strings") from None
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    try:
+        return tuple(map(_integer, value))
+    except TypeError:
+        raise TypeError("a list of integers") from None
+
+
+def _regex(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a string, a JSON schema or a pydantic class")
+    re.compile(value)
+    return value
+
+
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "model_json_schema")
+
+
+def _json_schema(value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"json_schema is not JSON: {error}") from error
+        return value
+    if not _is_schema(value):
+        raise TypeError("JSON text, a dict or a pydantic class")
+    return json.dumps(value if isinstance(value, Mapping) else value.model_json_schema(), ensure_ascii=False)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "max_tokens": _integer,
+    "min_tokens": _integer,
+    "max_new_tokens": _integer,
+    "min_new_tokens": _integer,
+    "n": _integer,
+    "stop": _text_or_texts,
+    "stop_token_ids": _integers,
+    "stop_regex": _text_or_texts,
+    "temperature": _number,
+    "top_p": _number,
+    "top_k": _integer,
+    "min_p": _number,
+    "frequency_penalty": _number,
+    "presence_penalty": _number,
+    "repetition_penalty": _number,
+    "ignore_eos": _boolean,
+    "sampling_seed": _integer,
+    "return_logprob": _boolean,
+    "logprob_start_len": _integer,
+    "top_logprobs_num": _integer,
+    "return_text_in_logprobs": _boolean,
+    "regex": _regex,
+    "ebnf": _text,
+    "json_schema": _json_schema,
+    "choices": _texts,
+}

@@ -1,0 +1,205 @@
+"""Programs on any server that speaks the OpenAI API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sglang.lang.backends.base import Backend, Generated, Prompt, RoleText
+from sglang.lang.backends.openai_request import chat_options, completion_options, messages_before
+from sglang.lang.backends.per_loop import PerLoop
+from sglang.lang.backends.scoring import LogprobRow, decide, tokens_of_choice
+from sglang.lang.chat_template import ChatTemplate, get_chat_template
+from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod
+from sglang.lang.ir import SamplingArguments
+from sglang.srt.errors import ConfigurationError, RequestFailedError, UnsupportedError
+
+if TYPE_CHECKING:
+    import openai
+
+COMPLETION_MODELS = ("gpt-3.5-turbo-instruct", "babbage-002", "davinci-002")
+REASONING_MODELS = re.compile(r"(o\d|gpt-5)")
+
+
+@dataclass(slots=True)
+class TokenUsage:
+    """Of all answers so far, as the server counts."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def reset(self) -> None:
+        self.prompt_tokens = self.completion_tokens = 0
+
+
+class OpenAI(Backend):
+    """`model_name` as the server calls it. Further arguments are those of the official client (``openai.AsyncOpenAI``,
+    with `is_azure` ``AsyncAzureOpenAI``), such as ``base_url`` and ``api_key``; it raises its own errors.
+
+    A chat model (`is_chat_model`; by default every model but the few known others) is sent the messages of a program:
+    gen must come first in an assistant role, and all text must be in roles. Another is sent the text, in which roles
+    are written as `chat_template` says: a name, or a template; ``default`` is plain.
+    ``token_usage`` adds up what answers cost.
+    """
+
+    wants_prefix_first = False
+
+    def __init__(
+        self,
+        model_name: str,
+        is_chat_model: bool | None = None,
+        chat_template: str | ChatTemplate | None = None,
+        is_azure: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        client = _client_class(is_azure)
+        client(*args, **kwargs)  # says at once what is wrong with them
+        self._clients: PerLoop[openai.AsyncOpenAI] = PerLoop(lambda: client(*args, **kwargs))
+        self.model_name = model_name
+        self.is_chat_model = model_name not in COMPLETION_MODELS if is_chat_model is None else is_chat_model
+        named = chat_template or "default"
+        self.chat_template = get_chat_template(named) if isinstance(named, str) else named
+        self.token_usage = TokenUsage()
+        self._may_generate_nothing = True  # until the server refuses
+
+    async def generate(self, prompt: Prompt, sampling: SamplingArguments) -> list[Generated]:
+        answer = await self._create(prompt, sampling)
+        self._count(answer.usage)
+        return [
+            Generated(_text(choice), _meta_info(answer, choice.finish_reason, _logprobs(choice)))
+            for choice in answer.choices
+        ]
+
+    async def stream(self, prompt: Prompt, sampling: SamplingArguments) -> AsyncGenerator[Generated, None]:
+        text, finish_reason = "", None
+        logprobs: list[LogprobRow] = []
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        async with await self._create(prompt, sampling, **options) as chunks:
+            async for chunk in chunks:
+                self._count(chunk.usage)
+                for choice in chunk.choices:
+                    text += _text(choice)
+                    finish_reason = choice.finish_reason or finish_reason
+                    logprobs += _logprobs(choice) or ()
+                yield Generated(text, _meta_info(chunk, finish_reason, logprobs or None))
+
+    async def select(self, prompt: Prompt, choices: Sequence[str], method: ChoicesSamplingMethod) -> ChoicesDecision:
+        """Every choice is scored as the text that continues the prompt, by the log-probabilities the server echoes."""
+        if self.is_chat_model:
+            raise UnsupportedError(
+                f"select needs the log-probabilities of given text, which chat models such as {self.model_name} do not "
+                "give; use gen with a regex, or a completion model (is_chat_model=False)"
+            )
+        if method.requires_unconditional_logprobs:
+            raise UnsupportedError(
+                f"{type(method).__name__} needs prompts of token ids, which are not to be had from this API; "
+                "use token_length_normalized or greedy_token_selection"
+            )
+        texts = [prompt.text + choice for choice in choices]
+        *scored, before = await self._echoed([*texts, prompt.text])
+        rows = [tokens_of_choice(choice, row, before) for choice, row in zip(choices, scored, strict=True)]
+        return decide(method, choices, rows, [[] for _ in choices], None)
+
+    async def role_text(self, roles: Sequence[str]) -> RoleText:
+        return self.chat_template.role_text(roles)
+
+    async def aclose(self) -> None:
+        """Close the connections that the running event loop has open; they open again when needed."""
+        client = self._clients.pop()
+        if client is not None:
+            await client.close()
+
+    async def _create(self, prompt: Prompt, sampling: SamplingArguments, **options: Any) -> Any:
+        client = self._clients.get()
+        if self.is_chat_model:
+            messages = messages_before(prompt, self.chat_template)
+            options |= chat_options(sampling, REASONING_MODELS.match(self.model_name) is not None)
+            return await client.chat.completions.create(model=self.model_name, messages=messages, **options)  # type: ignore[arg-type]
+        options |= completion_options(sampling)
+        if self.chat_template.stop and prompt.open_role is not None:
+            options["stop"] = [*options.get("stop", ()), *self.chat_template.stop]
+        return await client.completions.create(model=self.model_name, prompt=prompt.text, **options)
+
+    async def _echoed(self, texts: list[str]) -> list[list[LogprobRow]]:
+        """The tokens of each text with their log-probabilities."""
+        answer = await self._echo(texts)
+        self._count(answer.usage)
+        choices = sorted(answer.choices, key=lambda choice: choice.index)
+        if any(choice.logprobs is None for choice in choices):
+            raise UnsupportedError(f"select needs log-probabilities of echoed text; {self.model_name} gives none")
+        return [
+            [(value, token, token) for value, token, offset in _echoed_tokens(choice) if offset < len(text)]
+            for choice, text in zip(choices, texts, strict=True)
+        ]
+
+    async def _echo(self, texts: list[str]) -> Any:
+        """The texts and as little after them as the server will generate."""
+        import openai
+
+        create = self._clients.get().completions.create
+        echo: dict[str, Any] = {"echo": True, "logprobs": 1, "temperature": 0.0}
+        if self._may_generate_nothing:
+            try:
+                return await create(model=self.model_name, prompt=texts, max_tokens=0, **echo)
+            except openai.BadRequestError:
+                self._may_generate_nothing = False
+        return await create(model=self.model_name, prompt=texts, max_tokens=1, **echo)
+
+    def _count(self, usage: Any) -> None:
+        if usage is not None:
+            self.token_usage.prompt_tokens += usage.prompt_tokens
+            self.token_usage.completion_tokens += usage.completion_tokens
+
+
+def _client_class(is_azure: bool) -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise ConfigurationError("sglang.OpenAI needs the openai package: pip install 'sglang[openai]'") from error
+    return openai.AsyncAzureOpenAI if is_azure else openai.AsyncOpenAI
+
+
+def _text(choice: Any) -> str:
+    """Of a completion, of a message, or of a piece of either."""
+    if hasattr(choice, "text"):
+        return choice.text or ""
+    message = choice.delta if hasattr(choice, "delta") else choice.message
+    if message.content is None and getattr(message, "refusal", None):
+        raise RequestFailedError(f"the model refuses to answer: {message.refusal}")
+    return message.content or ""
+
+
+def _logprobs(choice: Any) -> list[LogprobRow] | None:
+    """(log-probability, token, token): the API names tokens by their text."""
+    found = choice.logprobs
+    if found is None:
+        return None
+    if hasattr(found, "tokens"):
+        return [(value, token, token) for value, token in zip(found.token_logprobs, found.tokens, strict=True)]
+    return [(entry.logprob, entry.token, entry.token) for entry in found.content or ()]
+
+
+def _echoed_tokens(choice: Any) -> Iterator[tuple[float | None, str, int]]:
+    """(log-probability, token, where it begins in the text)."""
+    found = choice.logprobs
+    return zip(found.token_logprobs, found.tokens, found.text_offset, strict=True)
+
+
+def _meta_info(answer: Any, finish_reason: str | None, logprobs: list[LogprobRow] | None) -> dict[str, Any]:
+    """Under the names of the native API. Numbers of tokens are of all samples of the call together."""
+    meta: dict[str, Any] = {
+        "id": answer.id,
+        "finish_reason": None if finish_reason is None else {"type": finish_reason},
+    }
+    if answer.usage is not None:
+        meta["prompt_tokens"] = answer.usage.prompt_tokens
+        meta["completion_tokens"] = answer.usage.completion_tokens
+        details = getattr(answer.usage, "prompt_tokens_details", None)
+        if details is not None:
+            meta["cached_tokens"] = details.cached_tokens
+    if logprobs is not None:
+        meta["output_token_logprobs"] = logprobs
+    return meta

@@ -1,0 +1,186 @@
+"""What a program is made of: immutable nodes that a state executes in order.
+
+Nodes are made by the functions of `lang/api.py`. ``+`` concatenates nodes and strings, in either order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sglang.lang.choices import ChoicesSamplingMethod, token_length_normalized
+from sglang.srt.errors import shown
+
+DEFAULT_MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingArguments:
+    """How to generate. None means: not said here, ask the level above (gen, then run, then the backend's defaults).
+
+    Names are those of the native API. ``json_schema`` is JSON text. At most one of ``regex``, ``ebnf``,
+    ``json_schema`` and ``choices``.
+    """
+
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    n: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    stop_token_ids: tuple[int, ...] | None = None
+    stop_regex: str | tuple[str, ...] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    ignore_eos: bool | None = None
+    sampling_seed: int | None = None
+    return_logprob: bool | None = None
+    logprob_start_len: int | None = None
+    top_logprobs_num: int | None = None
+    return_text_in_logprobs: bool | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    json_schema: str | None = None
+
+    def over(self, defaults: SamplingArguments) -> SamplingArguments:
+        """These, and where they say nothing, `defaults`."""
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(defaults, **given)
+
+    def given(self) -> Iterator[tuple[str, Any]]:
+        """Names and values that are not None."""
+        for f in fields(self):
+            if (value := getattr(self, f.name)) is not None:
+                yield f.name, value
+
+
+class Expr:
+    """What can be appended to a state: a node, or several."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Expr | str) -> ExprList:
+        return ExprList.of(self, other) if isinstance(other, (Expr, str)) else NotImplemented
+
+    def __radd__(self, other: str) -> ExprList:
+        return ExprList.of(other, self) if isinstance(other, str) else NotImplemented
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ExprList(Expr):
+    """Nodes one after the other. Flat: it holds no other list."""
+
+    nodes: tuple[Expr, ...] = ()
+
+    @classmethod
+    def of(cls, *parts: Expr | str) -> ExprList:
+        return cls(tuple(node for part in parts for node in leaves(part)))
+
+    def __repr__(self) -> str:
+        return f"ExprList({list(self.nodes)!r})"
+
+
+def leaves(expression: object) -> tuple[Expr, ...]:
+    """The nodes of an expression, in order. Raises ValueError for None, TypeError for what is no expression."""
+    if isinstance(expression, str):
+        return (ConstantText(expression),)
+    if isinstance(expression, ExprList):
+        return expression.nodes
+    if isinstance(expression, Expr):
+        return (expression,)
+    if expression is None:
+        raise ValueError("None cannot be appended; give text or an expression")
+    raise TypeError(f"only text and expressions can be appended, not {type(expression).__name__} {shown(expression)}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ConstantText(Expr):
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Constant({self.value!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Gen(Expr):
+    """Let the model go on. extra_stops: end here too, whatever else ends it, at this call's level or at the run's."""
+
+    name: str | None
+    sampling: SamplingArguments = SamplingArguments()
+    extra_stops: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Gen({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Select(Expr):
+    """Append the best of `choices`, which are two or more, or just one."""
+
+    name: str | None
+    choices: tuple[str, ...]
+    method: ChoicesSamplingMethod = token_length_normalized
+
+    def __repr__(self) -> str:
+        return f"Select({self.name!r}, choices={list(self.choices)!r}, choices_method={self.method!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Variable(Expr):
+    """The text of a variable of the state it is appended to, without waiting for it."""
+
+    name: str | None
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RoleBegin(Expr):
+    role: str
+
+    def __repr__(self) -> str:
+        return f"RoleBegin({self.role})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RoleEnd(Expr):
+    role: str
+
+    def __repr__(self) -> str:
+        return f"RoleEnd({self.role})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VarScopeBegin(Expr):
+    name: str
+
+    def __repr__(self) -> str:
+        return f"VarScopeBegin({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VarScopeEnd(Expr):
+    """Sets the variable to the text since the scope began."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"VarScopeEnd({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Expr):
+    """path: of a file, or its content."""
+
+    path: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Video(Expr):
+    path: str
+    num_frames: int

@@ -1,0 +1,139 @@
+"""The event loop in which all programs of this process talk to their backends: one daemon thread, started when needed.
+
+Users' code does not run in it. What it does for a program is found out through `concurrent.futures.Future`, which
+threads and coroutines of any loop can wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from sglang.srt.errors import ProgramError
+
+T = TypeVar("T")
+
+_SECONDS_TO_END = 5.0
+"""How long requests in flight may take to be cancelled when the interpreter exits."""
+
+
+class LoopThread:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._inbox: deque[Callable[[], object]] = deque()
+        self._is_awake = False
+        self._thread = threading.Thread(target=self._work, name="sglang-programs", daemon=True)
+        self._thread.start()
+
+    def post(self, callback: Callable[[], object]) -> None:
+        """Have the loop call `callback`, in order. Wakes it at most once for all that is posted before it gets to it.
+
+        The callback may not raise.
+        """
+        self._inbox.append(callback)
+        if not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon_threadsafe(self._empty_inbox)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in this loop, and so may not wait for it."""
+        return threading.current_thread() is self._thread
+
+    def stop(self) -> None:
+        """Cancel everything and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_SECONDS_TO_END)
+
+    def _empty_inbox(self) -> None:
+        self._is_awake = False  # before looking, so that what is posted from now on wakes the loop again
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(_cancel_others())
+        self._loop.close()
+
+
+_lock = threading.Lock()
+_current: LoopThread | None = None
+
+
+def get() -> LoopThread:
+    global _current  # noqa: PLW0603 - one per process is the point
+    with _lock:
+        if _current is None:
+            _current = LoopThread()
+            atexit.register(_current.stop)
+        return _current
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` in the loop and wait for it here; an interrupt cancels it. Raises what it raises."""
+    loop = get()
+    if loop.is_current():
+        work.close()
+        raise _would_wait_for_itself()
+    future = loop.submit(work)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def wait(future: Future[T], timeout: float | None = None) -> T:
+    """The result of what happens in the loop. Raises TimeoutError after `timeout` seconds.
+
+    Raises ProgramError if the caller is the loop itself and would wait for ever.
+    """
+    if not future.done() and get().is_current():
+        raise _would_wait_for_itself()
+    try:
+        return future.result(timeout)
+    except concurrent.futures.TimeoutError as error:  # not the builtin one before Python 3.11
+        if future.done():
+            raise
+        raise TimeoutError(f"not there after {timeout:g} s") from error
+
+
+async def wait_async(future: Future[T]) -> T:
+    """The same in a coroutine of any loop. Cancelling it leaves the future as it is."""
+    if future.done():
+        return future.result()
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _would_wait_for_itself() -> ProgramError:
+    return ProgramError("a value of a program cannot be waited for in the event loop that computes it")
+
+
+def _forget() -> None:
+    """In a forked child, which has none of its parent's threads."""
+    global _lock, _current  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _current is not None:
+        atexit.unregister(_current.stop)
+        _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,73 @@
+"""Grammars made ready for a model's vocabulary, in a thread beside the one that computes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from functools import cached_property
+
+import llguidance
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.limits import PARSER_LIMITS
+from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.text_matcher import failure
+from sglang.srt.grammar.vocab_tokenizer import make_tokenizer
+from sglang.srt.vocab import Vocab
+
+MAX_CACHED_GRAMMARS = 256
+MAX_CACHED_BYTES = 4 * 1024 * 1024
+"""Of the texts of the grammars kept."""
+
+
+class CompiledGrammar:
+    """Shared by all requests that have it; never changed."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab) -> None:
+        self._matcher = matcher
+        self._grammar = grammar
+        self._vocab = vocab
+
+    def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
+        """For one output, at its beginning."""
+        return Constrained(self._matcher.deep_copy(), self._grammar, self._vocab, end_ids, jumps)
+
+
+class GrammarCompiler:
+    """`compile` belongs to one thread; the work is done by `executor`, which must run one piece at a time.
+
+    `on_done` is called after each piece of work, by whichever thread did it.
+    """
+
+    def __init__(self, vocab: Vocab, executor: Executor, on_done: Callable[[], None]) -> None:
+        self._vocab = vocab
+        self._executor = executor
+        self._on_done = on_done
+        self._cache: OrderedDict[str, Future[CompiledGrammar]] = OrderedDict()
+        self._num_bytes = 0
+
+    def compile(self, grammar: str) -> Future[CompiledGrammar]:
+        """At once if it is cached. The result may be InvalidRequestError: the vocabulary cannot express the grammar."""
+        if grammar in self._cache:
+            self._cache.move_to_end(grammar)
+            return self._cache[grammar]
+        future = self._executor.submit(self._compile, grammar)
+        self._cache[grammar] = future
+        self._num_bytes += len(grammar)
+        while len(self._cache) > MAX_CACHED_GRAMMARS or (self._num_bytes > MAX_CACHED_BYTES and len(self._cache) > 1):
+            oldest, _ = self._cache.popitem(last=False)
+            self._num_bytes -= len(oldest)
+        future.add_done_callback(lambda _: self._on_done())
+        return future
+
+    def _compile(self, grammar: str) -> CompiledGrammar:
+        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)
+        problem = failure(matcher)
+        if problem is not None:
+            raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
+        return CompiledGrammar(matcher, grammar, self._vocab)
+
+    @cached_property
+    def _tokenizer(self) -> llguidance.LLTokenizer:
+        return make_tokenizer(self._vocab)

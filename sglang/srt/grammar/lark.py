@@ -1,0 +1,112 @@
+"""Regular expressions in the notation of llguidance: its dialect of Lark, in which terminals can be composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union
+
+_LONG_SET = 16
+"""From this many ranges on a set is written once, under a name."""
+
+
+class TerminalWriter:
+    """Writes patterns as terminals. `definitions` are the named sets that they use, one line each."""
+
+    def __init__(self) -> None:
+        self._names: dict[CharSet, str] = {}
+
+    def write(self, pattern: Pattern) -> str:
+        """An expression that can stand anywhere in a terminal."""
+        match pattern:
+            case Chars(chars):
+                return self._set(chars)
+            case Concat(()):
+                return '""'
+            case Concat(parts):
+                return " ".join(self._pieces(parts))
+            case Union(options):
+                return "(" + " | ".join(map(self.write, options)) + ")"
+            case Repeat(body, low, high):
+                return f"({self.write(body)}){_times(low, high)}"
+            case Ref(name):
+                raise AssertionError(f"a terminal cannot refer to rule {name}")
+
+    @property
+    def definitions(self) -> list[str]:
+        return [f"{name}: /{_ranges(chars)}/" for chars, name in self._names.items()]
+
+    def _pieces(self, parts: tuple[Pattern, ...]) -> list[str]:
+        """Characters that follow each other are written as one literal."""
+        pieces: list[str] = []
+        run = ""
+        for part in parts:
+            if isinstance(part, Chars) and (character := _only_character(part.chars)) is not None:
+                run += _escaped(character)
+                continue
+            if run:
+                pieces.append(f"/{run}/")
+                run = ""
+            pieces.append(self.write(part))
+        return [*pieces, f"/{run}/"] if run else pieces
+
+    def _set(self, chars: CharSet) -> str:
+        if len(chars) < _LONG_SET:
+            return f"/{_ranges(chars)}/"
+        return self._names.setdefault(chars, f"SET_{len(self._names)}")
+
+
+def regular_grammar(pattern: Pattern) -> str:
+    """The grammar of exactly the texts that match. As one terminal it is matched by one automaton."""
+    writer = TerminalWriter()
+    text = writer.write(pattern)
+    return "\n".join(["start: TEXT", f"TEXT: {text}", *writer.definitions]) + "\n"
+
+
+def rule_grammar(root: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> str:
+    """The grammar of rule `root`. Rules refer to each other and to lexemes by name."""
+    names = {name: f"rule_{number}" for number, name in enumerate(rules)}
+    names |= {name: f"LEXEME_{number}" for number, name in enumerate(lexemes)}
+    writer = TerminalWriter()
+    lines = [f"start: {names[root]}"]
+    lines += [f"{names[name]}: {_rule(body, names)}" for name, body in rules.items()]
+    lines += [f"{names[name]}: {writer.write(lexeme)}" for name, lexeme in lexemes.items()]
+    return "\n".join([*lines, *writer.definitions]) + "\n"
+
+
+def _rule(body: Pattern, names: Mapping[str, str]) -> str:
+    match body:
+        case Ref(name):
+            return names[name]
+        case Concat(()):
+            return '""'
+        case Concat(parts):
+            return " ".join(_rule(part, names) for part in parts)
+        case Union(options):
+            return "(" + " | ".join(_rule(option, names) for option in options) + ")"
+        case Repeat(inner, low, high):
+            return f"({_rule(inner, names)}){_times(low, high)}"
+    raise AssertionError(f"{body} is no rule of lexemes")
+
+
+def _times(low: int, high: int | None) -> str:
+    if (low, high) == (0, None):
+        return "*"
+    if (low, high) == (1, None):
+        return "+"
+    return f"{{{low},{'' if high is None else high}}}"
+
+
+def _only_character(chars: CharSet) -> int | None:
+    return chars[0][0] if len(chars) == 1 and chars[0][0] == chars[0][1] else None
+
+
+def _ranges(chars: CharSet) -> str:
+    return "[" + "".join(_escaped(low) if low == high else f"{_escaped(low)}-{_escaped(high)}" for low, high in chars) + "]"
+
+
+def _escaped(code_point: int) -> str:
+    """Letters and digits stand for themselves, in and out of sets; nothing else needs to be told apart."""
+    character = chr(code_point)
+    return character if character.isascii() and character.isalnum() else f"\\x{{{code_point:x}}}"

@@ -1,0 +1,52 @@
+"""Grammars on bytes, without a model's vocabulary: the meaning of a constraint as such."""
+
+from __future__ import annotations
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+
+from sglang.srt.grammar.limits import PARSER_LIMITS
+
+_BYTES = llguidance.LLTokenizer("byte")
+_NUM_BYTES = 256
+_LIVING = ("NotStopped", "NoExtension", "EndOfSentence")
+"""Stop reasons that are none, or the end of the grammar. Every other is a limit that was hit."""
+
+
+class TextMatcher:
+    """Whether beginnings of a growing text satisfy a grammar in full. Reads every byte once."""
+
+    def __init__(self, grammar: str) -> None:
+        self._matcher = llguidance.LLMatcher(_BYTES, grammar, log_level=0, limits=PARSER_LIMITS)
+        self._num_read = 0
+
+    @property
+    def problem(self) -> str | None:
+        return failure(self._matcher)
+
+    def can_go_on(self) -> bool:
+        """Whether any byte may come next. Finds problems that show only now."""
+        mask = llguidance.numpy.allocate_token_bitmask(1, _BYTES.vocab_size)
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, mask)
+        return bool(np.unpackbits(mask.view(np.uint8), bitorder="little")[:_NUM_BYTES].any())
+
+    def is_satisfied_by(self, text: bytes | bytearray) -> bool:
+        """`text` continues the one of the last call, or is it."""
+        assert len(text) >= self._num_read
+        new = text[self._num_read :]
+        self._num_read = len(text)
+        return self._matcher.consume_tokens(list(new)) and self._matcher.is_accepting()
+
+
+def failure(matcher: llguidance.LLMatcher) -> str | None:
+    """Why a matcher cannot be used any more, if so. A matcher that hit a limit also calls itself stopped."""
+    reason = matcher.stop_reason()
+    if not matcher.is_error() and reason in _LIVING:
+        return None
+    lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip() not in ("", _NO_DETAILS)]
+    message = " ".join(lines) or reason
+    return "nothing matches it from here on" if message.startswith("NoExtension") else message
+
+
+_NO_DETAILS = "<non-verbose/>"

@@ -1,0 +1,81 @@
+"""llguidance's view of a model's vocabulary."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import llguidance
+import tokenizers
+
+from sglang.srt.vocab import Vocab
+
+
+def make_tokenizer(vocab: Vocab) -> llguidance.LLTokenizer:
+    """Takes tenths of a second for a large vocabulary. Control tokens are no text to it; all end tokens end a text."""
+    end_ids = vocab.eos_ids or [vocab.size]  # the library insists on one; this one no mask has room for
+    num_tokens = vocab.size + (not vocab.eos_ids)
+    wrapped = llguidance.TokenizerWrapper(TextCutter(vocab, end_ids[0]))
+    return llguidance.LLTokenizer(wrapped, n_vocab=num_tokens, eos_token=end_ids)
+
+
+class TextCutter:
+    """Cuts text that a grammar forces into the tokens the model would read there: its own tokenizer's.
+
+    Where that is not known, or does not keep the bytes, each token is the longest that fits. The attributes are those
+    that llguidance.TokenizerWrapper asks for.
+    """
+
+    bos_token_id = None
+
+    def __init__(self, vocab: Vocab, eos_token_id: int) -> None:
+        self.eos_token_id = eos_token_id
+        self.tokens = [*vocab.token_bytes, *([b""] if eos_token_id == vocab.size else [])]
+        self.special_token_ids = [*vocab.special_ids, *([eos_token_id] if eos_token_id == vocab.size else [])]
+        self._vocab = vocab
+
+    def __call__(self, data: bytes) -> list[int]:
+        ids = self._encode(data)
+        return ids if self._bytes_of(ids) == data else self._longest_first(data)
+
+    def _encode(self, data: bytes) -> list[int]:
+        if self._tokenizer is None:
+            return []
+        return list(self._tokenizer.encode(data.decode(), add_special_tokens=False).ids)
+
+    def _bytes_of(self, ids: list[int]) -> bytes:
+        return b"".join(self._vocab.visible_bytes(token_id, skip_special_tokens=True) for token_id in ids)
+
+    def _longest_first(self, data: bytes) -> list[int]:
+        """Of the beginning of `data`, as far as there are tokens for it."""
+        ids: list[int] = []
+        while data:
+            length = min(len(data), self._longest)
+            while length and data[:length] not in self._ids:
+                length -= 1
+            if not length:
+                break
+            ids.append(self._ids[data[:length]])
+            data = data[length:]
+        return ids
+
+    @cached_property
+    def _tokenizer(self) -> tokenizers.Tokenizer | None:
+        if self._vocab.tokenizer_json is None:
+            return None
+        tokenizer = tokenizers.Tokenizer.from_str(self._vocab.tokenizer_json)
+        tokenizer.encode_special_tokens = True  # what looks like a control token is text here
+        return tokenizer
+
+    @cached_property
+    def _ids(self) -> dict[bytes, int]:
+        """Of several tokens with the same bytes the first."""
+        tokens = enumerate(self._vocab.token_bytes)
+        ids: dict[bytes, int] = {}
+        for token_id, data in tokens:
+            if data and token_id not in self._vocab.special:
+                ids.setdefault(data, token_id)
+        return ids
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._ids))

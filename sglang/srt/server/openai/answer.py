@@ -1,0 +1,135 @@
+"""What both APIs have in common: the envelope of an answer, its usage, and its stream."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
+from sglang.srt.server.openai.errors import FieldError, error_body
+from sglang.srt.server.openai.requests import GenerationRequest
+from sglang.srt.server.openai.responses import Choice, FinishType, Usage
+from sglang.srt.server.openai.sampling import in_request_names
+from sglang.srt.server.wire import LAST_EVENT, EventStream, event, json_response, unless_disconnected
+from sglang.srt.tokenizer.call import GenerateCall
+from sglang.srt.tokenizer.completion import Completion
+from sglang.srt.tokenizer.generation import Generation
+from sglang.srt.tokenizer.manager import TokenizerManager
+from sglang.version import __version__
+
+
+class Shape(Protocol):
+    """How an API shows the sequences of one request."""
+
+    @property
+    def object(self) -> str: ...
+
+    @property
+    def chunk_object(self) -> str: ...
+
+    @property
+    def own_names(self) -> Mapping[str, str]:
+        """What the API calls parameters, by the engine's names."""
+
+    def choice(self, completion: Completion) -> Choice:
+        """All of a finished sequence. Raises RequestAbortedError if it was aborted."""
+
+    def chunks(self, completion: Completion) -> Iterable[Choice]:
+        """What is new of a sequence, each to be sent by itself. Raises as above."""
+
+
+class Answer:
+    """The answer to one request. calls: one per prompt. Raises FieldError if the request's options do not fit."""
+
+    def __init__(self, answer_id: str, model: str, request: GenerationRequest, calls: Sequence[GenerateCall]) -> None:
+        options = request.stream_options
+        if options is not None and not request.stream:
+            raise FieldError("stream_options needs stream=true", "stream_options")
+        self._request = request
+        self._calls = calls
+        self._include_usage = options is not None and bool(options.include_usage)
+        self._usage_in_chunks = options is not None and bool(options.continuous_usage_stats)
+        self._envelope = {
+            "id": answer_id,
+            "created": int(time.time()),
+            "model": request.model or model,
+            "system_fingerprint": f"sglang-{__version__}",
+        }
+
+    async def respond(self, http: Request, manager: TokenizerManager, shape: Shape) -> Response:
+        """The whole answer, or a stream of its parts. A client that leaves ends the work.
+
+        Raises SglangError; once a stream has begun, errors are events of it.
+        """
+        try:
+            if self._request.stream:
+                running = await manager.submit(self._calls, stream=True)
+                return EventStream(self._events(running, shape), running)
+            completions = await unless_disconnected(http.receive, manager.collect(self._calls))
+        except InvalidRequestError as error:
+            raise in_request_names(error, self._request, shape.own_names) from error
+        return json_response(self._whole(completions, shape))
+
+    def _whole(self, completions: Sequence[Completion], shape: Shape) -> dict[str, Any]:
+        choices = sorted(map(shape.choice, completions), key=lambda choice: choice["index"])
+        return {**self._envelope, "object": shape.object, "choices": choices, "usage": self._usage(completions)}
+
+    async def _events(self, running: Generation, shape: Shape) -> AsyncGenerator[bytes, None]:
+        seen: dict[int, Completion] = {}
+        try:
+            async for completion in running:
+                seen[completion.index] = completion
+                for choice in shape.chunks(completion):
+                    usage = self._usage(seen.values()) if self._usage_in_chunks else None
+                    yield self._chunk(shape, [choice], usage)
+            if self._include_usage:
+                yield self._chunk(shape, [], self._usage(seen.values()))
+        except SglangError as error:
+            yield event(error_body(error))
+        yield LAST_EVENT
+
+    def _chunk(self, shape: Shape, choices: list[Choice], usage: Usage | None) -> bytes:
+        chunk = {**self._envelope, "object": shape.chunk_object, "choices": choices}
+        return event({**chunk, "usage": usage} if self._include_usage or usage else chunk)
+
+    def _usage(self, completions: Iterable[Completion]) -> Usage:
+        """Of the samples of a prompt, the one that found least in the cache tells what was there before."""
+        prompt_tokens: dict[int, int] = {}
+        cached_tokens: dict[int, int] = {}
+        completion_tokens = 0
+        for completion in completions:
+            prompt = completion.index % len(self._calls)
+            prompt_tokens[prompt] = completion.request.num_prompt_tokens
+            cached_tokens[prompt] = min(completion.cached_tokens, cached_tokens.get(prompt, completion.cached_tokens))
+            completion_tokens += len(completion.token_ids)
+        num_prompt = sum(prompt_tokens.values())
+        return {
+            "prompt_tokens": num_prompt,
+            "completion_tokens": completion_tokens,
+            "total_tokens": num_prompt + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(cached_tokens.values())},
+        }
+
+
+def new_id(request: GenerationRequest, prefix: str) -> str:
+    """Of an answer, and of its requests in the engine."""
+    return request.rid or f"{prefix}-{uuid.uuid4().hex}"
+
+
+def finish_type(completion: Completion) -> FinishType | None:
+    """``finish_reason`` as clients know it. Raises RequestAbortedError for a sequence that was aborted."""
+    finish = completion.finish_reason
+    if finish is None:
+        return None
+    if finish.type == "abort":
+        raise RequestAbortedError(finish.message or "the request was aborted")
+    return finish.type
+
+
+def matched_stop(completion: Completion) -> int | str | None:
+    return None if completion.finish_reason is None else completion.finish_reason.matched

@@ -1,0 +1,73 @@
+"""The sampling parameters of a request, under the names that the engine gives them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.server.openai.errors import FieldError
+from sglang.srt.server.openai.requests import GenerationRequest
+
+CONSTRAINTS = ("regex", "ebnf", "choices", "json_schema")
+SAME_NAME = (
+    *CONSTRAINTS,
+    "n",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "stop",
+    "stop_token_ids",
+    "stop_regex",
+    "no_stop_trim",
+    "ignore_eos",
+    "skip_special_tokens",
+)
+RENAMED = {"min_tokens": "min_new_tokens", "seed": "sampling_seed"}
+JSON_OBJECT = {"type": "object"}
+
+
+def sampling_params(request: GenerationRequest, max_tokens: int | None) -> dict[str, Any]:
+    """``sampling_params`` of a GenerateCall. Raises FieldError if ``response_format`` is not the only constraint."""
+    given = request.model_fields_set
+    params = {name: getattr(request, name) for name in SAME_NAME if name in given}
+    params |= {engine: getattr(request, own) for own, engine in RENAMED.items() if own in given}
+    params["max_new_tokens"] = max_tokens
+    schema = _response_schema(request)
+    if schema is None:
+        return params
+    for name in CONSTRAINTS:
+        if params.get(name, "") != "":
+            raise FieldError(f"only one of response_format and {name} can be set", name)
+    return {**params, "json_schema": schema}
+
+
+def in_request_names(
+    error: InvalidRequestError, request: GenerationRequest, own_names: Mapping[str, str]
+) -> InvalidRequestError:
+    """The engine's refusal in the words of an API, with the field that it begins with as what is to blame.
+
+    own_names: the API's words for the engine's, beside those of RENAMED.
+    """
+    own = {**own_names, **{engine: own for own, engine in RENAMED.items()}}
+    message = re.sub(rf"\b({'|'.join(own)})\b", lambda name: own[name[0]], str(error))
+    field = message.partition(" ")[0].partition("=")[0]
+    return FieldError(message, field) if field in type(request).model_fields else InvalidRequestError(message)
+
+
+def _response_schema(request: GenerationRequest) -> dict[str, Any] | bool | None:
+    """The JSON Schema that ``response_format`` demands, if any."""
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return JSON_OBJECT
+    if wanted.json_schema is None or wanted.json_schema.schema_ is None:
+        raise FieldError("response_format of type json_schema needs json_schema.schema", "response_format")
+    return wanted.json_schema.schema_

@@ -1,0 +1,139 @@
+"""What a body may hold: every refusal names the field, and says what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sglang.srt.server.openai.errors import FieldError
+from sglang.srt.server.openai.fields import parse
+from sglang.srt.server.openai.requests import ChatCompletionRequest, CompletionRequest
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+PROMPT = {"prompt": "hello"}
+
+
+def message(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "hello"}, fields]}
+
+
+CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "messages", "messages must be a non-empty list of messages, not missing"),
+    ({"messages": None}, "messages", "not missing"),
+    ({"messages": []}, "messages", "must be a non-empty list of messages, not []"),
+    ({"messages": "hello"}, "messages", "not 'hello'"),
+    ({"messages": ["hello"]}, "messages[0]", "must be an object, not 'hello'"),
+    ({**HELLO, "temprature": 1}, "temprature", "unknown field 'temprature'; did you mean 'temperature'?"),
+    ({**HELLO, "temprature": None}, "temprature", "unknown field"),
+    ({**HELLO, "prompt": "hello"}, "prompt", "unknown field 'prompt'"),
+    ({**HELLO, "tools": [{"type": "function"}]}, "tools", "is not supported here yet"),
+    ({**HELLO, "tool_choice": "required"}, "tool_choice", "tool_choice='required' is not supported here yet"),
+    ({**HELLO, "functions": [{}]}, "functions", "is not supported here yet"),
+    ({**HELLO, "modalities": ["text", "audio"]}, "modalities", "is not supported here yet"),
+    ({**HELLO, "audio": {"voice": "a"}}, "audio", "is not supported here yet"),
+    ({**HELLO, "prediction": {"type": "content"}}, "prediction", "is not supported here yet"),
+    ({**HELLO, "web_search_options": {}}, "web_search_options", "is not supported here yet"),
+    ({**HELLO, "verbosity": "low"}, "verbosity", "verbosity='low' is not supported here yet"),
+    ({**HELLO, "lora_path": "a"}, "lora_path", "is not supported here yet"),
+    ({**HELLO, "custom_logit_processor": "a"}, "custom_logit_processor", "is not supported here yet"),
+    ({**HELLO, "return_hidden_states": True}, "return_hidden_states", "is not supported here yet"),
+    ({**HELLO, "n": "2"}, "n", "n must be an integer, not '2'"),
+    ({**HELLO, "n": True}, "n", "n must be an integer, not True"),
+    ({**HELLO, "stream": 1}, "stream", "stream must be true or false, not 1"),
+    ({**HELLO, "temperature": "hot"}, "temperature", "temperature must be a number, not 'hot'"),
+    ({**HELLO, "top_logprobs": 21}, "top_logprobs", "must be an integer from 0 to 20, not 21"),
+    ({**HELLO, "logprobs": 1}, "logprobs", "must be true or false, not 1"),
+    ({**HELLO, "stop": 5}, "stop", "must be a string or a list of strings, not 5"),
+    ({**HELLO, "stop": ["a", 5]}, "stop[1]", "must be a valid string, not 5"),
+    ({**HELLO, "rid": "x" * 513}, "rid", "must be a string of up to 512 characters"),
+    ({**HELLO, "logit_bias": [1]}, "logit_bias", "must be an object of token ids and numbers, not [1]"),
+    ({**HELLO, "stream_options": {"usage": True}}, "stream_options.usage", "unknown field stream_options.usage"),
+    ({**HELLO, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation", "not True"),
+    ({**HELLO, "response_format": "json"}, "response_format", "must be an object with a type, not 'json'"),
+    ({**HELLO, "response_format": {}}, "response_format.type", "is missing"),
+    (
+        {**HELLO, "response_format": {"type": "xml"}},
+        "response_format.type",
+        "'json_object' or 'json_schema', not 'xml'",
+    ),
+    (message(role="critic", content="a"), "messages[1].role", "'assistant' or 'tool', not 'critic'"),
+    (message(content="a"), "messages[1].role", "is missing"),
+    (message(role="user", content=5), "messages[1].content", "must be a valid string or a valid list, not 5"),
+    (message(role="user", content="a", colour="red"), "messages[1].colour", "unknown field messages[1].colour"),
+    (message(role="user", content=[{"type": "text"}]), "messages[1].content[0].text", "is missing"),
+    (
+        message(role="user", content=[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "a"}}]),
+        "messages[1].content[1].type",
+        "must be 'text', not 'image_url'",
+    ),
+    (message(role="assistant", tool_calls=[{"id": "a"}]), "messages[1].tool_calls", "is not supported here yet"),
+    (message(role="assistant", content="a", refusal="no"), "messages[1].refusal", "is not supported here yet"),
+]
+
+COMPLETION_REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "prompt", "or a list of such lists, not missing"),
+    (
+        {"prompt": 5},
+        "prompt",
+        "must be a string, a list of strings, a list of token ids, or a list of such lists, not 5",
+    ),
+    ({"prompt": [1, "a"]}, "prompt", "or a list of such lists, not [1, 'a']"),
+    ({"prompt": [[1], "a"]}, "prompt", "or a list of such lists, not [[1], 'a']"),
+    ({"prompt": [[1], [1.5]]}, "prompt[1][0]", "must be a valid integer, not 1.5"),
+    ({"prompt": [True]}, "prompt[0]", "not True"),
+    ({**PROMPT, "messages": []}, "messages", "unknown field 'messages'"),
+    ({**PROMPT, "suffix": "a"}, "suffix", "suffix='a' is not supported here yet"),
+    ({**PROMPT, "logprobs": True}, "logprobs", "logprobs must be an integer, not True"),
+    ({**PROMPT, "echo": "yes"}, "echo", "echo must be true or false, not 'yes'"),
+]
+
+
+@pytest.mark.parametrize(("body", "param", "part"), CHAT_REFUSED)
+def test_a_wrong_chat_body_is_refused_by_name(body: dict[str, Any], param: str, part: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        parse(ChatCompletionRequest, body)
+    assert caught.value.param == param
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("body", "param", "part"), COMPLETION_REFUSED)
+def test_a_wrong_completion_body_is_refused_by_name(body: dict[str, Any], param: str, part: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        parse(CompletionRequest, body)
+    assert caught.value.param == param
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [ChatCompletionRequest, CompletionRequest])
+def test_null_means_not_given(kind: type[ChatCompletionRequest] | type[CompletionRequest]) -> None:
+    needed = HELLO if kind is ChatCompletionRequest else PROMPT
+    nulls = dict.fromkeys([*kind.model_fields, *kind.not_here])
+    assert parse(kind, {**nulls, **needed}) == parse(kind, dict(needed))
+
+
+def test_what_changes_no_answer_is_accepted() -> None:
+    neutral = {name: values[0] for name, values in ChatCompletionRequest.not_here.items() if values}
+    given = {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k"}
+    given |= {"safety_identifier": "me", "prompt_cache_retention": "24h", "parallel_tool_calls": True}
+    parse(ChatCompletionRequest, {**HELLO, **neutral, **given})
+
+
+def test_an_answer_may_be_sent_back_as_it_came() -> None:
+    empty: dict[str, Any] = {
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+    }
+    request = parse(ChatCompletionRequest, message(role="assistant", content=None, **empty))
+    assert request.messages[1].content is None
+
+
+def test_a_schema_may_be_called_schema_() -> None:
+    for name in ("schema", "schema_"):
+        wanted = {"type": "json_schema", "json_schema": {"name": "a", name: {"type": "null"}}}
+        request = parse(CompletionRequest, {**PROMPT, "response_format": wanted})
+        assert request.response_format is not None and request.response_format.json_schema is not None
+        assert request.response_format.json_schema.schema_ == {"type": "null"}

@@ -1,0 +1,32 @@
+"""The socket that the server listens on: who gets a port, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.server.listener import address, listen
+
+
+def test_a_port_has_one_listener() -> None:
+    """From the moment it is taken, not only once it is served."""
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}: .*; choose another --port$"):
+            listen("127.0.0.1", port)
+        socket.create_connection(first.getsockname()).close()
+    listen("127.0.0.1", port).close()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "two..dots", "x" * 70, "::zz"])
+def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        listen(host, 0)
+    assert str(caught.value).startswith(f"cannot listen on {address(host, 0)}: ")
+    assert "give a --host that is a name or an address of this machine" in str(caught.value)
+
+
+def test_addresses() -> None:
+    assert [address("127.0.0.1", 5), address("::1", 5)] == ["127.0.0.1:5", "[::1]:5"]
