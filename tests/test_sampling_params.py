@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sglang.srt import sampling_params
 from sglang.srt.errors import InvalidRequestError
-from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams, sampling_defaults
+from sglang.srt.sampling_params import ALL_TOKENS, Constraint, SamplingParams, sampling_defaults
 
 VOCAB_SIZE = 100
 HUGE = 10**400
@@ -32,6 +33,8 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("stop", [], ()),
     ("stop", ["a", "bc"], ("a", "bc")),
     ("stop", ("\n", "ü"), ("\n", "ü")),
+    ("stop_regex", r"\n\d+\.", (r"\n\d+\.",)),
+    ("stop_regex", ["a", "b+", "a"], ("a", "b+")),
     ("stop_token_ids", [], ()),
     ("stop_token_ids", [0, 99], (0, 99)),
     ("stop_token_ids", (5,), (5,)),
@@ -84,6 +87,8 @@ REJECTED: list[tuple[str, Any, str]] = [
     ("stop", 7, f"{STOP}7 (int)"),
     ("stop", {"a": 1}, f"{STOP}{{'a': 1}} (dict)"),
     ("stop", ["ok", "\ud800"], "stop is not valid Unicode text: '\\ud800' (str)"),
+    ("stop_regex", "", "stop_regex must be a non-empty string or a list of them, not '' (str)"),
+    ("stop_regex", [3], "stop_regex must be a non-empty string or a list of them, not [3] (list)"),
     ("stop_token_ids", 5, f"{STOP_IDS}5 (int)"),
     ("stop_token_ids", "5", f"{STOP_IDS}'5' (str)"),
     ("stop_token_ids", [1.0], f"{STOP_IDS}[1.0] (list)"),
@@ -150,8 +155,72 @@ def test_rejected(name: str, given: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+CYCLE: dict[str, Any] = {}
+CYCLE["properties"] = CYCLE
+DEEP: dict[str, Any] = {}
+for _ in range(100_000):
+    DEEP = {"items": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"regex": "a|b"}, Constraint("regex", "a|b")),
+        ({"ebnf": 'root ::= "a"'}, Constraint("ebnf", 'root ::= "a"')),
+        ({"json_schema": '{"type": "null"}'}, Constraint("json_schema", '{"type": "null"}')),
+        ({"json_schema": {"z": 1, "a": 2}}, Constraint("json_schema", '{"z": 1, "a": 2}')),
+        ({"json_schema": {}}, Constraint("json_schema", "{}")),
+        ({"json_schema": True}, Constraint("json_schema", "true")),
+        ({"choices": ["b", "a"]}, Constraint("choices", '["b", "a"]')),
+        ({"choices": ("é",)}, Constraint("choices", '["\\u00e9"]')),
+        ({"regex": "", "ebnf": None, "json_schema": ""}, None),
+        ({"regex": "a", "ebnf": "", "json_schema": "", "choices": None, "structural_tag": ""}, Constraint("regex", "a")),
+        ({"spaces_between_special_tokens": False, "structural_tag": None}, None),
+    ],
+)
+def test_one_constraint(given: Any, expected: Constraint | None) -> None:
+    params = parse(given)
+    assert params.constraint == expected
+    assert params.without_constraint() == parse({})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"regex": 1}, "regex must be a string, not 1 (int)"),
+        ({"regex": {"type": "object"}}, "regex must be a string, not {'type': 'object'} (dict)"),
+        ({"regex": "\ud800"}, "regex is not valid Unicode text: '\\ud800' (str)"),
+        ({"ebnf": ["a"]}, "ebnf must be a string, not ['a'] (list)"),
+        ({"json_schema": [1]}, "json_schema must be a JSON Schema, as JSON text or as an object, not [1] (list)"),
+        ({"json_schema": {"a": {1}}}, "json_schema cannot be written as JSON: "),
+        ({"json_schema": {"minimum": math.nan}}, "json_schema cannot be written as JSON: "),
+        ({"json_schema": CYCLE}, "json_schema cannot be written as JSON: "),
+        ({"json_schema": DEEP}, "json_schema cannot be written as JSON: "),
+        ({"choices": []}, "choices must be a list of non-empty strings, not [] (list)"),
+        ({"choices": ["a", ""]}, "choices must be a list of non-empty strings, not ['a', ''] (list)"),
+        ({"choices": "ab"}, "choices must be a list of non-empty strings, not 'ab' (str)"),
+        ({"choices": ["\ud800"]}, "choices is not valid Unicode text: "),
+        ({"structural_tag": "{}"}, "structural_tag is not supported; use json_schema, ebnf or regex instead of '{}' (str)"),
+        ({"structural_tag": {}}, "structural_tag is not supported; "),
+        ({"spaces_between_special_tokens": 1}, "spaces_between_special_tokens must be true or false, not 1 (int)"),
+        (
+            {"regex": "a", "choices": ["b"]},
+            "Only one of regex, ebnf, json_schema or choices can be set, not both regex and choices",
+        ),
+        (
+            {"json_schema": {}, "ebnf": "a"},
+            "Only one of regex, ebnf, json_schema or choices can be set, not both ebnf and json_schema",
+        ),
+    ],
+)
+def test_constraints_that_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse(given)
+    assert str(caught.value).startswith(message)
+
+
 def test_the_tables_know_every_parameter() -> None:
-    names = set(SamplingParams.__struct_fields__)
+    names = set(SamplingParams.__struct_fields__) - {"constraint"}
     assert {row[0] for row in ACCEPTED} == names == {row[0] for row in REJECTED}
 
 
@@ -173,12 +242,14 @@ def test_nothing_given_is_the_published_default(given: Any) -> None:
         "presence_penalty": 0.0,
         "repetition_penalty": 1.0,
         "logit_bias": {},
+        "stop_regex": (),
         "n": 1,
         "sampling_seed": None,
+        "constraint": None,
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(SamplingParams.__struct_fields__) - {"max_new_tokens"}))
+@pytest.mark.parametrize("name", sorted(sampling_params._PARSERS.keys() - {"max_new_tokens"}))
 def test_none_means_not_given(name: str) -> None:
     defaults = {"temperature": 0.5}
     assert parse({name: None}, defaults) == parse({}, defaults)
@@ -201,7 +272,7 @@ def test_only_an_object_is_accepted(given: Any) -> None:
         ("temprature", "did you mean 'temperature'?"),
         ("max_tokens", "did you mean 'max_new_tokens'?"),
         ("stop_tokens_id", "did you mean 'stop_token_ids'?"),
-        ("xyzzy", "known parameters: frequency_penalty, ignore_eos, logit_bias, "),
+        ("xyzzy", "known parameters: choices, ebnf, frequency_penalty, "),
         (5, "known parameters: "),
     ],
 )

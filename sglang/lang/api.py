@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from sglang.lang import ir, loop
+from sglang.lang import ir
 from sglang.lang.arguments import (
     DTYPE_STOPS,
     choice_texts,
@@ -174,12 +174,12 @@ def assistant_end() -> ir.RoleEnd:
 
 def flush_cache(backend: Any = None) -> None:
     """Have the backend forget what it has cached. Raises ConfigurationError if there is no backend."""
-    loop.run(chosen_backend(backend).flush_cache())
+    chosen_backend(backend).flush_cache()
 
 
 def get_server_info(backend: Any = None) -> dict[str, Any]:
     """What the backend says about itself. Raises ConfigurationError if there is no backend."""
-    return loop.run(chosen_backend(backend).server_info())
+    return chosen_backend(backend).get_server_info()
 
 
 def _message(role: str, content: ir.Expr | str | None) -> ir.ExprList:

@@ -38,11 +38,15 @@ class Setting:
     before_request: Callable[[Prompt], Awaitable[None]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Fill:
-    """The text of a variable that is known already, though perhaps not set."""
+    """A node and the variable that had its name when it was queued, though perhaps not yet its value."""
 
+    node: ir.Variable
     variable: Variable
+
+    def __repr__(self) -> str:
+        return repr(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ class Interpreter:
             case ir.VarScopeEnd(name=name):
                 variable = Variable()
             case ir.Variable(name=name) if (known := self.variables.get(name)) is not None:
-                return _Step(_Fill(known), line)
+                return _Step(_Fill(node, known), line)
             case _:
                 return _Step(node, line)
         self.variables.set(name, variable)
@@ -183,7 +187,7 @@ class Interpreter:
                 if step.outcome is not None:
                     step.outcome.set_result(result)
         except BaseException as error:
-            failure = self._fail(error if isinstance(error, ProgramError) else self._explain(error, step))
+            failure = self._fail(self._explain(error, step))
             if step is not None:
                 _refuse([step], failure)
             if not isinstance(error, Exception):  # cancelled
@@ -207,6 +211,8 @@ class Interpreter:
         return failure
 
     def _explain(self, error: BaseException, step: _Step | None) -> ProgramError:
+        if step is None and isinstance(error, ProgramError):  # what failed is the state this one goes on from
+            return error
         what = f"{step.node!r} at {step.line}" if step else "the state"
         failure = ProgramError(f"{what} failed: {type(error).__name__}: {error}", self._transcript.text)
         failure.__cause__ = error

@@ -64,7 +64,7 @@ def run_here(name: str, url: str = ADDRESS) -> Run:
     """In this process. Raises what the example raises."""
     printed = io.StringIO()
     names: dict[str, Any] = {"__name__": "__main__", "print": partial(builtins.print, file=printed)}
-    exec(compile(source(name, url), str(EXAMPLES / name), "exec"), names)
+    exec(compile(source(name, url), str(EXAMPLES / name), "exec", dont_inherit=True), names)
     return Run(names, printed.getvalue())
 
 

@@ -21,6 +21,7 @@ from sglang.srt.executor.kv_storage import KVStorage
 from sglang.srt.executor.model_runner import SCORED_ROWS_AT_ONCE, ModelRunner
 from sglang.srt.executor.sampler import SamplingRow, sample
 from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput, StepResult
+from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.models.llama import LlamaForCausalLM
@@ -28,6 +29,7 @@ from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.policy import make_policy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
+from tests.helpers.scheduling import InlineExecutor
 from tests.model.dense_attention import forward_logits
 
 CONFIG = ModelConfig(
@@ -307,6 +309,7 @@ def make_scheduler(total: int = 2000, budget: int = 256, radix: bool = True, **o
         executor=make_runner(total + 1),
         policy=make_policy("lpm"),
         vocab=VOCAB,
+        compiler=GrammarCompiler(VOCAB, InlineExecutor(), on_done=lambda: None),
         max_running_requests=16,
         token_budget=budget,
         **options,

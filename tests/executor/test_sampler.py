@@ -366,7 +366,7 @@ def test_a_row_without_a_distribution_fails_alone(params: SamplingParams) -> Non
 def test_a_row_left_without_a_token_says_why(rest: dict[str, Any], message: str) -> None:
     bad, good = sample(torch.tensor([EIGHT_LOGITS] * 2) * 10, [make_row(**rest), make_row()])
     assert bad.token_id is None
-    assert message in str(bad.error)
+    assert message in str(bad.dead_end)
     assert good.token_id is not None
 
 

@@ -20,9 +20,15 @@ IntArray = npt.NDArray[np.int64]
 
 
 def next_token(context: IntArray, row: SamplingRow, vocab_size: int) -> int:
-    """What the checksum model says after `context`."""
+    """What the checksum model says after `context`: one of the tokens that the row allows, if there is one."""
     key = np.array([row.seed, row.sample_index, row.position, vocab_size], dtype=np.int64)
-    return zlib.crc32(np.concatenate((key, context)).tobytes()) % vocab_size
+    drawn = zlib.crc32(np.concatenate((key, context)).tobytes())
+    if row.allowed_mask is None:
+        return drawn % vocab_size
+    is_allowed = np.unpackbits(row.allowed_mask.view(np.uint8), count=vocab_size, bitorder="little")
+    is_allowed[list(row.banned_ids)] = 0
+    allowed = np.flatnonzero(is_allowed)
+    return int(allowed[drawn % len(allowed)])
 
 
 def score(context: IntArray) -> float:

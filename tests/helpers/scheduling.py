@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from sglang.srt.args import SchedulePolicyName
 from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
+from sglang.srt.errors import InvalidRequestError
 from sglang.srt.executor.sampler import SamplingRow
+from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.policy import make_policy
@@ -20,6 +23,39 @@ from tests.helpers.memory_executor import MemoryExecutor, next_token, score
 
 VOCAB_SIZE = 300
 VOCAB = Vocab(token_bytes=[bytes([i % 256]) for i in range(VOCAB_SIZE)], special_ids=[], eos_ids=[])
+
+
+class InlineExecutor(Executor):
+    """Does the work at once, in the thread that asks for it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        run(future, work, *args, **kwargs)
+        return future
+
+
+class PatientExecutor(Executor):
+    """Does the next piece of work when it is told to."""
+
+    def __init__(self) -> None:
+        self._left: list[Callable[[], None]] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._left.append(lambda: run(future, work, *args, **kwargs))
+        return future
+
+    def work(self) -> None:
+        self._left.pop(0)()
+
+
+def run(future: Future[Any], work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    try:
+        result = work(*args, **kwargs)
+    except InvalidRequestError as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 class Bench:
@@ -35,6 +71,8 @@ class Bench:
         radix: bool = True,
         vocab: Vocab = VOCAB,
         decode_reserve: int = 128,
+        jump_forward: bool = True,
+        grammars: Executor | None = None,
     ) -> None:
         pool = SlotPool(total + 1)
         self.cache: PrefixCache = RadixPrefixCache(pool) if radix else NoPrefixCache(pool)
@@ -44,9 +82,11 @@ class Bench:
             executor=self.executor,
             policy=make_policy(policy),
             vocab=vocab,
+            compiler=GrammarCompiler(vocab, grammars or InlineExecutor(), on_done=lambda: None),
             max_running_requests=max_running,
             token_budget=budget,
             decode_reserve=decode_reserve,
+            jump_forward=jump_forward,
         )
         self.finished: dict[str, RequestOutput] = {}
 

@@ -1,7 +1,7 @@
 """What a program needs of a model: the one protocol between the language and whatever generates text.
 
-Everything here runs in the language's own event loop (`lang/loop.py`), many programs at a time. A backend implements
-the methods it can and refuses the rest by name.
+What programs ask for runs in the language's own event loop (`lang/loop.py`), many programs at a time. A backend
+implements the methods it can and refuses the rest by name.
 """
 
 from __future__ import annotations
@@ -89,10 +89,11 @@ class Backend:
     async def cache_prefix(self, prompt: Prompt) -> None:
         """Compute the prompt, so that requests that begin with it find it cached. Does nothing where that is no use."""
 
-    async def flush_cache(self) -> None:
+    def flush_cache(self) -> None:
+        """Forget what is cached. For code outside of programs, as the next one: waits for the answer."""
         self._refuse("flush_cache")
 
-    async def server_info(self) -> dict[str, Any]:
+    def get_server_info(self) -> dict[str, Any]:
         self._refuse("get_server_info")
 
     def _refuse(self, what: str) -> NoReturn:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -14,8 +13,9 @@ from sglang.lang.backends.native import NativeBackend, Payload
 class NativeEngine(Protocol):
     """What a program needs of an engine, as `sglang.Engine` has it."""
 
-    async def async_generate(self, **payload: Any) -> Any:
-        """From a coroutine of any event loop: results, or with ``stream=True`` an async generator of them."""
+    @property
+    def async_generate(self) -> Callable[..., Awaitable[Any]]:
+        """For coroutines of any event loop: gives results, or with ``stream=True`` an async generator of them."""
 
     def role_text(self, roles: Sequence[str]) -> Any: ...
 
@@ -36,11 +36,11 @@ class EngineBackend(NativeBackend):
         prefix, suffix = self.engine.role_text(roles)
         return RoleText(prefix, suffix)
 
-    async def flush_cache(self) -> None:
-        await asyncio.to_thread(self.engine.flush_cache)
+    def flush_cache(self) -> None:
+        self.engine.flush_cache()
 
-    async def server_info(self) -> dict[str, Any]:
-        return await asyncio.to_thread(self.engine.get_server_info)
+    def get_server_info(self) -> dict[str, Any]:
+        return self.engine.get_server_info()
 
     async def _post(self, payload: Payload) -> Any:
         return await self.engine.async_generate(**payload)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
 import orjson
 
+from sglang.lang.backends.connections import Connections
 from sglang.lang.backends.per_loop import PerLoop
 from sglang.srt.errors import (
     AuthenticationError,
@@ -27,12 +28,6 @@ from sglang.srt.errors import (
 
 CONNECT_SECONDS = 10.0
 """How long a connection may take. An answer may take any time: how long a generation lasts is up to the program."""
-
-MAX_CONNECTIONS = 512
-"""How many requests are under way at a time; more wait for one of them to end."""
-
-KEEP_ALIVE_SECONDS = 3.0
-"""Less than the 5 s after which servers close an idle connection, so none is used just when it is being closed."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -69,12 +64,13 @@ class HttpApi:
         """verify: whether, or with which file of certificates, to check the server's. Raises ConfigurationError."""
         self.base_url = base_url.rstrip("/")
         self._options = _client_options(self.base_url, api_key, verify)
-        self._clients = PerLoop(lambda: httpx.AsyncClient(**self._options))
+        self._connections = PerLoop(lambda: Connections(self._options))
 
     async def call(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Cancelling it closes the connection, by which the server knows."""
         with self._reaching():
-            response = await self._clients.get().request(method, path, content=_encoded(body))
+            async with self._connections.get().client() as client:
+                response = await client.request(method, path, content=_encoded(body))
         return self._checked(response)
 
     def call_blocking(self, method: str, path: str, body: object = None) -> httpx.Response:
@@ -85,7 +81,7 @@ class HttpApi:
     async def events(self, path: str, body: object) -> AsyncGenerator[Any, None]:
         """The data of the server-sent events that answer a POST, up to ``[DONE]``. Closing it closes the connection."""
         with self._reaching():
-            async with self._clients.get().stream("POST", path, content=_encoded(body)) as response:
+            async with self._streaming(path, body) as response:
                 if response.is_error:
                     await response.aread()
                 self._checked(response)
@@ -101,11 +97,25 @@ class HttpApi:
     def json(self, response: httpx.Response) -> Any:
         return self._parsed(response.content)
 
+    def json_object(self, response: httpx.Response) -> dict[str, Any]:
+        value = self.json(response)
+        if not isinstance(value, dict):
+            raise BackendError(f"{response.request.url} answered {shown(value)}, which is no JSON object")
+        return value
+
     async def aclose(self) -> None:
         """Close the connections that the running event loop has open."""
-        client = self._clients.pop()
-        if client is not None:
-            await client.aclose()
+        connections = self._connections.pop()
+        if connections is not None:
+            await connections.aclose()
+
+    @asynccontextmanager
+    async def _streaming(self, path: str, body: object) -> AsyncIterator[httpx.Response]:
+        async with (
+            self._connections.get().client() as client,
+            client.stream("POST", path, content=_encoded(body)) as response,
+        ):
+            yield response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -159,14 +169,15 @@ def _client_options(base_url: str, api_key: str | None, verify: bool | str | Non
             "content-type": "application/json",
             **({} if api_key is None else {"authorization": f"Bearer {api_key}"}),
         },
-        "verify": _tls_context(verify) if url.scheme == "https" else False,
+        "verify": _tls_context(url.scheme, verify),
         "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
-        "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
         "trust_env": url.host not in LOOPBACK,  # no proxy can reach this machine's own addresses
     }
 
 
-def _tls_context(verify: bool | str | None) -> ssl.SSLContext:
+def _tls_context(scheme: str, verify: bool | str | None) -> ssl.SSLContext:
+    if scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; to read the certificates takes long
     if isinstance(verify, str):
         return ssl.create_default_context(cafile=verify)
     return httpx.create_ssl_context(verify=verify is not False)

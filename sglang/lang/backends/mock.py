@@ -115,10 +115,10 @@ class Mock(Backend):
         with self._request(MockRequest("cache_prefix", prompt)):
             await self._until_released()
 
-    async def flush_cache(self) -> None:
+    def flush_cache(self) -> None:
         """There is nothing to forget."""
 
-    async def server_info(self) -> dict[str, Any]:
+    def get_server_info(self) -> dict[str, Any]:
         return {"model_path": "mock", "num_requests": len(self.requests)}
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from sglang.lang.backends.base import Backend, Generated, Prompt, Segment
@@ -44,8 +45,7 @@ class NativeBackend(Backend, ABC):
         """The results of a request for one sequence as it grows, the last one complete. Closing it ends the request."""
 
     async def generate(self, prompt: Prompt, sampling: SamplingArguments) -> list[Generated]:
-        answer = await self._post(self._payload(prompt, sampling))
-        return [_generated(result) for result in (answer if isinstance(answer, list) else [answer])]
+        return _all_generated(await self._post(self._payload(prompt, sampling)))
 
     async def stream(self, prompt: Prompt, sampling: SamplingArguments) -> AsyncGenerator[Generated, None]:
         async with aclosing(self._stream(self._payload(prompt, sampling))) as results:
@@ -55,42 +55,38 @@ class NativeBackend(Backend, ABC):
     async def select(self, prompt: Prompt, choices: Sequence[str], method: ChoicesSamplingMethod) -> ChoicesDecision:
         """Every choice is scored as the text that continues the prompt, tokenized together with it.
 
-        So a token may begin in the prompt and end in the choice: such a token counts as the choice's.
+        So a token may begin in the prompt and end in the choice: such a token counts as the choice's. The meta info
+        counts the tokens of all requests that this took.
         """
-        head = await self._compute(prompt)
-        start = max(head["meta_info"]["prompt_tokens"] - MARGIN, 0)
-        continuations = self._continuations(prompt, [*choices, ""])
-        *scored, alone = await self._score(continuations, start)
+        first = await self._compute(prompt)
+        start = max(_reported(first, "prompt_tokens") - MARGIN, 0)
+        *scored, alone = await self._score(self._continuations(prompt, [*choices, ""]), start)
         before = _input_logprobs(alone)
         rows = [
             tokens_of_choice(choice, _input_logprobs(result), before)
             for choice, result in zip(choices, scored, strict=True)
         ]
-        outputs = [result["meta_info"].get("output_token_logprobs", []) for result in scored]
-        unconditional = await self._score_alone(rows) if method.requires_unconditional_logprobs else None
-        return decide(method, choices, rows, outputs, unconditional)
+        outputs = [result.meta_info.get("output_token_logprobs", []) for result in scored]
+        by_themselves = await self._score_alone(rows) if method.requires_unconditional_logprobs else []
+        unconditional = [_input_logprobs(result) for result in by_themselves] or None
+        made = decide(method, choices, rows, outputs, unconditional)
+        return replace(made, meta_info={**made.meta_info, **_usage([first, *scored, alone, *by_themselves])})
 
     async def cache_prefix(self, prompt: Prompt) -> None:
         await self._compute(prompt)
 
-    async def _compute(self, prompt: Prompt) -> Any:
-        """The result for the prompt alone, which is in the cache then."""
-        result = await self._post({**self._prompt(prompt), "sampling_params": COMPUTE_ONLY})
-        _generated(result)
-        return result
+    async def _compute(self, prompt: Prompt) -> Generated:
+        """Nothing after the prompt, which is in the cache then."""
+        return _generated(await self._post({**self._prompt(prompt), "sampling_params": COMPUTE_ONLY}))
 
-    async def _score_alone(self, rows: Sequence[Sequence[LogprobRow]]) -> list[list[LogprobRow]]:
+    async def _score_alone(self, rows: Sequence[Sequence[LogprobRow]]) -> list[Generated]:
         """The same tokens with nothing before them."""
-        ids = [[token_id for _, token_id, _ in row] for row in rows]
-        return [_input_logprobs(result) for result in await self._score({"input_ids": ids}, 0)]
+        return await self._score({"input_ids": [[token_id for _, token_id, _ in row] for row in rows]}, 0)
 
-    async def _score(self, prompts: Payload, start: int) -> list[Any]:
-        """The results for several prompts, with the log-probabilities of their tokens from `start` on."""
+    async def _score(self, prompts: Payload, start: int) -> list[Generated]:
+        """Nothing after several prompts, but the log-probabilities of their tokens from `start` on."""
         wanted = {"return_logprob": True, "logprob_start_len": start, "return_text_in_logprobs": True}
-        results = await self._post({**prompts, "sampling_params": COMPUTE_ONLY, **wanted})
-        for result in results:
-            _generated(result)
-        return list(results)
+        return _all_generated(await self._post({**prompts, "sampling_params": COMPUTE_ONLY, **wanted}))
 
     def _payload(self, prompt: Prompt, sampling: SamplingArguments) -> Payload:
         params = dict(sampling.given())
@@ -109,6 +105,11 @@ class NativeBackend(Backend, ABC):
         return {"text": [prompt.text + text for text in texts]}
 
 
+def _all_generated(answer: Any) -> list[Generated]:
+    """A single result comes alone, several as a list."""
+    return [_generated(result) for result in (answer if isinstance(answer, list) else [answer])]
+
+
 def _generated(result: Any) -> Generated:
     match result:
         case {"meta_info": {"finish_reason": {"type": "abort", **reason}}}:
@@ -122,8 +123,16 @@ def _segments(pieces: Sequence[Any] | None) -> tuple[Segment, ...] | None:
     return None if pieces is None else tuple(piece if isinstance(piece, str) else tuple(piece) for piece in pieces)
 
 
-def _input_logprobs(result: Any) -> list[LogprobRow]:
-    rows = result["meta_info"].get("input_token_logprobs")
-    if rows is None:
-        raise BackendError("the server gives no log-probabilities of the prompt, which select needs")
-    return [(logprob, token_id, text) for logprob, token_id, text in rows]
+def _input_logprobs(scored: Generated) -> list[LogprobRow]:
+    return [(logprob, token_id, text) for logprob, token_id, text in _reported(scored, "input_token_logprobs")]
+
+
+def _usage(results: Sequence[Generated]) -> dict[str, int]:
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    return {name: sum(int(result.meta_info.get(name, 0)) for result in results) for name in names}
+
+
+def _reported(scored: Generated, name: str) -> Any:
+    if name not in scored.meta_info:
+        raise BackendError(f"select needs {name!r} of a prompt, which the server does not report")
+    return scored.meta_info[name]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sglang.lang.backends.base import Message, Prompt
 from sglang.lang.chat_template import ChatTemplate
-from sglang.lang.ir import SamplingArguments
+from sglang.lang.ir import DEFAULT_MAX_NEW_TOKENS, SamplingArguments
 from sglang.srt.errors import UnsupportedError, shown
 
 SAME = ("temperature", "top_p", "n", "frequency_penalty", "presence_penalty")
@@ -29,9 +29,7 @@ nothing and is not sent. A server that does not know one refuses the request."""
 
 def completion_options(sampling: SamplingArguments) -> dict[str, Any]:
     """Parameters of ``/v1/completions`` but for the prompt."""
-    options = _common_options(sampling)
-    if sampling.max_new_tokens is not None:
-        options["max_tokens"] = sampling.max_new_tokens
+    options = {**_common_options(sampling), "max_tokens": _limit(sampling)}
     if sampling.json_schema is not None:
         options["extra_body"]["json_schema"] = sampling.json_schema
     if sampling.return_logprob:
@@ -42,11 +40,14 @@ def completion_options(sampling: SamplingArguments) -> dict[str, Any]:
 def chat_options(sampling: SamplingArguments, counts_reasoning: bool) -> dict[str, Any]:
     """Parameters of ``/v1/chat/completions`` but for the messages.
 
-    counts_reasoning: the model thinks first, and its limit, under a name of its own, includes that.
+    counts_reasoning: the model thinks first, and its limit, under a name of its own, includes that. So there is none
+    but what the program says.
     """
     options = _common_options(sampling)
-    if sampling.max_new_tokens is not None:
-        options["max_completion_tokens" if counts_reasoning else "max_tokens"] = sampling.max_new_tokens
+    if not counts_reasoning:
+        options["max_tokens"] = _limit(sampling)
+    elif sampling.max_new_tokens is not None:
+        options["max_completion_tokens"] = sampling.max_new_tokens
     if sampling.json_schema is not None:
         schema = {"name": "answer", "schema": json.loads(sampling.json_schema), "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -71,6 +72,11 @@ def messages_before(prompt: Prompt, template: ChatTemplate) -> list[Message]:
             "write it as s += sgl.user(...)"
         )
     return list(prompt.messages)
+
+
+def _limit(sampling: SamplingArguments) -> int:
+    """As with the other backends; servers of this API have defaults of their own, from 16 to no limit."""
+    return DEFAULT_MAX_NEW_TOKENS if sampling.max_new_tokens is None else sampling.max_new_tokens
 
 
 def _common_options(sampling: SamplingArguments) -> dict[str, Any]:

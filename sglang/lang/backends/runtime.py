@@ -100,7 +100,7 @@ class Runtime:
     async def get_server_info(self) -> dict[str, Any]:
         api = self._api()
         try:
-            return dict(api.json(await api.call("GET", "/get_server_info")))
+            return api.json_object(await api.call("GET", "/get_server_info"))
         finally:
             await api.aclose()
 

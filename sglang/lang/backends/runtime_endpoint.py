@@ -34,7 +34,7 @@ class RuntimeEndpoint(NativeBackend):
         template = None if chat_template_name is None else get_chat_template(chat_template_name)
         self._api = HttpApi(base_url, api_key, verify)
         self.base_url = self._api.base_url
-        self.model_info = self._ask_model_info()
+        self.model_info = self._api.json_object(self._api.call_blocking("GET", "/get_model_info"))
         self.takes_segments = self.model_info.get("segments") is True
         self.wants_prefix_first = not self.takes_segments
         if template is None and not self.takes_segments:
@@ -44,9 +44,11 @@ class RuntimeEndpoint(NativeBackend):
         self._role_texts: dict[tuple[str, ...], RoleText] = {}
         self._asking = PerLoop(asyncio.Lock)
 
+    def flush_cache(self) -> None:
+        self._api.call_blocking("POST", "/flush_cache")
+
     def get_server_info(self) -> dict[str, Any]:
-        """Waits for the answer; for code outside of programs."""
-        return dict(self._api.json(self._api.call_blocking("GET", "/get_server_info")))
+        return self._api.json_object(self._api.call_blocking("GET", "/get_server_info"))
 
     async def role_text(self, roles: Sequence[str]) -> RoleText:
         if self._template is not None:
@@ -58,12 +60,6 @@ class RuntimeEndpoint(NativeBackend):
                     self._remember(key, await self._ask_role_text(key))
         return self._role_texts[key]
 
-    async def flush_cache(self) -> None:
-        await self._api.call("POST", "/flush_cache")
-
-    async def server_info(self) -> dict[str, Any]:
-        return dict(self._api.json(await self._api.call("GET", "/get_server_info")))
-
     async def aclose(self) -> None:
         """Close the connections that the running event loop has open; they open again when needed."""
         await self._api.aclose()
@@ -74,15 +70,12 @@ class RuntimeEndpoint(NativeBackend):
     def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         return self._api.events("/generate", {**payload, "stream": True})
 
-    def _ask_model_info(self) -> dict[str, Any]:
-        info = self._api.json(self._api.call_blocking("GET", "/get_model_info"))
-        if not isinstance(info, dict):
-            raise BackendError(f"{self.base_url} is no server of this API: it describes its model as {shown(info)}")
-        return info
-
     async def _ask_role_text(self, roles: Sequence[str]) -> RoleText:
-        answer = self._api.json(await self._api.call("POST", "/role_text", {"roles": roles}))
-        return RoleText(answer["prefix"], answer["suffix"])
+        match self._api.json(await self._api.call("POST", "/role_text", {"roles": roles})):
+            case {"prefix": str(prefix), "suffix": str(suffix)}:
+                return RoleText(prefix, suffix)
+            case answer:
+                raise BackendError(f"{self.base_url} answered what is no text around a role: {shown(answer)}")
 
     def _remember(self, roles: tuple[str, ...], text: RoleText) -> None:
         if len(self._role_texts) >= MAX_ROLE_TEXTS:

@@ -38,6 +38,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
         )
+        self._is_listening = False
         _RUNNING.add(self)
         with contextlib.suppress(BrokenPipeError):  # it died at once: `wait_for_url` will say so
             self._lifeline.write(line)
@@ -51,7 +52,9 @@ class ServerProcess:
 
         Raises what stopped it from starting, or EngineDeadError.
         """
-        return str(self._next_report(deadline)["url"])
+        url = str(self._next_report(deadline)["url"])
+        self._is_listening = True
+        return url
 
     def check_running(self) -> None:
         """Raises what stopped it from starting, if something did."""
@@ -60,7 +63,7 @@ class ServerProcess:
 
     def end(self) -> None:
         """The process is gone when this returns. Harmless if it is already."""
-        if self._process.poll() is None:
+        if self._is_listening and self._process.poll() is None:  # before that, there is nothing to tidy up
             self._process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_SECONDS)

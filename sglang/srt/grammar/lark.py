@@ -65,13 +65,14 @@ def regular_grammar(pattern: Pattern) -> str:
 
 
 def rule_grammar(root: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> str:
-    """The grammar of rule `root`. Rules refer to each other and to lexemes by name."""
+    """The grammar of rule `root`. Rules refer to each other by name, and to places, each with its lexeme."""
     names = {name: f"rule_{number}" for number, name in enumerate(rules)}
-    names |= {name: f"LEXEME_{number}" for number, name in enumerate(lexemes)}
+    terminals = {lexeme: f"LEXEME_{number}" for number, lexeme in enumerate(dict.fromkeys(lexemes.values()))}
+    names |= {name: terminals[lexeme] for name, lexeme in lexemes.items()}
     writer = TerminalWriter()
     lines = [f"start: {names[root]}"]
     lines += [f"{names[name]}: {_rule(body, names)}" for name, body in rules.items()]
-    lines += [f"{names[name]}: {writer.write(lexeme)}" for name, lexeme in lexemes.items()]
+    lines += [f"{name}: {writer.write(lexeme)}" for lexeme, name in terminals.items()]
     return "\n".join([*lines, *writer.definitions]) + "\n"
 
 

@@ -2,15 +2,16 @@
 
 llguidance reads a lexeme as far as any lexeme allowed at that place goes on, and never comes back. So a lexeme may be
 as long as one likes, which is fast, but only where what follows it cannot be mistaken for more of it. Lexemes start
-out as long as possible; those that are mistaken for one another (see `overruns`) are split until none is. A single
-character never is, so this ends, and the grammar means what its rules say.
+out as long as possible; those that could be mistaken (see `overruns`) are split until none can. A single character
+never can, so this ends, and the grammar means what its rules say.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
-from sglang.srt.grammar.overruns import find_overrunning
+from sglang.srt.grammar.overruns import find_overruns
 from sglang.srt.grammar.pattern import (
     EMPTY_TEXT,
     Chars,
@@ -31,13 +32,15 @@ MAX_LEXEME_POSITIONS = 256
 
 
 class LexedRules:
-    """`rules` consist of references to each other and to `lexemes`, which are never empty."""
+    """`rules` consist of references to each other and to places; `lexemes` is what is read at each, never nothing.
 
-    def __init__(self, rules: Mapping[str, Pattern], to_split: frozenset[Pattern]) -> None:
-        self._to_split = to_split
-        self._names: dict[Pattern, str] = {}
+    cuts: lexemes that must not be one, and the position where to split them.
+    """
+
+    def __init__(self, rules: Mapping[str, Pattern], cuts: Mapping[Pattern, int]) -> None:
+        self._cuts = cuts
+        self.lexemes: dict[str, Pattern] = {}
         self.rules = {name: self._cut(body) for name, body in rules.items()}
-        self.lexemes = {name: lexeme for lexeme, name in self._names.items()}
 
     def _cut(self, pattern: Pattern) -> Pattern:
         if _is_regular(pattern):
@@ -59,30 +62,37 @@ class LexedRules:
             return pattern
         if is_nullable(pattern):
             return repeat(self._lexeme(_not_empty(pattern)), 0, 1)
-        if isinstance(pattern, Chars) or self._may_be_lexeme(pattern):
-            return Ref(self._names.setdefault(pattern, f"lexeme {len(self._names)}"))
+        if isinstance(pattern, Chars) or (pattern not in self._cuts and num_positions(pattern) <= MAX_LEXEME_POSITIONS):
+            place = f"place {len(self.lexemes)}"
+            self.lexemes[place] = pattern
+            return Ref(place)
         match pattern:
             case Concat(parts):
-                half = len(parts) // 2
-                return concat([self._lexeme(concat(parts[:half])), self._lexeme(concat(parts[half:]))])
+                end = self._num_before(pattern, parts)
+                return concat([self._lexeme(concat(parts[:end])), self._lexeme(concat(parts[end:]))])
             case Union(options):
                 return union(map(self._lexeme, options))
             case Repeat(body, low, high):
                 return repeat(self._lexeme(body), low, high)
         raise AssertionError(f"{pattern} cannot be split")
 
-    def _may_be_lexeme(self, pattern: Pattern) -> bool:
-        return pattern not in self._to_split and num_positions(pattern) <= MAX_LEXEME_POSITIONS
+    def _num_before(self, pattern: Pattern, parts: tuple[Pattern, ...]) -> int:
+        """How many of the parts lie before the cut: some, but not all."""
+        if pattern not in self._cuts:
+            return len(parts) // 2
+        ends = itertools.accumulate(map(num_positions, parts))
+        return min(max(sum(end <= self._cuts[pattern] for end in ends), 1), len(parts) - 1)
 
 
-def cut_into_lexemes(rules: Mapping[str, Pattern]) -> LexedRules:
-    to_split: frozenset[Pattern] = frozenset()
+def cut_into_lexemes(root: str, rules: Mapping[str, Pattern]) -> LexedRules:
+    cuts: dict[Pattern, int] = {}
     while True:
-        lexed = LexedRules(rules, to_split)
-        overrunning = find_overrunning(lexed.rules, lexed.lexemes)
-        if not overrunning:
+        lexed = LexedRules(rules, cuts)
+        overruns = find_overruns(root, lexed.rules, lexed.lexemes)
+        mistaken = {lexeme: position for lexeme, position in overruns.items() if not isinstance(lexeme, Chars)}
+        if not mistaken:
             return lexed
-        to_split |= {lexed.lexemes[name] for name in overrunning}
+        cuts |= mistaken
 
 
 def _is_regular(pattern: Pattern) -> bool:

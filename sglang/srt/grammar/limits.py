@@ -15,6 +15,9 @@ MAX_NESTING = 64
 MAX_POSITIONS = 20_000
 """Characters that a regular expression names, each counted as often as a counted repetition may repeat it."""
 
+MAX_RULES = 2_000
+"""Of an EBNF grammar."""
+
 PARSER_LIMITS = llguidance.LLParserLimits(verbose_errors=False)
 """The library's own: work for one mask, states of a lexer, symbols of a grammar. Its errors do not quote grammars."""
 

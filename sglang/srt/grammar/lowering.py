@@ -13,8 +13,9 @@ from sglang.srt.grammar.limits import MAX_POSITIONS, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, num_positions, union
 from sglang.srt.grammar.python_regex import parse_regex
 from sglang.srt.grammar.recursive import ebnf_grammar
+from sglang.srt.grammar.stop_regex import compile_stop_regex
 from sglang.srt.grammar.text_matcher import TextMatcher
-from sglang.srt.sampling_params import Constraint
+from sglang.srt.sampling_params import Constraint, SamplingParams
 
 MAX_CACHED_GRAMMARS = 256
 MAX_CACHED_CHARACTERS = 4 * 1024 * 1024
@@ -28,8 +29,11 @@ class Lowering:
         self._cache: OrderedDict[Constraint, str] = OrderedDict()
         self._num_characters = 0
 
-    async def lower(self, constraint: Constraint | None) -> str | None:
-        """See `lower`. None stays None."""
+    async def lower(self, params: SamplingParams) -> str | None:
+        """The grammar of its constraint, see `lower`; None where there is none. Checks its ``stop_regex`` too."""
+        for source in params.stop_regex:
+            compile_stop_regex(source)
+        constraint = params.constraint
         if constraint is None:
             return None
         if constraint in self._cache:

@@ -1,117 +1,154 @@
-"""Which lexemes of a grammar read on where another one ends and the text goes on."""
+"""Which lexemes of a grammar read on where another one ends and the text goes on.
+
+Lexemes are looked at place by place in the rules: what may come next depends on the place. Sets of places, and sets
+of positions of automata, are integers: bit i for number i.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import Concat, Pattern, Ref, Repeat, Union
 
-Bytes = int
-"""A set of bytes: bit b for byte b."""
 
+def find_overruns(root: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> dict[Pattern, int]:
+    """The lexemes that, read beside another one to its end, could go on with what may follow that one.
 
-def find_overrunning(rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> set[str]:
-    """The lexemes that, after a whole match of some lexeme, could go on with a byte that may follow that match."""
-    automata = {name: build(pattern) for name, pattern in lexemes.items()}
-    follow = _Neighbours(rules, automata).follow
-    together = _Together(automata)
-    return {other for name, automaton in automata.items() for other in together.overrunning(automaton, follow[name])}
+    rules: by name; they consist of references to each other and to places. lexemes: what is read at each place.
+    Returns for each such lexeme the first of its positions that reads on.
+    """
+    order = list(lexemes)
+    neighbours = _Neighbours(root, rules, order)
+    together = _Together(dict.fromkeys(lexemes.values()))
+    read = [together.lexemes[lexemes[name]] for name in order]
+    rivals = _rivals(neighbours, together, [lexemes[name] for name in order])
+    lead = lru_cache(lambda places: _joined(read[place].lead for place in positions(places)))
+    members = lru_cache(lambda places: _joined(read[place].members for place in positions(places)))
+    found: dict[Pattern, int] = {}
+    for lexeme, next_places, others in zip(read, neighbours.after_places, rivals, strict=True):
+        followers = lead(next_places)
+        for position in positions(lexeme.overrun & members(others)):
+            if cs.lead_bytes(together.chars[position]) & followers:
+                owner = together.owners[position]
+                local = position - together.lexemes[owner].shift
+                found[owner] = min(local, found.get(owner, local))
+    return found
 
 
 class _Neighbours:
-    """`first`: what a rule or lexeme may begin with; `follow`: what may come after it. Both for all by name."""
+    """`first[name]`: the places where what is read for a rule may begin; `follow[name]`: those that may come after it.
+    A place is its own first. `at_start` and `after_places`: what may come first of all, and after each place.
+    """
 
-    def __init__(self, rules: Mapping[str, Pattern], automata: Mapping[str, Automaton]) -> None:
-        self._nullable = dict.fromkeys(rules, False) | dict.fromkeys(automata, False)
-        self.first: dict[str, Bytes] = dict.fromkeys(rules, 0)
-        self.first |= {name: _bytes_at(automaton, automaton.first) for name, automaton in automata.items()}
-        self.follow: dict[str, Bytes] = dict.fromkeys(self.first, 0)
-        while not self._grow(rules):
-            pass
-        while not all([self._spread(body, self.follow[name]) for name, body in rules.items()]):
-            pass
+    def __init__(self, root: str, rules: Mapping[str, Pattern], places: Sequence[str]) -> None:
+        self.first = dict.fromkeys(rules, 0) | {name: 1 << number for number, name in enumerate(places)}
+        self.follow = dict.fromkeys(self.first, 0)
+        self._is_nullable = dict.fromkeys(self.first, False)
+        _until_stable(lambda: [self._grow(name, body) for name, body in rules.items()])
+        _until_stable(lambda: [self._spread(body, self.follow[name]) for name, body in rules.items()])
+        self.at_start = self.first[root]
+        self.after_places = [self.follow[name] for name in places]
 
-    def _grow(self, rules: Mapping[str, Pattern]) -> bool:
-        """Whether nothing is new."""
-        is_stable = True
-        for name, body in rules.items():
-            found = self._begin(body)
-            is_stable = is_stable and found == (self.first[name], self._nullable[name])
-            self.first[name], self._nullable[name] = found
-        return is_stable
+    def _grow(self, name: str, body: Pattern) -> bool:
+        """Whether something is new."""
+        old = self.first[name], self._is_nullable[name]
+        self.first[name], self._is_nullable[name] = self._begin(body)
+        return old != (self.first[name], self._is_nullable[name])
 
-    def _begin(self, body: Pattern) -> tuple[Bytes, bool]:
-        """What it may begin with, and whether it may be empty."""
+    def _begin(self, body: Pattern) -> tuple[int, bool]:
+        """The places where it may begin, and whether it may be empty."""
         match body:
             case Ref(name):
-                return self.first[name], self._nullable[name]
+                return self.first[name], self._is_nullable[name]
             case Concat(parts):
-                return self._begin_all(parts)
+                found = 0
+                for part in parts:
+                    first, is_nullable = self._begin(part)
+                    found |= first
+                    if not is_nullable:
+                        return found, False
+                return found, True
             case Union(options):
                 begins = [self._begin(option) for option in options]
-                return _joined([first for first, _ in begins]), any(is_nullable for _, is_nullable in begins)
+                return _joined(first for first, _ in begins), any(is_nullable for _, is_nullable in begins)
             case Repeat(inner, low, _):
                 first, is_nullable = self._begin(inner)
                 return first, is_nullable or low == 0
         raise AssertionError(f"{body} is no rule of lexemes")
 
-    def _begin_all(self, parts: tuple[Pattern, ...]) -> tuple[Bytes, bool]:
-        found = 0
-        for part in parts:
-            first, is_nullable = self._begin(part)
-            found |= first
-            if not is_nullable:
-                return found, False
-        return found, True
-
-    def _spread(self, body: Pattern, after: Bytes) -> bool:
-        """`after` may follow `body`. Whether nothing is new in it."""
+    def _spread(self, body: Pattern, after: int) -> bool:
+        """`after` may follow `body`. Whether something is new in it."""
         match body:
             case Ref(name):
-                is_stable = not after & ~self.follow[name]
+                new = after & ~self.follow[name]
                 self.follow[name] |= after
-                return is_stable
+                return bool(new)
             case Concat(parts):
-                is_stable = True
+                news = []
                 for part in reversed(parts):
-                    is_stable &= self._spread(part, after)
+                    news.append(self._spread(part, after))
                     first, is_nullable = self._begin(part)
                     after = first | (after if is_nullable else 0)
-                return is_stable
+                return any(news)
             case Union(options):
-                return all([self._spread(option, after) for option in options])
+                return any([self._spread(option, after) for option in options])
             case Repeat(inner, _, high):
                 return self._spread(inner, after if high == 1 else after | self._begin(inner)[0])
         raise AssertionError(f"{body} is no rule of lexemes")
 
 
+@dataclass(frozen=True)
+class _Lexeme:
+    """Of all lexemes read together: its own positions, from `shift` on, the bytes it begins with, the positions of
+    any lexeme that read on after it, and the lexemes that may have read the same text as a whole.
+    """
+
+    shift: int
+    members: int
+    lead: int
+    overrun: int
+    equals: frozenset[Pattern]
+
+
 class _Together:
     """All lexemes read at once: their automata side by side as one, whose positions are numbered through."""
 
-    def __init__(self, automata: Mapping[str, Automaton]) -> None:
-        self._owners: list[str] = []
-        self._chars: list[CharSet] = []
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        automata = {pattern: build(pattern) for pattern in patterns}
+        self.owners: list[Pattern] = []
+        self.chars: list[CharSet] = []
         self._follow: list[int] = []
-        self._first = 0
-        for name, automaton in automata.items():
-            shift = len(self._chars)
-            self._owners += [name] * len(automaton.chars)
-            self._chars += automaton.chars
+        self._first = self._last = 0
+        shifts = {}
+        for pattern, automaton in automata.items():
+            shift = shifts[pattern] = len(self.chars)
+            self.owners += [pattern] * len(automaton.chars)
+            self.chars += automaton.chars
             self._follow += [followers << shift for followers in automaton.follow]
             self._first |= automaton.first << shift
+            self._last |= automaton.last << shift
         self._with_chars: dict[CharSet, int] = {}
-        for position, chars in enumerate(self._chars):
+        for position, chars in enumerate(self.chars):
             self._with_chars[chars] = self._with_chars.get(chars, 0) | 1 << position
         self._reading: dict[CharSet, int] = {}
+        self._known_after: dict[int, int] = {}
+        self.lexemes = {pattern: self._lexeme(automaton, shifts[pattern]) for pattern, automaton in automata.items()}
 
-    def overrunning(self, lexeme: Automaton, after: Bytes) -> set[str]:
-        """Which lexemes may go on with a byte of `after` when `lexeme` has been read whole."""
-        beside = self._beside(lexeme)
-        at_end = _joined([beside[position] for position in positions(lexeme.last)])
-        return {self._owners[next_] for next_ in positions(self._after(at_end)) if self._lead(next_) & after}
+    def _lexeme(self, automaton: Automaton, shift: int) -> _Lexeme:
+        beside = self._beside(automaton)
+        at_end = _joined(beside[position] for position in positions(automaton.last))
+        return _Lexeme(
+            shift=shift,
+            members=((1 << len(automaton.chars)) - 1) << shift,
+            lead=_joined(cs.lead_bytes(automaton.chars[position]) for position in positions(automaton.first)),
+            overrun=self._after(at_end),
+            equals=frozenset(self.owners[position] for position in positions(at_end & self._last)),
+        )
 
     def _beside(self, lexeme: Automaton) -> list[int]:
         """For each position of `lexeme` the positions of all that the same text may have led to."""
@@ -120,33 +157,54 @@ class _Together:
         while left:
             position, found = left.popitem()
             new = found & ~beside[position]
-            if not new:
-                continue
             beside[position] |= new
             following = self._after(new)
-            for p in positions(lexeme.follow[position]):
+            for p in positions(lexeme.follow[position]) if new else ():
                 left[p] = left.get(p, 0) | following & self._can_read(lexeme.chars[p])
         return beside
 
     def _after(self, members: int) -> int:
-        return _joined([self._follow[position] for position in positions(members)])
+        """What may be read after any of these. Lexemes that begin alike ask the same again and again."""
+        if members not in self._known_after:
+            self._known_after[members] = _joined(self._follow[position] for position in positions(members))
+        return self._known_after[members]
 
     def _can_read(self, chars: CharSet) -> int:
         """The positions that read one of the characters."""
         if chars not in self._reading:
-            found = [members for other, members in self._with_chars.items() if cs.overlap(chars, other)]
+            found = (members for other, members in self._with_chars.items() if cs.overlap(chars, other))
             self._reading[chars] = _joined(found)
         return self._reading[chars]
 
-    def _lead(self, position: int) -> Bytes:
-        return cs.lead_bytes(self._chars[position])
+
+def _rivals(neighbours: _Neighbours, together: _Together, lexemes: Sequence[Pattern]) -> list[int]:
+    """For each place the places whose lexemes may be looked for at the same time, itself included.
+
+    Two places are rivals at the start, after one place, or after two rivals that may have read the same text.
+    """
+    places: dict[Pattern, int] = {}
+    for place, lexeme in enumerate(lexemes):
+        places[lexeme] = places.get(lexeme, 0) | 1 << place
+    equals = {lexeme: _joined(places[other] for other in together.lexemes[lexeme].equals) for lexeme in places}
+    follow = neighbours.after_places
+    rivals = [0] * len(lexemes)
+    left = [(neighbours.at_start, neighbours.at_start), *((one, one) for one in set(follow))]
+    while left:
+        ones, others = left.pop()
+        for one in positions(ones):
+            new = others & ~rivals[one]
+            rivals[one] |= new
+            for other in positions(new & equals[lexemes[one]] & ~(1 << one)):
+                left += [(follow[one], follow[other]), (follow[other], follow[one])]
+    return rivals
 
 
-def _bytes_at(automaton: Automaton, members: int) -> Bytes:
-    return _joined([cs.lead_bytes(automaton.chars[position]) for position in positions(members)])
+def _until_stable(round_: Callable[[], list[bool]]) -> None:
+    while any(round_()):
+        pass
 
 
-def _joined(sets: list[int]) -> int:
+def _joined(sets: Iterable[int]) -> int:
     whole = 0
     for one in sets:
         whole |= one

@@ -38,8 +38,8 @@ _START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
 _END_ANCHORS = (op.AT_END, op.AT_END_STRING)
 _LAST_CODE_POINT = 0x10FFFF
 
-_WORD_BOUNDARY, _LOOKAROUND, _BACKREFERENCE = "word boundary", "lookaround", "backreference"
-_CONDITIONAL, _ATOMIC, _POSSESSIVE = "conditional group", "atomic group", "possessive quantifier"
+_WORD_BOUNDARY, _LOOKAROUND, _BACKREFERENCE = "a word boundary", "a lookaround", "a backreference"
+_CONDITIONAL, _ATOMIC, _POSSESSIVE = "a conditional group", "an atomic group", "a possessive quantifier"
 _TOKENS = re.compile(
     r"(?P<boundary>\\[bB])|(?P<backreference>\\[1-9]|\(\?P=)|(?P<start>\^|\\A)|(?P<end>\$|\\Z)|\\."
     r"|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<lookaround>\(\?<?[=!])|(?P<conditional>\(\?\()|(?P<atomic>\(\?>)"
@@ -153,7 +153,7 @@ class _Reader:
         }[str(kind)]
         places = self._places(_GROUPS[construct])
         return InvalidRequestError(
-            f"{self._name} has a {construct} ({places}), which is not supported: {shown(self._source)}"
+            f"{self._name} has {construct} ({places}), which is not supported: {shown(self._source)}"
         )
 
     def _places(self, group: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sglang.srt.grammar.stop_regex import Match, StopSearch, compile_stop_regex
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.vocab import Vocab
 
@@ -22,14 +23,18 @@ class OutputText:
     is shown leaves hidden tokens out. The stop string that is complete first counts, of those complete at once
     the longest; so how the output is cut into tokens does not matter.
 
+    What is said of stop strings holds for matches of ``stop_regex`` too, of which `push` returns the source.
     A stop string counts only if `may_end_at` says that the output may end with what is left of it then.
     """
 
-    def __init__(self, vocab: Vocab, params: SamplingParams, may_end_at: Callable[[int], bool]) -> None:
+    def __init__(
+        self, vocab: Vocab, params: SamplingParams, may_end_at: Callable[[int], bool] = lambda length: True
+    ) -> None:
         self._vocab = vocab
         self._params = params
         self._may_end_at = may_end_at
         self._stops = [_Stop(text, text.encode()) for text in params.stop]
+        self._searches = [StopSearch(compile_stop_regex(source)) for source in params.stop_regex]
         self._num_bytes = 0  # of the output so far
         self._tail = bytearray()  # bytes not yet released
         self._hidden = bytearray()  # beside each byte of the tail: 1 if it is not shown
@@ -47,18 +52,17 @@ class OutputText:
         self._num_bytes += len(data)
         self._tail += data
         self._hidden += (b"\1" if hide else b"\0") * len(data)
-        found = self._find_stop(len(data))
+        found = self._find_stop(data)
         if found is None:
-            self._release(len(self._tail) - self._longest_stop_start())
+            self._release(len(self._tail) - self._num_undecided())
             return None
-        start, stop = found
         if self._params.no_stop_trim:
             self._release(len(self._tail))
         else:
-            self._release(start)
+            self._release(found.start - self._tail_start)
             self._tail.clear()
             self._hidden.clear()
-        return stop.text
+        return found.source
 
     def finish(self) -> None:
         """The sequence ended without a stop string: nothing is held back any longer."""
@@ -73,20 +77,30 @@ class OutputText:
     def _token_bytes(self, token_id: int) -> bytes:
         return self._vocab.visible_bytes(token_id, skip_special_tokens=False)
 
-    def _find_stop(self, num_new: int) -> tuple[int, _Stop] | None:
-        """The first stop string to count among those that end in the last `num_new` bytes, and where it begins."""
-        matches = [(start + len(stop.data), start, stop) for stop in self._stops for start in self._starts(stop, num_new)]
-        for _, start, stop in sorted(matches, key=lambda match: match[:2]):
-            left = len(self._tail) if self._params.no_stop_trim else start
-            if self._may_end_at(self._num_bytes - len(self._tail) + left):
-                return start, stop
+    @property
+    def _tail_start(self) -> int:
+        return self._num_bytes - len(self._tail)
+
+    def _find_stop(self, new: bytes) -> Match | None:
+        """The first match to count among those that end in `new`, the last bytes of the tail."""
+        matches = [match for stop in self._stops for match in self._matches(stop, len(new))]
+        matches += [match for search in self._searches for match in search.push(new)]
+        for match in sorted(matches, key=lambda match: (match.end, match.start)):
+            if self._may_end_at(self._num_bytes if self._params.no_stop_trim else match.start):
+                return match
         return None
 
-    def _starts(self, stop: _Stop, num_new: int) -> Iterator[int]:
+    def _matches(self, stop: _Stop, num_new: int) -> Iterator[Match]:
         start = self._tail.find(stop.data, max(len(self._tail) - num_new - len(stop.data) + 1, 0))
         while start >= 0:
-            yield start
+            begin = self._tail_start + start
+            yield Match(begin + len(stop.data), begin, stop.text)
             start = self._tail.find(stop.data, start + 1)
+
+    def _num_undecided(self) -> int:
+        """How many bytes at the end of the tail may turn out to belong to a match."""
+        undecided = [self._num_bytes - search.undecided_from for search in self._searches]
+        return max([self._longest_stop_start(), *undecided])
 
     def _longest_stop_start(self) -> int:
         """How many bytes at the end of the tail could begin a stop string."""

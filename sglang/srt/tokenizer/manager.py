@@ -137,7 +137,7 @@ class TokenizerManager:
             raise InvalidRequestError(
                 f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
             )
-        grammars = [await self._lowering.lower(one.constraint) for one in params]
+        grammars = [await self._lowering.lower(one) for one in params]
         prompts = await self._tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
         packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]

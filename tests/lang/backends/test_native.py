@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def text_prompt(text: str) -> Prompt:
 
 
 async def num_running(backend: NativeBackend) -> int:
-    (state,) = (await backend.server_info())["internal_states"]
+    (state,) = backend.get_server_info()["internal_states"]
     return int(state["num_running"]) + int(state["num_waiting"])
 
 
@@ -63,14 +64,14 @@ async def test_a_stream_grows_to_the_whole(backend: NativeBackend) -> None:
     (whole,) = await backend.generate(text_prompt("A stream"), GREEDY)
     async with aclosing(backend.stream(text_prompt("A stream"), GREEDY)) as items:
         grown = [item async for item in items]
-    for item, later in zip(grown, grown[1:], strict=False):
+    for item, later in pairwise(grown):
         assert later.text.startswith(item.text)
     assert (grown[-1].text, grown[-1].segments) == (whole.text, whole.segments)
     assert grown[-1].meta_info["finish_reason"] == whole.meta_info["finish_reason"]
 
 
 async def test_going_on_computes_only_what_is_new(backend: NativeBackend) -> None:
-    await backend.flush_cache()
+    backend.flush_cache()
     (first,) = await backend.generate(text_prompt("Question one."), GREEDY)
     text, segments = "Question one." + first.text + "And then?", ("Question one.", *first.as_segments, "And then?")
     (second,) = await backend.generate(Prompt(text, segments), GREEDY)
@@ -186,7 +187,7 @@ async def test_engine_and_server_select_alike(
 async def test_select_after_generated_tokens(backend: NativeBackend) -> None:
     (first,) = await backend.generate(text_prompt("Think:"), GREEDY)
     prompt = Prompt("Think:" + first.text, ("Think:", *first.as_segments))
-    await backend.flush_cache()
+    backend.flush_cache()
     (exact,) = await backend.generate(prompt, GREEDY)
     decision = await backend.select(prompt, [" so", " thus"], token_length_normalized)
     assert exact.meta_info["prompt_tokens"] == len("Think:") + 16
@@ -200,7 +201,10 @@ async def test_an_empty_choice_is_refused(backend: NativeBackend) -> None:
 
 async def test_a_token_that_begins_in_the_prompt_is_the_choice_s(engine: sgl.Engine) -> None:
     """The space before the choice melts into its first token."""
-    assert engine.tokenizer.encode("color: red") == [*engine.tokenizer.encode("color:"), *engine.tokenizer.encode(" red")]
+    assert engine.tokenizer.encode("color: red") == [
+        *engine.tokenizer.encode("color:"),
+        *engine.tokenizer.encode(" red"),
+    ]
     decision = await EngineBackend(engine).select(text_prompt("color: "), ["red", "blue"], token_length_normalized)
     rows: Any = decision.meta_info["input_token_logprobs"]
     assert [[text for *_, text in row] for row in rows] == [[" red"], [" blue"]]
@@ -222,6 +226,6 @@ async def test_role_texts_make_up_the_template_s_prompt(backend: NativeBackend, 
 async def test_a_prefix_is_in_the_cache_until_it_is_flushed(backend: NativeBackend) -> None:
     await backend.cache_prefix(text_prompt("A long beginning"))
     (warm,) = await backend.generate(text_prompt("A long beginning!"), GREEDY)
-    await backend.flush_cache()
+    backend.flush_cache()
     (cold,) = await backend.generate(text_prompt("A long beginning!"), GREEDY)
     assert (warm.meta_info["cached_tokens"], cold.meta_info["cached_tokens"]) == (len("A long beginning"), 0)

@@ -18,7 +18,7 @@ from tests.helpers.runtime import eventually
 from tests.lang.backends.fake_server import DROPPED, Answer, FakeServer
 
 BACKENDS = ("engine", "runtime", "endpoint")
-GREEDY = {"temperature": 0.0, "max_new_tokens": 12, "ignore_eos": True}
+GREEDY: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": 12, "ignore_eos": True}
 
 
 @pytest.fixture
@@ -46,14 +46,15 @@ def conversation(s: Any, question: str) -> None:
 def everything(s: Any, topic: str) -> None:
     s += f"About {topic}: " + sgl.gen("intro") + "\nIt is " + sgl.select("kind", choices=["old", "new", "both"])
     branches = s.fork(3)
-    for index, branch in enumerate(branches):
-        branch += f"\n{index + 1}. " + sgl.gen("point")
+    branches += lambda index: f"\n{index + 1}. " + sgl.gen("point")
     branches.join()
     s += "".join(f"\n- {point}" for point in s["point"]) + "\nIn short:" + sgl.gen("end", stop="e")
 
 
 @pytest.mark.parametrize(
-    ("program", "argument"), [(conversation, "Who are you?"), (everything, "ships 🚢")], ids=["conversation", "everything"]
+    ("program", "argument"),
+    [(conversation, "Who are you?"), (everything, "ships 🚢")],
+    ids=["conversation", "everything"],
 )
 def test_the_same_text_everywhere(program: Any, argument: str, backends: dict[str, Any]) -> None:
     states = [program.run(argument, backend=backend, **GREEDY) for backend in backends.values()]
@@ -86,7 +87,9 @@ def test_a_second_gen_computes_only_what_is_new(name: str, backends: dict[str, A
 @pytest.mark.parametrize("name", BACKENDS)
 def test_batches(name: str, backends: dict[str, Any]) -> None:
     questions = [f"What is {number}?" for number in range(40)]
-    states = conversation.run_batch([{"question": question} for question in questions], backend=backends[name], **GREEDY)
+    states = conversation.run_batch(
+        [{"question": question} for question in questions], backend=backends[name], **GREEDY
+    )
     for state, question in list(zip(states, questions, strict=True))[::13]:
         assert state.text() == conversation.run(question, backend=backends[name], **GREEDY).text()
 

@@ -105,7 +105,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_server_that_takes_too_long(tiny_model: str) -> None:
-    with pytest.raises(EngineDeadError, match="in time|was not ready"):
+    with pytest.raises(EngineDeadError, match="in time"):
         Runtime(tiny_model, port=0, launch_timeout=0.01)
 
 
@@ -114,7 +114,12 @@ def test_a_port_in_use_is_passed_over_and_the_key_is_used(tiny_model: str) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        options = {"tp_size": 1, "base_gpu_id": 0, "enable_radix_cache": False, "enable_torch_compile": False}
+        options: dict[str, Any] = {
+            "tp_size": 1,
+            "base_gpu_id": 0,
+            "enable_radix_cache": False,
+            "enable_torch_compile": False,
+        }
         with Runtime(tiny_model, port=port, api_key="secret", num_threads=1, **options) as runtime:
             assert int(runtime.url.rpartition(":")[2]) > port
             assert len(json.loads(runtime.generate("Once", GREEDY))["output_ids"]) == 8

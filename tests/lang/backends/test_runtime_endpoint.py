@@ -35,9 +35,7 @@ def result(text: str, **meta_info: Any) -> dict[str, Any]:
     return {"text": text, "meta_info": {"finish_reason": {"type": "stop"}, **meta_info}}
 
 
-async def with_endpoint(
-    fake: FakeServer, use: Callable[[RuntimeEndpoint], Awaitable[Any]], **options: Any
-) -> Any:
+async def with_endpoint(fake: FakeServer, use: Callable[[RuntimeEndpoint], Awaitable[Any]], **options: Any) -> Any:
     endpoint = RuntimeEndpoint(fake.url, **options)
     try:
         return await use(endpoint)
@@ -71,9 +69,10 @@ async def test_a_server_without_segments_is_sent_text() -> None:
 
 
 async def test_only_such_a_server_wants_prefixes_first() -> None:
-    with FakeServer(lambda path, _: Answer(None)) as published, FakeServer(
-        lambda path, _: Answer(None), {"model_path": "m", "segments": True}
-    ) as ours:
+    with (
+        FakeServer(lambda path, _: Answer(None)) as published,
+        FakeServer(lambda path, _: Answer(None), {"model_path": "m", "segments": True}) as ours,
+    ):
         assert RuntimeEndpoint(published.url).wants_prefix_first
         assert not RuntimeEndpoint(ours.url).wants_prefix_first
 
@@ -86,7 +85,9 @@ async def test_select_asks_for_the_prompt_and_then_for_all_choices_at_once() -> 
         tail = [[None, 1, " prom"], [-9.0, 2, "pt"]]
         return Answer(
             [
-                result("", input_token_logprobs=[*tail, [logprobs[text], len(text), text]] if text in logprobs else tail)
+                result(
+                    "", input_token_logprobs=[*tail, [logprobs[text], len(text), text]] if text in logprobs else tail
+                )
                 for text in body["text"]
             ]
         )
@@ -103,11 +104,15 @@ async def test_select_asks_for_the_prompt_and_then_for_all_choices_at_once() -> 
 
 
 async def test_a_server_that_scores_no_prompts_cannot_select() -> None:
-    with FakeServer(
-        lambda path, body: Answer([result("")] * 3 if isinstance(body["text"], list) else result("", prompt_tokens=2))
-    ) as fake:
-        with pytest.raises(BackendError, match="no log-probabilities of the prompt"):
-            await with_endpoint(fake, lambda endpoint: endpoint.select(PROMPT, ["a", "b"], token_length_normalized))
+    with (
+        FakeServer(
+            lambda path, body: Answer(
+                [result("")] * 3 if isinstance(body["text"], list) else result("", prompt_tokens=2)
+            )
+        ) as fake,
+        pytest.raises(BackendError, match="select needs 'input_token_logprobs'"),
+    ):
+        await with_endpoint(fake, lambda endpoint: endpoint.select(PROMPT, ["a", "b"], token_length_normalized))
 
 
 async def test_roles_come_from_the_table_and_end_answers() -> None:
@@ -156,16 +161,16 @@ async def test_line_separators_of_unicode_do_not_end_an_event() -> None:
 
 
 async def test_a_stream_that_breaks_off() -> None:
-    with FakeServer(lambda path, body: events(result("a"), done=False)) as fake:
-        with pytest.raises(BackendError, match="ended before the answer was complete"):
-            await stream(fake)
+    server = FakeServer(lambda path, body: events(result("a"), done=False))
+    with server as fake, pytest.raises(BackendError, match="ended before the answer was complete"):
+        await stream(fake)
 
 
 async def test_an_error_in_a_stream() -> None:
     error = {"error": {"message": "it broke", "type": "engine_dead", "code": 503}}
-    with FakeServer(lambda path, body: events(result("a"), error)) as fake:
-        with pytest.raises(EngineDeadError, match="it broke"):
-            await stream(fake)
+    server = FakeServer(lambda path, body: events(result("a"), error))
+    with server as fake, pytest.raises(EngineDeadError, match="it broke"):
+        await stream(fake)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -194,16 +199,15 @@ async def test_errors_of_the_server(status: int, body: Any, kind: type[SglangErr
 
 @pytest.mark.parametrize("body", [b"not JSON", {"result": 1}, [1], "text"])
 async def test_an_answer_that_is_none(body: Any) -> None:
-    with FakeServer(lambda path, _: Answer(body)) as fake:
-        with pytest.raises(BackendError, match="answered"):
-            await generate(fake)
+    with FakeServer(lambda path, _: Answer(body)) as fake, pytest.raises(BackendError, match="answered"):
+        await generate(fake)
 
 
 async def test_an_aborted_request_is_no_answer() -> None:
     aborted = {"text": "half", "meta_info": {"finish_reason": {"type": "abort", "message": "by the operator"}}}
-    with FakeServer(lambda path, _: Answer(aborted)) as fake:
-        with pytest.raises(RequestAbortedError, match="by the operator"):
-            await generate(fake)
+    server = FakeServer(lambda path, _: Answer(aborted))
+    with server as fake, pytest.raises(RequestAbortedError, match="by the operator"):
+        await generate(fake)
 
 
 def unused_port() -> int:
@@ -225,9 +229,9 @@ def test_no_url(url: str) -> None:
 
 
 def test_a_server_of_something_else() -> None:
-    with FakeServer(lambda path, _: Answer(None), model_info=[]) as fake:  # type: ignore[arg-type]
-        with pytest.raises(BackendError, match="is no server of this API"):
-            RuntimeEndpoint(fake.url)
+    server = FakeServer(lambda path, _: Answer(None), model_info=[])  # type: ignore[arg-type]
+    with server as fake, pytest.raises(BackendError, match="which is no JSON object"):
+        RuntimeEndpoint(fake.url)
 
 
 async def test_a_server_that_goes_away() -> None:
