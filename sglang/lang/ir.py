@@ -6,7 +6,7 @@ Nodes are made by the functions of `lang/api.py`. ``+`` concatenates nodes and s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sglang.lang.choices import ChoicesSamplingMethod, token_length_normalized
@@ -48,14 +48,13 @@ class SamplingArguments:
 
     def over(self, defaults: SamplingArguments) -> SamplingArguments:
         """These, and where they say nothing, `defaults`."""
-        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return replace(defaults, **given)
+        return replace(defaults, **dict(self.given()))
 
     def given(self) -> Iterator[tuple[str, Any]]:
         """Names and values that are not None."""
-        for f in fields(self):
-            if (value := getattr(self, f.name)) is not None:
-                yield f.name, value
+        for name in self.__dataclass_fields__:
+            if (value := getattr(self, name)) is not None:
+                yield name, value
 
 
 class Expr:

@@ -49,10 +49,11 @@ class LoopThread:
         """Whether the caller runs in this loop, and so may not wait for it."""
         return threading.current_thread() is self._thread
 
-    def stop(self) -> None:
-        """Cancel everything and end the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_SECONDS_TO_END)
+    def cancel_all(self) -> None:
+        """For the end of the process: have requests in flight end, so that servers know. The loop goes on, for threads
+        that find their programs cancelled.
+        """
+        concurrent.futures.wait([self.submit(_cancel_others())], _SECONDS_TO_END)
 
     def _empty_inbox(self) -> None:
         self._is_awake = False  # before looking, so that what is posted from now on wakes the loop again
@@ -61,8 +62,6 @@ class LoopThread:
 
     def _work(self) -> None:
         self._loop.run_forever()
-        self._loop.run_until_complete(_cancel_others())
-        self._loop.close()
 
 
 _lock = threading.Lock()
@@ -74,7 +73,7 @@ def get() -> LoopThread:
     with _lock:
         if _current is None:
             _current = LoopThread()
-            atexit.register(_current.stop)
+            atexit.register(_current.cancel_all)
         return _current
 
 
@@ -119,7 +118,6 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 def _would_wait_for_itself() -> ProgramError:
@@ -131,7 +129,7 @@ def _forget() -> None:
     global _lock, _current  # noqa: PLW0603
     _lock = threading.Lock()
     if _current is not None:
-        atexit.unregister(_current.stop)
+        atexit.unregister(_current.cancel_all)
         _current = None
 
 

@@ -43,7 +43,12 @@ def test_what_all_have_in_common_is_computed_first_and_once(mock: sgl.Mock) -> N
 def test_nobody_goes_on_before_the_common_prefix_is_computed(mock: sgl.Mock) -> None:
     mock.hold()
     states = ask.run_batch([(f"q{index}",) for index in range(20)], generator_style=True)
-    releaser = threading.Thread(target=lambda: (_wait_for(lambda: mock.num_open == 1), mock.release()))
+
+    def release() -> None:
+        _wait_for(lambda: mock.num_open == 1)
+        mock.release()
+
+    releaser = threading.Thread(target=release)
     releaser.start()
     assert len(list(states)) == 20
     releaser.join()
@@ -164,7 +169,7 @@ def test_a_backend_error_belongs_to_its_program(use_mock: UseMock) -> None:
 
 @pytest.mark.parametrize("style", [False, True])
 def test_an_exception_ends_the_batch_and_leaves_nothing(style: bool, mock: sgl.Mock) -> None:
-    complete = set()
+    complete: set[int] = set()
 
     @sgl.function
     def program(s: sgl.ProgramState, index: int) -> None:
@@ -178,7 +183,7 @@ def test_an_exception_ends_the_batch_and_leaves_nothing(style: bool, mock: sgl.M
         forks.join()
         complete.add(index)
 
-    found = []
+    found: list[sgl.ProgramState] = []
     with pytest.raises(LookupError, match="a bug"):
         found.extend(program.run_batch([(index,) for index in range(100)], num_threads=10, generator_style=style))
     assert len(found) == (2 if style else 0)

@@ -98,7 +98,7 @@ def test_a_second_round_of_forks_gives_its_own_values(mock: sgl.Mock) -> None:
         rounds = []
         for number in range(2):
             forks = s.fork(2)
-            forks += lambda index, number=number: f"{number}{index}" + sgl.gen("x")
+            forks += [f"{number}{index}" + sgl.gen("x") for index in range(2)]
             s += forks.join()
             rounds.append(s["x"])
         return rounds

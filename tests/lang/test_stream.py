@@ -111,7 +111,7 @@ def test_streams_inside_the_program_end_with_what_is_queued(mock: sgl.Mock) -> N
 def test_an_error_comes_after_the_text_that_there_is(use_mock: UseMock) -> None:
     use_mock(errors={1: RuntimeError("down")})
     state = chat.run(stream=True)
-    found = []
+    found: list[str] = []
     with pytest.raises(sgl.ProgramError, match="down"):
         found.extend(state.text_iter())
     assert "".join(found) == state.error().text  # type: ignore[union-attr]
