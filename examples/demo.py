@@ -7,10 +7,8 @@ a fork of four joined into one text. Beside each stands how many prompt tokens c
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -51,7 +49,25 @@ REVIEWS = (
     "I would never buy this again.",
 )
 
-TOPICS = ("sleeping", "eating", "moving", "friends")
+DATES = """Text: The war ended on May 8, 1945, and everyone danced.
+Date: May 8, 1945
+
+Text: On October 3, 2011 we met for the first time.
+Date: October 3, 2011
+
+"""
+
+MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
+
+PEOPLE = """Text: John Smith, 35, bakes bread in Leeds.
+JSON: {"name":"John Smith","age":35,"job":"baker"}
+
+Text: Anna Berg is a teacher of 52 from Oslo.
+JSON: {"name":"Anna Berg","age":52,"job":"teacher"}
+
+"""
+
+SEASONS = ("Spring", "Summer", "Autumn", "Winter")
 
 SELF_CONTAINED_SVG = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 """Without the fonts that rich would have a browser fetch."""
@@ -73,31 +89,31 @@ def chat(s: sgl.ProgramState, question: str) -> None:
 
 @sgl.function
 def classify(s: sgl.ProgramState, review: str) -> None:
-    s += EXAMPLES + f"Review: {review}\nSentiment: "
-    s += sgl.select("sentiment", choices=["positive", "negative"])
+    s += EXAMPLES + f"Review: {review}\nSentiment:"
+    s += sgl.select("sentiment", choices=[" positive", " negative"])
 
 
 @sgl.function
 def find_date(s: sgl.ProgramState, text: str) -> None:
-    s += f"Text: The party is on the 3rd of May 2021.\nDate: 2021-05-03\n\nText: {text}\nDate: "
-    s += sgl.gen("date", regex=r"\d{4}-\d{2}-\d{2}", temperature=0)
+    s += DATES + f"Text: {text}\nDate: "
+    s += sgl.gen("date", regex=rf"({MONTH}) \d{{1,2}}, \d{{4}}", temperature=0)
 
 
 @sgl.function
 def find_person(s: sgl.ProgramState, text: str) -> None:
-    s += sgl.user(f"Who is this about? Answer in JSON with name, age and job.\n{text}")
-    s += sgl.assistant(sgl.gen("person", json_schema=Person, max_tokens=60, temperature=0))
+    s += PEOPLE + f"Text: {text}\nJSON: "
+    s += sgl.gen("person", json_schema=Person, temperature=0)
 
 
 @sgl.function
-def write_tips(s: sgl.ProgramState, topics: Iterable[str]) -> None:
-    s += sgl.system("You write one short, friendly sentence.")
-    forks = s.fork(len(TOPICS))
-    for fork, topic in zip(forks, topics, strict=True):
-        fork += sgl.user(f"Give me one tip about {topic} for a healthy life.")
-        fork += sgl.assistant(sgl.gen(f"about {topic}", max_tokens=32, temperature=0, stop="\n"))
+def write_poem(s: sgl.ProgramState) -> None:
+    s += "A short poem about the year.\n"
+    forks = s.fork(len(SEASONS))
+    for fork, season in zip(forks, SEASONS, strict=True):
+        fork += f"{season} is the season of" + sgl.gen(season, max_tokens=16, temperature=0, stop=["\n", "."])
     s += forks.join()
-    s += sgl.user("Here are the tips:\n" + "\n".join(f"- {s[f'about {topic}']}" for topic in topics))
+    for season in SEASONS:
+        s += f"{season} is the season of{s[season]}.\n"
 
 
 def main() -> None:
@@ -135,37 +151,36 @@ def show_classification() -> None:
     states = classify.run_batch([{"review": review} for review in REVIEWS])
     table = Table(box=None, show_header=False)
     for review, state in zip(REVIEWS, states, strict=True):
-        sentiment = state["sentiment"]
+        sentiment = state["sentiment"].strip()
         table.add_row(review, f"[{'green' if sentiment == 'positive' else 'red'}]{sentiment}")
     console.print(table)
     report(started, [state.get_meta_info("sentiment") for state in states])
 
 
 def show_date() -> None:
-    title(r"3. A regular expression: \d{4}-\d{2}-\d{2}")
-    text = "My sister was born on the 12th of March 1998."
+    title("3. A date, by a regular expression")
+    text = "The library opened its doors on June 5, 1987."
     started = time.perf_counter()
     state = find_date.run(text)
-    console.print(f"[dim]{text}[/dim] {state['date']}")
+    console.print(f"[dim]{text}[/dim]\n{state['date']}", markup=True)
     report(started, [state.get_meta_info("date")])
 
 
 def show_person() -> None:
-    title("4. A JSON Schema, from a pydantic class")
+    title("4. A person, by the JSON Schema of a pydantic class")
     text = "Maria Lopez, 41, repairs old clocks in a small shop in Lisbon."
     started = time.perf_counter()
     state = find_person.run(text)
-    console.print(f"[dim]{text}[/dim]")
-    console.print(repr(Person.model_validate(json.loads(state["person"]))))
+    console.print(f"[dim]{text}[/dim]\n{Person.model_validate_json(state['person'])!r}")
     report(started, [state.get_meta_info("person")])
 
 
 def show_fork() -> None:
     title("5. A fork of four, joined into one text")
     started = time.perf_counter()
-    state = write_tips.run(TOPICS)
-    console.print(state.messages()[-1]["content"], markup=False)
-    report(started, [state.get_meta_info(f"about {topic}") for topic in TOPICS])
+    state = write_poem.run()
+    console.print(state.text().rstrip(), markup=False)
+    report(started, [state.get_meta_info(season) for season in SEASONS])
 
 
 def title(text: str) -> None:

@@ -82,28 +82,55 @@ Python, PyTorch, LangChain, RAG, Agent开发
 """
 
 result = parse_resume.run(resume_text=resume_text)
-
-import json
-resume = json.loads(result["resume_json"])
-
-print("解析结果：")
-print(json.dumps(resume, ensure_ascii=False, indent=2))
-
-# 输出：
-# {
-#   "name": "张三",
-#   "phone": "13812345678",
-#   "email": "zhangsan@example.com",
-#   "education": [
-#     {
-#       "school": "清华大学",
-#       "degree": "本科",
-#       "major": "计算机科学与技术",
-#       "start_year": 2015,
-#       "end_year": 2019
-#     },
-#     ...
-#   ],
-#   ...
-# }
 # ---
+
+try:
+    # --- seed 004.6
+    import json
+    resume = json.loads(result["resume_json"])
+
+    print("解析结果：")
+    print(json.dumps(resume, ensure_ascii=False, indent=2))
+
+    # 输出：
+    # {
+    #   "name": "张三",
+    #   "phone": "13812345678",
+    #   "email": "zhangsan@example.com",
+    #   "education": [
+    #     {
+    #       "school": "清华大学",
+    #       "degree": "本科",
+    #       "major": "计算机科学与技术",
+    #       "start_year": 2015,
+    #       "end_year": 2019
+    #     },
+    #     ...
+    #   ],
+    #   ...
+    # }
+    # ---
+except json.JSONDecodeError:  # a very small model repeats itself until max_tokens cuts it off
+    print("cut off:", result.get_meta_info("resume_json")["finish_reason"])
+
+# What such a model can copy, it gets to the end of.
+NOTES = {
+    "name": "Jane Doe",
+    "phone": "555-0100",
+    "email": "jane@example.com",
+    "education": [
+        {"school": "Oxford", "degree": "BSc", "major": "physics", "start_year": 2010, "end_year": 2013}
+    ],
+    "work_experience": [
+        {
+            "company": "Hill School",
+            "position": "teacher",
+            "start_date": "2014-01-01",
+            "end_date": "2020-01-01",
+            "description": "taught physics",
+        }
+    ],
+    "skills": ["teaching", "physics"],
+}
+result = parse_resume.run(resume_text=json.dumps(NOTES, separators=(",", ":")))
+print(result["resume_json"])

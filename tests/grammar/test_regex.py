@@ -103,7 +103,8 @@ REFUSED: list[tuple[str, str]] = [
     (r"a{5000000000}", "regex: the repetition number is too large"),
     (r"(a{1000}){1000}", f"regex has 1000000 characters with its repetitions written out; at most {MAX_POSITIONS}"),
     (r"((((a{99}){99}){99}){99}){99}", "regex has 9509900499 characters with its repetitions written out"),
-    ("(" * 65 + "a" + ")" * 65, f"regex is nested more than {MAX_NESTING} levels deep"),
+    ("(" * 25 + "a" + ")" * 25, f"regex is nested more than {MAX_NESTING} levels deep"),
+    ("(?:a|b" * 13 + "c" + ")?" * 13, f"regex is nested more than {MAX_NESTING} levels deep"),
     ("(" * 50_000, f"regex is nested more than {MAX_NESTING} levels deep"),
     ("a" * 262_145, f"regex has 262145 bytes; a constraint has at most {MAX_CONSTRAINT_BYTES}"),
 ]
@@ -113,6 +114,12 @@ if sys.version_info >= (3, 11):
         (r"a++b", f"regex has a possessive quantifier (position 1), {NOT_SUPPORTED}"),
         (r"a{2}+", f"regex has a possessive quantifier (position 3), {NOT_SUPPORTED}"),
     ]
+
+
+def test_nesting_up_to_the_limit() -> None:
+    nested = "(?:a|b" * 12 + "c" + ")?" * 12
+    assert accepts(grammar_of("regex", nested), "b" * 12 + "c")
+    assert accepts(grammar_of("regex", "(" * 23 + "a" + ")" * 23), "a")
 
 
 @pytest.mark.parametrize(("pattern", "message"), REFUSED, ids=[pattern[:20] for pattern, _ in REFUSED])

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import sglang as sgl
+from sglang.srt.server.generate_schema import NOT_HERE
 from tests.conftest import SERVER_CONTEXT
 from tests.helpers.runtime import SECONDS, Server
 
@@ -69,6 +70,13 @@ def test_null_means_not_given(client: httpx.Client) -> None:
     assert response.json()["meta_info"]["completion_tokens"] == 6
 
 
+def test_published_fields_that_ask_for_nothing_are_accepted(client: httpx.Client) -> None:
+    neutral = {name: next(iter(values), None) for name, values in NOT_HERE.items()}
+    for nothing in (neutral, dict.fromkeys(NOT_HERE)):
+        response = post(client, {"text": PROMPT, "sampling_params": GREEDY, **nothing})
+        assert response.json()["meta_info"]["completion_tokens"] == 6
+
+
 def test_a_stream_is_server_sent_events(client: httpx.Client) -> None:
     body = {"text": PROMPT, "sampling_params": {**GREEDY, "ignore_eos": True}, "stream": True}
     with client.stream("POST", "/generate", json=body) as response:
@@ -110,6 +118,10 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": PROMPT, "seed": 0}, ["unknown field 'seed'", "it belongs in sampling_params, as 'sampling_seed'"]),
     ({"text": PROMPT, "max_tokens": 5}, ["unknown field 'max_tokens'", "sampling_params, as 'max_new_tokens'"]),
     ({"prompt": PROMPT}, ["unknown field 'prompt'", "it is called 'text' here"]),
+    ({"text": PROMPT, "image_data": "a"}, ["image_data='a' is not supported here yet"]),
+    ({"text": PROMPT, "lora_path": "a"}, ["lora_path='a' is not supported here yet"]),
+    ({"text": PROMPT, "return_hidden_states": True}, ["return_hidden_states=True is not supported here yet"]),
+    ({"text": PROMPT, "token_ids_logprob": [1]}, ["token_ids_logprob=[1] is not supported here yet"]),
     ({}, ["either as text, as input_ids or as segments", "none of them"]),
     ({"text": PROMPT, "input_ids": [1]}, ["either as text, as input_ids or as segments", "text and input_ids"]),
     ({"segments": []}, ["segments must be a non-empty list of strings and lists of ids", "[]"]),
@@ -254,7 +266,9 @@ def test_a_request_id_is_in_use_until_its_request_has_ended(client: httpx.Client
     ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/generate", 405), ("POST", "/health", 405)]
 )
 def test_other_routes_and_methods(client: httpx.Client, method: str, path: str, status: int) -> None:
-    assert f"{method} {path}" in error_of(client.request(method, path), status)
+    response = client.request(method, path)
+    assert f"{method} {path}" in error_of(response, status)
+    assert ("allow" in response.headers) == (status == 405)
 
 
 # --- random bodies ---------------------------------------------------------------------------------------------------

@@ -51,6 +51,21 @@ def test_messages(client: httpx.Client, engine: sgl.Engine) -> None:
     }
 
 
+def test_messages_become_the_prompt_that_a_chat_makes_of_them(client: httpx.Client) -> None:
+    parts = [{"type": "text", "text": "Say "}, {"type": "text", "text": "red."}]
+    messages = [{"role": "developer", "content": "Hi."}, {"role": "user", "content": parts}]
+    answered = answer(client, "/v1/chat/completions", messages=messages, max_tokens=0)
+    assert answer(client, "/tokenize", messages=messages)["count"] == answered["usage"]["prompt_tokens"]
+    plain = [{"role": "system", "content": "Hi."}, {"role": "user", "content": "Say red."}]
+    assert answer(client, "/tokenize", messages=messages) == answer(client, "/tokenize", messages=plain)
+    begun = [*plain, {"role": "assistant", "content": "Red"}]
+    tokens = answer(client, "/tokenize", messages=begun, continue_final_message=True)["tokens"]
+    assert tokens == [
+        *answer(client, "/tokenize", messages=plain)["tokens"],
+        *answer(client, "/tokenize", prompt="Red")["tokens"],
+    ]
+
+
 def test_there_and_back(client: httpx.Client) -> None:
     tokens = answer(client, "/tokenize", prompt=TEXT)["tokens"]
     for path in ("/detokenize", "/v1/detokenize"):
@@ -76,7 +91,11 @@ def test_role_text(client: httpx.Client, engine: sgl.Engine) -> None:
         ("/tokenize", {"prompt": "a", "add_special_tokens": 1}, "add_special_tokens must be true or false, not 1"),
         ("/tokenize", {"promt": "a"}, "unknown field 'promt'; did you mean 'prompt'?"),
         ("/tokenize", {"messages": QUESTION, "add_special_tokens": False}, "add_special_tokens=false needs a prompt"),
-        ("/tokenize", {"messages": [{"role": "user"}]}, "the model's chat template"),
+        ("/tokenize", {"messages": [{"role": "user"}]}, "a message of role 'user' needs content"),
+        ("/tokenize", {"messages": []}, "messages must be a non-empty list of messages"),
+        ("/tokenize", {"messages": [{"role": "a"}]}, "messages[0].role must be 'system'"),
+        ("/tokenize", {"prompt": "a", "reasoning_effort": "low"}, "reasoning_effort needs messages, not a prompt"),
+        ("/tokenize", {"prompt": "a", "continue_final_message": True}, "continue_final_message needs messages"),
         ("/tokenize", {"prompt": "a" * 100_000}, "The input (100000 characters) is longer than"),
         ("/detokenize", {}, "tokens is missing: a list of token ids, or a list of such lists"),
         ("/detokenize", {"tokens": "1"}, "tokens must be a list of token ids, or a list of such lists, not '1'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -61,6 +62,11 @@ def overlap(one: CharSet, other: CharSet) -> bool:
         else:
             return True
     return False
+
+
+def contains(chars: CharSet, character: str) -> bool:
+    place = bisect.bisect_right(chars, (ord(character), _LAST)) - 1
+    return place >= 0 and ord(character) <= chars[place][1]
 
 
 @lru_cache(maxsize=65_536)

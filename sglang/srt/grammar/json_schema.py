@@ -9,7 +9,7 @@ from typing import Any
 import llguidance
 
 from sglang.srt.errors import InvalidRequestError, shown
-from sglang.srt.grammar.limits import MAX_NESTING, check_size
+from sglang.srt.grammar.limits import MAX_SCHEMA_NESTING, check_size
 
 _ONE_SCHEMA = ("additionalProperties", "additionalItems", "items")
 _LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
@@ -56,7 +56,7 @@ def json_schema_grammar(text: str) -> str:
     if isinstance(schema, bool):
         schema = {} if schema else {"enum": []}
     for place, part, depth in _schemas(schema):
-        if depth > MAX_NESTING:
+        if depth > MAX_SCHEMA_NESTING:
             raise _too_deep(text)
         _check_keywords(place, part)
     return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
@@ -104,4 +104,4 @@ def _check_min_properties(place: str, schema: dict[str, Any]) -> None:
 
 
 def _too_deep(text: str) -> InvalidRequestError:
-    return InvalidRequestError(f"json_schema is nested more than {MAX_NESTING} levels deep: {shown(text)}")
+    return InvalidRequestError(f"json_schema is nested more than {MAX_SCHEMA_NESTING} levels deep: {shown(text)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union
@@ -64,15 +64,16 @@ def regular_grammar(pattern: Pattern) -> str:
     return "\n".join(["start: TEXT", f"TEXT: {text}", *writer.definitions]) + "\n"
 
 
-def rule_grammar(root: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> str:
-    """The grammar of rule `root`. Rules refer to each other by name, and to places, each with its lexeme."""
+def rule_grammar(
+    root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]
+) -> str:
+    """The grammar of rule `root`. Rules refer to each other by name, and to places, each with the number of its lexeme."""
     names = {name: f"rule_{number}" for number, name in enumerate(rules)}
-    terminals = {lexeme: f"LEXEME_{number}" for number, lexeme in enumerate(dict.fromkeys(lexemes.values()))}
-    names |= {name: terminals[lexeme] for name, lexeme in lexemes.items()}
+    names |= {place: f"LEXEME_{number}" for place, number in places.items()}
     writer = TerminalWriter()
     lines = [f"start: {names[root]}"]
     lines += [f"{names[name]}: {_rule(body, names)}" for name, body in rules.items()]
-    lines += [f"{name}: {writer.write(lexeme)}" for lexeme, name in terminals.items()]
+    lines += [f"LEXEME_{number}: {writer.write(lexeme)}" for number, lexeme in enumerate(lexemes)]
     return "\n".join([*lines, *writer.definitions]) + "\n"
 
 

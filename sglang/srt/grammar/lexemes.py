@@ -32,15 +32,18 @@ MAX_LEXEME_POSITIONS = 256
 
 
 class LexedRules:
-    """`rules` consist of references to each other and to places; `lexemes` is what is read at each, never nothing.
+    """`rules` consist of references to each other and to places; `places` has the number in `lexemes` of what is read
+    at each, which is never nothing.
 
     cuts: lexemes that must not be one, and the position where to split them.
     """
 
     def __init__(self, rules: Mapping[str, Pattern], cuts: Mapping[Pattern, int]) -> None:
         self._cuts = cuts
-        self.lexemes: dict[str, Pattern] = {}
+        self._numbers: dict[Pattern, int] = {}
+        self.places: dict[str, int] = {}
         self.rules = {name: self._cut(body) for name, body in rules.items()}
+        self.lexemes = list(self._numbers)
 
     def _cut(self, pattern: Pattern) -> Pattern:
         if _is_regular(pattern):
@@ -63,8 +66,8 @@ class LexedRules:
         if is_nullable(pattern):
             return repeat(self._lexeme(_not_empty(pattern)), 0, 1)
         if isinstance(pattern, Chars) or (pattern not in self._cuts and num_positions(pattern) <= MAX_LEXEME_POSITIONS):
-            place = f"place {len(self.lexemes)}"
-            self.lexemes[place] = pattern
+            place = f"place {len(self.places)}"
+            self.places[place] = self._numbers.setdefault(pattern, len(self._numbers))
             return Ref(place)
         match pattern:
             case Concat(parts):
@@ -88,8 +91,8 @@ def cut_into_lexemes(root: str, rules: Mapping[str, Pattern]) -> LexedRules:
     cuts: dict[Pattern, int] = {}
     while True:
         lexed = LexedRules(rules, cuts)
-        overruns = find_overruns(root, lexed.rules, lexed.lexemes)
-        mistaken = {lexeme: position for lexeme, position in overruns.items() if not isinstance(lexeme, Chars)}
+        overruns = find_overruns(root, lexed.rules, lexed.places, lexed.lexemes)
+        mistaken = {lexed.lexemes[number]: position for number, position in overruns.items()}
         if not mistaken:
             return lexed
         cuts |= mistaken

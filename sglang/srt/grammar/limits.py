@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import llguidance
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.pattern import Pattern, depth, num_positions
 
 MAX_CONSTRAINT_BYTES = 262_144
 """Of the text of a constraint as the user gave it."""
 
-MAX_NESTING = 64
-"""Groups within groups, schemas within schemas."""
+MAX_NESTING = 24
+"""Of groups, alternatives and repetitions in a regular expression or a rule."""
+
+MAX_SCHEMA_NESTING = 48
+"""Of schemas within schemas."""
 
 MAX_POSITIONS = 20_000
 """Characters that a regular expression names, each counted as often as a counted repetition may repeat it."""
@@ -26,3 +32,13 @@ def check_size(name: str, text: str) -> None:
     size = len(text.encode(errors="surrogatepass"))
     if size > MAX_CONSTRAINT_BYTES:
         raise InvalidRequestError(f"{name} has {size} bytes; a constraint has at most {MAX_CONSTRAINT_BYTES}")
+
+
+def check_extent(name: str, patterns: Sequence[Pattern]) -> None:
+    count = sum(map(num_positions, patterns))
+    if count > MAX_POSITIONS:
+        raise InvalidRequestError(
+            f"{name} has {count} characters with its repetitions written out; at most {MAX_POSITIONS} are supported"
+        )
+    if max(map(depth, patterns)) > MAX_NESTING:
+        raise InvalidRequestError(f"{name} is nested more than {MAX_NESTING} levels deep")

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.json_schema import json_schema_grammar
 from sglang.srt.grammar.lark import regular_grammar
-from sglang.srt.grammar.limits import MAX_POSITIONS, check_size
-from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, num_positions, union
+from sglang.srt.grammar.limits import check_extent, check_size
+from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, union
 from sglang.srt.grammar.python_regex import parse_regex
 from sglang.srt.grammar.recursive import ebnf_grammar
 from sglang.srt.grammar.stop_regex import compile_stop_regex
@@ -57,10 +57,10 @@ def lower(constraint: Constraint) -> str:
     """
     kind, text = constraint.kind, constraint.text
     if kind == "regex":
-        grammar = _regular("regex", parse_regex("regex", text))
+        grammar = _regex_grammar(parse_regex("regex", text))
     elif kind == "choices":
         check_size("choices", text)
-        grammar = _regular("choices", union(map(literal, json.loads(text))))
+        grammar = regular_grammar(union(map(literal, json.loads(text))))
     elif kind == "json_schema":
         grammar = json_schema_grammar(text)
     else:
@@ -69,14 +69,10 @@ def lower(constraint: Constraint) -> str:
     return grammar
 
 
-def _regular(name: str, pattern: Pattern) -> str:
+def _regex_grammar(pattern: Pattern) -> str:
     if pattern == NOTHING:
-        raise InvalidRequestError(f"{name} matches no text at all")
-    count = num_positions(pattern)
-    if count > MAX_POSITIONS:
-        raise InvalidRequestError(
-            f"{name} has {count} characters with its repetitions written out; at most {MAX_POSITIONS} are supported"
-        )
+        raise InvalidRequestError("regex matches no text at all")
+    check_extent("regex", [pattern])
     return regular_grammar(pattern)
 
 

@@ -15,21 +15,24 @@ from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import Concat, Pattern, Ref, Repeat, Union
 
+MAX_RIVAL_PAIRS = 100_000
 
-def find_overruns(root: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Pattern]) -> dict[Pattern, int]:
+
+def find_overruns(
+    root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]
+) -> dict[int, int]:
     """The lexemes that, read beside another one to its end, could go on with what may follow that one.
 
-    rules: by name; they consist of references to each other and to places. lexemes: what is read at each place.
-    Returns for each such lexeme the first of its positions that reads on.
+    rules: by name; they consist of references to each other and to places. places: for each the number of its lexeme.
+    Returns for the number of each such lexeme the first of its positions that reads on.
     """
-    order = list(lexemes)
-    neighbours = _Neighbours(root, rules, order)
-    together = _Together(dict.fromkeys(lexemes.values()))
-    read = [together.lexemes[lexemes[name]] for name in order]
-    rivals = _rivals(neighbours, together, [lexemes[name] for name in order])
-    lead = lru_cache(lambda places: _joined(read[place].lead for place in positions(places)))
-    members = lru_cache(lambda places: _joined(read[place].members for place in positions(places)))
-    found: dict[Pattern, int] = {}
+    together = _Together(lexemes)
+    neighbours = _Neighbours(root, rules, list(places))
+    read = [together.lexemes[number] for number in places.values()]
+    rivals = _rivals(neighbours, read, list(places.values()))
+    lead = lru_cache(lambda some: _joined(read[place].lead for place in positions(some)))
+    members = lru_cache(lambda some: _joined(read[place].members for place in positions(some)))
+    found: dict[int, int] = {}
     for lexeme, next_places, others in zip(read, neighbours.after_places, rivals, strict=True):
         followers = lead(next_places)
         for position in positions(lexeme.overrun & members(others)):
@@ -50,7 +53,8 @@ class _Neighbours:
         self.follow = dict.fromkeys(self.first, 0)
         self._is_nullable = dict.fromkeys(self.first, False)
         _until_stable(lambda: [self._grow(name, body) for name, body in rules.items()])
-        _until_stable(lambda: [self._spread(body, self.follow[name]) for name, body in rules.items()])
+        users_first = list(reversed(rules.items()))  # what follows a rule comes down from those that use it
+        _until_stable(lambda: [self._spread(body, self.follow[name]) for name, body in users_first])
         self.at_start = self.first[root]
         self.after_places = [self.follow[name] for name in places]
 
@@ -105,29 +109,30 @@ class _Neighbours:
 @dataclass(frozen=True)
 class _Lexeme:
     """Of all lexemes read together: its own positions, from `shift` on, the bytes it begins with, the positions of
-    any lexeme that read on after it, and the lexemes that may have read the same text as a whole.
+    any lexeme that read on after it, and the numbers of the lexemes that may have read the same text as a whole.
     """
 
     shift: int
     members: int
     lead: int
     overrun: int
-    equals: frozenset[Pattern]
+    equals: frozenset[int]
 
 
 class _Together:
     """All lexemes read at once: their automata side by side as one, whose positions are numbered through."""
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
-        automata = {pattern: build(pattern) for pattern in patterns}
-        self.owners: list[Pattern] = []
+        automata = [build(pattern) for pattern in patterns]
+        self.owners: list[int] = []
         self.chars: list[CharSet] = []
         self._follow: list[int] = []
         self._first = self._last = 0
-        shifts = {}
-        for pattern, automaton in automata.items():
-            shift = shifts[pattern] = len(self.chars)
-            self.owners += [pattern] * len(automaton.chars)
+        shifts = []
+        for number, automaton in enumerate(automata):
+            shift = len(self.chars)
+            shifts.append(shift)
+            self.owners += [number] * len(automaton.chars)
             self.chars += automaton.chars
             self._follow += [followers << shift for followers in automaton.follow]
             self._first |= automaton.first << shift
@@ -137,7 +142,7 @@ class _Together:
             self._with_chars[chars] = self._with_chars.get(chars, 0) | 1 << position
         self._reading: dict[CharSet, int] = {}
         self._known_after: dict[int, int] = {}
-        self.lexemes = {pattern: self._lexeme(automaton, shifts[pattern]) for pattern, automaton in automata.items()}
+        self.lexemes = [self._lexeme(automaton, shift) for automaton, shift in zip(automata, shifts, strict=True)]
 
     def _lexeme(self, automaton: Automaton, shift: int) -> _Lexeme:
         beside = self._beside(automaton)
@@ -177,24 +182,29 @@ class _Together:
         return self._reading[chars]
 
 
-def _rivals(neighbours: _Neighbours, together: _Together, lexemes: Sequence[Pattern]) -> list[int]:
+def _rivals(neighbours: _Neighbours, read: Sequence[_Lexeme], numbers: Sequence[int]) -> list[int]:
     """For each place the places whose lexemes may be looked for at the same time, itself included.
 
-    Two places are rivals at the start, after one place, or after two rivals that may have read the same text.
+    Two places are rivals at the start, after one place, or after two rivals that may have read the same text. Where
+    that becomes too many to look at, all places count as rivals, which is safe: it only finds more overruns.
     """
-    places: dict[Pattern, int] = {}
-    for place, lexeme in enumerate(lexemes):
-        places[lexeme] = places.get(lexeme, 0) | 1 << place
-    equals = {lexeme: _joined(places[other] for other in together.lexemes[lexeme].equals) for lexeme in places}
+    places: dict[int, int] = {}
+    for place, number in enumerate(numbers):
+        places[number] = places.get(number, 0) | 1 << place
+    equals = {number: _joined(places[other] for other in lexeme.equals) for number, lexeme in zip(numbers, read, strict=True)}
     follow = neighbours.after_places
-    rivals = [0] * len(lexemes)
+    rivals = [0] * len(read)
     left = [(neighbours.at_start, neighbours.at_start), *((one, one) for one in set(follow))]
+    num_pairs = 0
     while left:
         ones, others = left.pop()
         for one in positions(ones):
             new = others & ~rivals[one]
             rivals[one] |= new
-            for other in positions(new & equals[lexemes[one]] & ~(1 << one)):
+            num_pairs += new.bit_count()
+            if num_pairs > MAX_RIVAL_PAIRS:
+                return [(1 << len(read)) - 1] * len(read)
+            for other in positions(new & equals[numbers[one]] & ~(1 << one)):
                 left += [(follow[one], follow[other]), (follow[other], follow[one])]
     return rivals
 

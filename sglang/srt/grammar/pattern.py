@@ -70,7 +70,8 @@ def concat(parts: Iterable[Pattern]) -> Pattern:
 
 
 def union(options: Iterable[Pattern]) -> Pattern:
-    distinct = tuple(option for option in dict.fromkeys(options) if option != NOTHING)
+    flat = (inner for option in options for inner in (option.options if isinstance(option, Union) else (option,)))
+    distinct = tuple(dict.fromkeys(flat))
     return distinct[0] if len(distinct) == 1 else Union(distinct)
 
 
@@ -94,10 +95,12 @@ def num_positions(pattern: Pattern) -> int:
 
 
 def depth(pattern: Pattern) -> int:
-    """How many levels of parts within parts."""
+    """How many alternatives and repetitions lie within each other."""
     match pattern:
-        case Concat(parts) | Union(parts):
-            return 1 + max(map(depth, parts), default=0)
+        case Concat(parts):
+            return max(map(depth, parts), default=0)
+        case Union(options):
+            return 1 + max(map(depth, options), default=0)
         case Repeat(body, _, _):
             return 1 + depth(body)
     return 0

@@ -89,9 +89,9 @@ class _Reader:
         self._depth = 0
 
     def sequence(self, items: Any, flags: int, first: bool, last: bool) -> Pattern:
-        self._depth += 1
         if self._depth > MAX_NESTING:
             raise _too_deep(self._name, self._source)
+        self._depth += 1
         items = list(items)
         widths = [_has_width(item) for item in items]
         parts = [

@@ -9,7 +9,7 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.ebnf import ROOT, parse_ebnf
 from sglang.srt.grammar.lark import regular_grammar, rule_grammar
 from sglang.srt.grammar.lexemes import cut_into_lexemes
-from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, MAX_RULES, check_size
+from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, MAX_RULES, check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, depth, num_positions, references, substitute
 
 _LARK = re.compile(r"^\s*(?:%llguidance\b|\??start\s*(?:\[[^\]\n]*\]\s*)?:(?!:=))", re.MULTILINE)
@@ -33,13 +33,9 @@ def ebnf_grammar(source: str) -> str:
     if ROOT in regular:
         return regular_grammar(regular[ROOT])
     used = _used_first(recursive)
-    size = sum(map(num_positions, used.values()))
-    if size > MAX_POSITIONS:
-        raise InvalidRequestError(
-            f"ebnf has {size} characters with its repetitions written out; at most {MAX_POSITIONS} are supported"
-        )
+    check_extent("ebnf", list(used.values()))
     lexed = cut_into_lexemes(ROOT, used)
-    return rule_grammar(ROOT, lexed.rules, lexed.lexemes)
+    return rule_grammar(ROOT, lexed.rules, lexed.places, lexed.lexemes)
 
 
 def _without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:
@@ -55,12 +51,16 @@ def _without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:
 
 
 def _written_out(rules: Mapping[str, Pattern]) -> tuple[dict[str, Pattern], dict[str, Pattern]]:
-    """The rules that come down to regular expressions, as these; and the others, using them."""
+    """The rules that come down to regular expressions, as these; and the others, using them.
+
+    Other rules may lie as deep again around one that is written out in them.
+    """
     regular: dict[str, Pattern] = {}
     for name, body in rules.items():
         if all(used in regular for used in references(body)):
             written = substitute(body, regular)
-            if num_positions(written) <= MAX_POSITIONS and depth(written) <= MAX_NESTING:
+            max_depth = MAX_NESTING if name == ROOT else MAX_NESTING // 2
+            if num_positions(written) <= MAX_POSITIONS and depth(written) <= max_depth:
                 regular[name] = written
     return regular, {name: substitute(body, regular) for name, body in rules.items() if name not in regular}
 

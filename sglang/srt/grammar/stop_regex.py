@@ -47,9 +47,8 @@ class StopPattern:
         if key not in self._steps:
             if len(self._steps) >= _MAX_REMEMBERED_STEPS:
                 self._steps.clear()
-            code_point, chars = ord(character), self._automaton.chars
-            found = (1 << p for p in positions(candidates) if cs.contains(chars[p], code_point))
-            self._steps[key] = sum(found)
+            chars = self._automaton.chars
+            self._steps[key] = sum(1 << p for p in positions(candidates) if cs.contains(chars[p], character))
         return self._steps[key]
 
     def after(self, members: int) -> int:

@@ -50,4 +50,6 @@ def _answer_errors(app: FastAPI) -> None:
         refusal = InvalidRequestError(f"{request.method} {request.url.path}: {error.detail}")
         body = error_body(refusal)
         body["error"]["code"] = error.status_code
-        return json_response(body, error.status_code)
+        response = json_response(body, error.status_code)
+        response.headers.update(error.headers or {})  # such as which methods there are
+        return response

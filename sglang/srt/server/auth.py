@@ -19,7 +19,7 @@ class BearerAuth:
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self._app = app
-        self._expected = f"Bearer {api_key}".encode()
+        self._api_key = api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._may_pass(scope):
@@ -35,5 +35,6 @@ class BearerAuth:
     def _may_pass(self, scope: Scope) -> bool:
         if scope["method"] == "OPTIONS" or scope["path"].startswith(OPEN_PATHS):
             return True
-        given = Headers(scope=scope).get("authorization", "")
-        return hmac.compare_digest(given.encode("latin-1"), self._expected)  # in constant time
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        is_the_key = hmac.compare_digest(key.encode("latin-1"), self._api_key)  # in constant time
+        return is_the_key and scheme.lower() == "bearer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,6 +32,18 @@ async def read_body(request: Request, kind: type[B]) -> B:
         expected = kind.model_fields[name].description
         problem = f"must be {expected}, not {shown(given[name])}" if name in given else f"is missing: {expected}"
         raise InvalidRequestError(f"{name} {problem}") from error
+
+
+Neutral = Mapping[str, tuple[object, ...]]
+"""Fields of the published API that are not served here, each with the values that ask for nothing, as null does."""
+
+
+def unserved_field(given: Mapping[str, Any], not_here: Neutral) -> str | None:
+    """The first name of `not_here` that is `given` and asks for something."""
+    for name, value in given.items():
+        if name in not_here and value is not None and value not in not_here[name]:
+            return name
+    return None
 
 
 def check_names(given: dict[str, Any], known: dict[str, Any]) -> None:

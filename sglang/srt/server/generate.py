@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sglang.srt.errors import InvalidRequestError, SglangError, did_you_mean, shown
-from sglang.srt.server.body import documented
-from sglang.srt.server.generate_schema import BODY, FIELDS, SAMPLING_PARAMS
+from sglang.srt.server.body import documented, unserved_field
+from sglang.srt.server.generate_schema import BODY, FIELDS, NOT_HERE, SAMPLING_PARAMS
 from sglang.srt.server.wire import (
     LAST_EVENT,
     EventStream,
@@ -58,7 +58,10 @@ async def generate(request: Request, manager: TokenizerManager) -> Response:
 
 def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
     """The checked arguments, and whether to stream. Raises InvalidRequestError naming what is unknown or wrong."""
-    fields = dict(body)
+    unserved = unserved_field(body, NOT_HERE)
+    if unserved is not None:
+        raise InvalidRequestError(f"{unserved}={shown(body[unserved])} is not supported here yet")
+    fields = {name: value for name, value in body.items() if name not in NOT_HERE}
     stream = fields.pop("stream", None)
     if not isinstance(stream, bool | None):
         raise InvalidRequestError(f"stream must be true or false, not {shown(stream)}")

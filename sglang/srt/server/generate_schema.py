@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.server.body import Neutral
 
 Schema = dict[str, Any]
 
@@ -53,6 +54,55 @@ FIELDS: dict[str, Schema] = {
     "extra_key": _one_or_many(_TEXT, "As cache_salt, and together with it."),
 }
 """Those of a NativeInput."""
+
+NOT_HERE: Neutral = {
+    "audio_data": (),
+    "background": (False,),
+    "bootstrap_host": (),
+    "bootstrap_pair_key": (),
+    "bootstrap_port": (),
+    "bootstrap_room": (),
+    "conversation_id": (),
+    "custom_labels": (),
+    "custom_logit_processor": (),
+    "data_parallel_rank": (),
+    "decode_tp_size": (),
+    "disagg_prefill_dp_rank": (),
+    "image_data": (),
+    "image_max_dynamic_patch": (),
+    "images_config": (),
+    "input_embeds": (),
+    "log_metrics": (True,),
+    "lora_id": (),
+    "lora_path": (),
+    "max_dynamic_patch": (),
+    "max_thinking_tokens": (),
+    "min_dynamic_patch": (),
+    "mm_content_hashes": (),
+    "mm_hashes": (),
+    "modalities": (),
+    "no_logs": (True, False),
+    "priority": (),
+    "require_reasoning": (False,),
+    "return_bytes": (False,),
+    "return_entropy": (False,),
+    "return_flat_raw_top_logprobs": (False,),
+    "return_flat_raw_top_logprobs_b64": (False,),
+    "return_hidden_states": (False,),
+    "return_indexer_topk": (False,),
+    "return_prompt_token_ids": (False,),
+    "return_routed_experts": (False,),
+    "return_sampling_mask": (False,),
+    "routed_dp_rank": (),
+    "routed_experts_start_len": (0,),
+    "routing_key": (),
+    "session_id": (),
+    "session_params": (),
+    "token_ids_logprob": (),
+    "use_audio_in_video": (False,),
+    "video_data": (),
+    "video_max_dynamic_patch": (),
+}
 
 STREAM: Schema = {"type": "boolean", "default": False, "description": "Events, each with all the text so far."}
 

@@ -13,25 +13,35 @@ from starlette.responses import Response
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.server.body import Body, documented, read_body
+from sglang.srt.server.openai.fields import parse
+from sglang.srt.server.openai.messages import chat_prompt
+from sglang.srt.server.openai.requests import ChatCompletionRequest
 from sglang.srt.server.wire import json_response
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.srt.tokenizer.manager import TokenizerManager
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
-_ANY_MODEL = Field(None, description="a string; this server has one model, so any name will do")
+_MODEL = Field(None, description="a string")
+
+CHAT_FIELDS = ("messages", "chat_template_kwargs", "reasoning_effort", "continue_final_message")
 
 
 class TokenizeBody(Body):
+    """The CHAT_FIELDS are those of ``/v1/chat/completions``, and make the prompt that it would make of them."""
+
     prompt: str | list[str] | None = Field(None, description="a string or a list of strings")
     messages: list[dict[str, Any]] | None = Field(None, description="a list of chat messages, instead of a prompt")
+    chat_template_kwargs: dict[str, Any] | None = Field(None, description="an object: variables of the chat template")
+    reasoning_effort: str | None = Field(None, description="a string; the model's chat template must know it")
+    continue_final_message: bool = Field(False, description="true or false")
     add_special_tokens: bool = Field(True, description="true or false")
-    model: str | None = _ANY_MODEL
+    model: str | None = _MODEL
 
 
 class DetokenizeBody(Body):
     tokens: list[int] | list[list[int]] = Field(description="a list of token ids, or a list of such lists")
     skip_special_tokens: bool = Field(True, description="true or false")
-    model: str | None = _ANY_MODEL
+    model: str | None = _MODEL
 
 
 class RoleTextBody(Body):
@@ -43,8 +53,8 @@ def tokenization_router(engine: RunningEngine) -> APIRouter:
     tokenizer, info = engine.manager.tokenizer, engine.manager.info
 
     async def _tokenize(request: Request) -> Response:
-        """``tokens`` and ``count`` are lists of those for a list of prompts. Messages are rendered by the model's chat
-        template, up to where the answer begins.
+        """``tokens`` and ``count`` are lists of those for a list of prompts. Messages become the prompt that
+        ``/v1/chat/completions`` makes of them.
         """
         return json_response(await tokenize(engine.manager, await read_body(request, TokenizeBody)))
 
@@ -74,6 +84,8 @@ async def tokenize(manager: TokenizerManager, body: TokenizeBody) -> dict[str, A
         raise InvalidRequestError(f"give either prompt or messages; {found} was given")
     if body.messages is not None:
         tokens = await _tokenize_chat(manager, body)
+    elif of_a_chat := body.model_fields_set & set(CHAT_FIELDS):
+        raise InvalidRequestError(f"{min(of_a_chat)} needs messages, not a prompt")
     elif isinstance(body.prompt, str):
         (tokens,) = await manager.encode([body.prompt], body.add_special_tokens)
     else:
@@ -83,13 +95,10 @@ async def tokenize(manager: TokenizerManager, body: TokenizeBody) -> dict[str, A
 
 
 async def _tokenize_chat(manager: TokenizerManager, body: TokenizeBody) -> list[int]:
-    template = manager.tokenizer.chat_template
-    if template is None:
-        raise InvalidRequestError("this model has no chat template; give a prompt instead of messages")
     if not body.add_special_tokens:
         raise InvalidRequestError("add_special_tokens=false needs a prompt: the chat template writes its own")
-    (tokens,) = await manager.encode([template.render(body.messages or [])], add_special_tokens=False)
-    return tokens
+    given = {name: getattr(body, name) for name in CHAT_FIELDS}
+    return await chat_prompt(parse(ChatCompletionRequest, given), manager)
 
 
 def detokenize(tokenizer: Tokenizer, vocab_size: int, body: DetokenizeBody) -> str | list[str]:

@@ -14,14 +14,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
+from sglang.srt.tokenizer.manager import MAX_PROMPT_TOKENS
 
 T = TypeVar("T")
+
+MAX_BODY_BYTES = 8 * MAX_PROMPT_TOKENS
+"""The largest call that is accepted, written as token ids, has room in it."""
+
+
+class BodyTooLargeError(InvalidRequestError):
+    http_status = 413
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Raises InvalidRequestError if it is anything else, or RequestAbortedError."""
     try:
-        value = orjson.loads(await request.body())
+        value = orjson.loads(await _read_body(request))
     except ClientDisconnect as error:
         raise RequestAbortedError("the client went away") from error
     except orjson.JSONDecodeError as error:
@@ -29,6 +37,16 @@ async def read_object(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be a JSON object, not {type(value).__name__}")
     return value
+
+
+async def _read_body(request: Request) -> bytearray:
+    """Kept only as far as it is no larger than it may be."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLargeError(f"the body may have up to {MAX_BODY_BYTES} bytes")
+    return body
 
 
 def json_response(value: object, status: int = 200) -> Response:

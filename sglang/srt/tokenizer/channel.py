@@ -54,7 +54,7 @@ class EngineChannel:
         self._context = zmq.asyncio.Context()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(FromEngine)
-        self._dead = asyncio.Event()
+        self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_closing = False
         self._reader: asyncio.Task[None] | None = None
         requests, outputs = (f"ipc://{self._folder}/{name}" for name in ("requests", "outputs"))
@@ -88,7 +88,7 @@ class EngineChannel:
         """Queue a message. Raises EngineDeadError if nobody is there to read it."""
         if self._is_closing:
             raise EngineDeadError("the engine was shut down; create a new one to go on")
-        if self._dead.is_set():
+        if self._dead.done():
             raise EngineDeadError(self._death())
         zmq.Socket.send(self._requests, self._encoder.encode(message), zmq.NOBLOCK)
 
@@ -103,8 +103,7 @@ class EngineChannel:
             self._reader.cancel()
             await asyncio.wait((self._reader,))
         self._process.cut_lifeline()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._dead.wait(), SHUTDOWN_SECONDS)
+        await asyncio.wait((self._dead,), timeout=SHUTDOWN_SECONDS)
         self._process.kill()
         self._requests.close(linger=0)
         self._outputs.close(linger=0)
@@ -122,21 +121,20 @@ class EngineChannel:
         return socket
 
     def _exit_notice(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-        """For the watching thread: set the flag in the loop, if that still runs. Holds no reference to the channel."""
+        """For the watching thread: tell the loop, if that still runs. Holds no reference to the channel."""
         dead = self._dead
 
         def notice() -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(dead.set)
+                loop.call_soon_threadsafe(dead.set_result, None)
 
         return notice
 
     async def _receive(self) -> FromEngine:
         """The next message. Raises EngineDeadError if the engine died and left none."""
         receiving = asyncio.ensure_future(self._outputs.recv())
-        dying = asyncio.ensure_future(self._dead.wait())
         try:
-            await asyncio.wait((receiving, dying), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((receiving, self._dead), return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
                 await asyncio.wait((receiving,), timeout=LAST_WORDS_SECONDS)
             if not receiving.done():
@@ -145,7 +143,6 @@ class EngineChannel:
             return message
         finally:
             receiving.cancel()
-            dying.cancel()
 
     async def _listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[str], None]) -> None:
         try:

@@ -154,6 +154,18 @@ def test_log_probabilities_must_be_asked_for(real: openai.OpenAI) -> None:
         real.chat.completions.create(**GREEDY, top_logprobs=2)
 
 
+def test_no_alternatives_need_no_log_probabilities(tiny: openai.OpenAI) -> None:
+    answer = tiny.chat.completions.create(**GREEDY, logprobs=False, top_logprobs=0)
+    assert answer.choices[0].logprobs is None
+
+
+def test_a_seed_may_be_negative(tiny: openai.OpenAI) -> None:
+    def answer(seed: int) -> list[str | None]:
+        return texts(tiny.chat.completions.create(**{**SAMPLED, "seed": seed}))
+
+    assert answer(-1) == answer(-1) != answer(-2)
+
+
 def test_a_seed_repeats_and_samples_differ(real: openai.OpenAI) -> None:
     first, again = real.chat.completions.create(**SAMPLED), real.chat.completions.create(**SAMPLED)
     other = real.chat.completions.create(**{**SAMPLED, "seed": 8})

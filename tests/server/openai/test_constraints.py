@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import jsonschema
 import openai
+import pydantic
 import pytest
 
 PERSON = {
@@ -45,6 +46,26 @@ def test_a_schema_as_response_format(real: openai.OpenAI) -> None:
         complete(real, extra_body={"json_schema": json.dumps(PERSON)}),
     ):
         jsonschema.validate(json.loads(text), PERSON)
+
+
+class Pet(pydantic.BaseModel):
+    kind: Literal["cat", "dog"]
+    age: int = pydantic.Field(ge=0, le=9)
+
+
+class Household(pydantic.BaseModel):
+    pets: list[Pet] = pydantic.Field(min_length=1, max_length=2, description="All of them.")
+    car: Literal["red"] | None
+
+
+def test_a_class_as_response_format(tiny: openai.OpenAI) -> None:
+    """As the client's own helpers write and read it."""
+    messages: list[Any] = [{"role": "user", "content": "Who lives here?"}]
+    answer = tiny.chat.completions.parse(model="a", messages=messages, response_format=Household, seed=1)
+    household = answer.choices[0].message.parsed
+    assert household is not None and 1 <= len(household.pets) <= 2
+    with tiny.chat.completions.stream(model="a", messages=messages, response_format=Household, seed=1) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == household
 
 
 def test_any_json_object(real: openai.OpenAI, real_http: httpx.Client) -> None:

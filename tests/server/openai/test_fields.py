@@ -57,8 +57,12 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "response_format.type",
         "'json_object' or 'json_schema', not 'xml'",
     ),
-    (message(role="critic", content="a"), "messages[1].role", "'assistant' or 'tool', not 'critic'"),
+    (message(role="critic", content="a"), "messages[1].role", "'tool' or 'function', not 'critic'"),
     (message(content="a"), "messages[1].role", "is missing"),
+    ({**HELLO, "x" * 1000: 1}, "x" * 80, "unknown field 'xxx"),
+    (message(role="user", content="a", **{"x" * 1000: 1}), "messages[1]." + "x" * 80, "unknown field messages[1].xxx"),
+    ({**HELLO, "model": "x" * 513}, "model", "model must be a string of up to 512 characters"),
+    ({**HELLO, "functions": [], "function_call": {"name": "f"}}, "function_call", "is not supported here yet"),
     (message(role="user", content=5), "messages[1].content", "must be a valid string or a valid list, not 5"),
     (message(role="user", content="a", colour="red"), "messages[1].colour", "unknown field messages[1].colour"),
     (message(role="user", content=[{"type": "text"}]), "messages[1].content[0].text", "is missing"),
@@ -95,6 +99,7 @@ def test_a_wrong_chat_body_is_refused_by_name(body: dict[str, Any], param: str, 
         parse(ChatCompletionRequest, body)
     assert caught.value.param == param
     assert part in str(caught.value)
+    assert len(str(caught.value)) < 2000
 
 
 @pytest.mark.parametrize(("body", "param", "part"), COMPLETION_REFUSED)
@@ -117,6 +122,12 @@ def test_what_changes_no_answer_is_accepted() -> None:
     given = {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k"}
     given |= {"safety_identifier": "me", "prompt_cache_retention": "24h", "parallel_tool_calls": True}
     parse(ChatCompletionRequest, {**HELLO, **neutral, **given})
+
+
+def test_hints_for_a_cache_are_accepted() -> None:
+    part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}, "prompt_cache_breakpoint": {}}
+    (_, parsed) = parse(ChatCompletionRequest, message(role="function", name="f", content=[part])).messages
+    assert parsed.role == "function"
 
 
 def test_an_answer_may_be_sent_back_as_it_came() -> None:

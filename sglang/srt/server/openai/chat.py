@@ -34,7 +34,7 @@ from sglang.srt.vocab import Vocab
 async def create_chat_completion(http: Request, manager: TokenizerManager, model: str) -> Response:
     """The answer to a conversation. Raises SglangError."""
     request = parse(ChatCompletionRequest, _without_idle_tools(await read_object(http)))
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise FieldError(f"top_logprobs={request.top_logprobs} needs logprobs=true", "top_logprobs")
     answer_id = new_id(request, "chatcmpl")
     call = GenerateCall(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sglang.srt.errors import did_you_mean, shown
+from sglang.srt.server.body import unserved_field
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.requests import NOT_HERE, GenerationRequest
 
@@ -16,16 +17,20 @@ R = TypeVar("R", bound=GenerationRequest)
 
 Path = tuple[int | str, ...]
 
+MAX_STEP = 80
+"""Characters of a field's name that an error shows."""
+
 
 def parse(kind: type[R], body: dict[str, Any]) -> R:
     """null means "not given"; only what was given is in ``model_fields_set``. Raises FieldError."""
-    given = {name: value for name, value in body.items() if value is not None}
-    for name, value in body.items():
-        if name in kind.not_here:
-            if given.pop(name, None) not in (None, *kind.not_here[name]):
-                raise FieldError(f"{name}={shown(value)} is not supported here yet", name)
-        elif name not in kind.model_fields:
-            raise FieldError(f"unknown field {shown(name)}; {did_you_mean(name, kind.model_fields, 'fields')}", name)
+    unserved = unserved_field(body, kind.not_here)
+    if unserved is not None:
+        raise FieldError(f"{unserved}={shown(body[unserved])} is not supported here yet", unserved)
+    for name in body:
+        if name not in kind.model_fields and name not in kind.not_here:
+            hint = did_you_mean(name, kind.model_fields, "fields")
+            raise FieldError(f"unknown field {shown(name)}; {hint}", name[:MAX_STEP])
+    given = {name: value for name, value in body.items() if name in kind.model_fields and value is not None}
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -41,7 +46,7 @@ def _refusal(kind: type[R], given: dict[str, Any], complaints: Sequence[ErrorDet
     # Of a list for a field of several types, two items may each be wrong for the type that the other is right for.
     is_mixed = len({path for path in paths if len(path) == len(longest)}) > 1 and same[0]["loc"][1] != longest[1]
     if len(longest) > 1 and not is_mixed:
-        param = name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in longest[1:])
+        param = name + "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP]}" for step in longest[1:])
         return FieldError(_nested(param, same), param)
     found = shown(given[name]) if name in given else "missing"
     return FieldError(f"{name} must be {kind.model_fields[name].description}, not {found}", name)

@@ -16,7 +16,7 @@ async def chat_prompt(request: ChatCompletionRequest, manager: TokenizerManager)
     """Up to where the answer begins. Raises InvalidRequestError if the template refuses the messages."""
     template = manager.tokenizer.chat_template
     if template is None:
-        raise InvalidRequestError("this model has no chat template; use /v1/completions with the whole prompt")
+        raise InvalidRequestError("this model has no chat template; give the whole prompt as text, to /v1/completions")
     (ids,) = await manager.encode([render(template, request)], add_special_tokens=False)
     return ids
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from sglang.srt.server.body import Body
+from sglang.srt.server.body import Body, Neutral
 from sglang.srt.tokenizer.call import MAX_NAME_LENGTH
 
 TokenIds = list[int]
-Neutral = Mapping[str, tuple[object, ...]]
 
 _FLAG = "true or false"
 _NUMBER = "a number"
@@ -67,11 +65,8 @@ class GenerationRequest(Body):
         "session_id": (),
         "session_params": (),
     }
-    """Fields of the published API that would change the answer if they were served; the values beside a name are those
-    that ask for nothing, as null always does.
-    """
 
-    model: str | None = Field(None, description="a string; this server has one model, so any name will do")
+    model: Name = None
     stream: bool = Field(False, description=_FLAG)
     stream_options: StreamOptions | None = Field(None, description="an object")
     n: int = Field(1, description=_INTEGER)
@@ -115,6 +110,8 @@ class GenerationRequest(Body):
 class TextPart(Body):
     type: Literal["text"]
     text: str
+    cache_control: Any = None
+    prompt_cache_breakpoint: Any = None
 
 
 NOT_HERE = "not_here"
@@ -132,7 +129,7 @@ Empty = Annotated[Any, AfterValidator(_empty)]
 class Message(Body):
     """What an assistant's message holds beside its content may be sent back as it came, if it is empty."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[TextPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
@@ -152,7 +149,7 @@ class ChatCompletionRequest(GenerationRequest):
     not_here: ClassVar[Neutral] = {
         **GenerationRequest.not_here,
         "audio": (),
-        "function_call": ("none",),
+        "function_call": ("none", "auto"),
         "functions": ([],),
         "input_ids": (),
         "modalities": (["text"],),

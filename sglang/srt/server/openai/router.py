@@ -38,7 +38,7 @@ class OpenAIRoute(APIRoute):
 
 def openai_router(engine: RunningEngine, model_name: str) -> APIRouter:
     models = Models(engine, model_name)
-    router = APIRouter(prefix="/v1", route_class=OpenAIRoute, tags=["OpenAI"], responses={400: {"model": ErrorBody}})
+    router = APIRouter(prefix="/v1", route_class=OpenAIRoute, tags=["OpenAI"], responses={"4XX": {"model": ErrorBody}})
 
     @router.post(
         "/chat/completions",
@@ -67,7 +67,7 @@ def openai_router(engine: RunningEngine, model_name: str) -> APIRouter:
     @router.get(
         "/models/{name:path}",
         summary="The model of a name",
-        responses={200: {"model": ModelCard}, 404: {"model": ErrorBody}},
+        responses={200: {"model": ModelCard}},
     )
     async def _model(name: str) -> Response:
         return json_response(models.get(name))

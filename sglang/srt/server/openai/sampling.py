@@ -30,6 +30,7 @@ SAME_NAME = (
     "skip_special_tokens",
 )
 RENAMED = {"min_tokens": "min_new_tokens", "seed": "sampling_seed"}
+NUM_SEEDS = 2**63
 JSON_OBJECT = {"type": "object"}
 
 
@@ -38,6 +39,8 @@ def sampling_params(request: GenerationRequest, max_tokens: int | None) -> dict[
     given = request.model_fields_set
     params = {name: getattr(request, name) for name in SAME_NAME if name in given}
     params |= {engine: getattr(request, own) for own, engine in RENAMED.items() if own in given}
+    if request.seed is not None:
+        params["sampling_seed"] %= NUM_SEEDS  # OpenAI's may be negative
     params["max_new_tokens"] = max_tokens
     schema = _response_schema(request)
     if schema is None:
