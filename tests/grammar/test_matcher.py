@@ -1,0 +1,192 @@
+"""One output followed through a grammar: which tokens may come, and that jumping over forced ones changes nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar import compiler
+from sglang.srt.grammar.compiler import GrammarCompiler
+from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.vocab_tokenizer import TextCutter
+from sglang.srt.vocab import Vocab
+from tests.grammar.test_ebnf import ARITHMETIC, JSON, XML
+from tests.grammar.test_json_schema import PERSON, TREE
+from tests.grammar.texts import Kind, accepts, grammar_of
+from tests.grammar.vocabs import TEXTS, byte_level_vocab, sentencepiece_vocab, without_tokenizer
+from tests.helpers.scheduling import InlineExecutor
+
+VOCABS: dict[str, Callable[[], Vocab]] = {
+    "byte-level": byte_level_vocab,
+    "sentencepiece": sentencepiece_vocab,
+    "no tokenizer": lambda: without_tokenizer(byte_level_vocab()),
+}
+GRAMMARS: list[tuple[Kind, object]] = [
+    ("regex", r"The capital of France is (Paris|London)\."),
+    ("regex", r"\d{4}-\d{2}-\d{2}"),
+    ("regex", r"(yes|no|maybe)(, (yes|no|maybe)){0,3}"),
+    ("regex", r"[a-z]{3,8}ing the Über café"),
+    ("regex", r"日本(語|人)😀?"),
+    ("regex", r"(true|false|null|tru\w)"),
+    ("regex", r"<end>x|<end>y"),
+    ("choices", ["The answer is yes", "The answer is no", "The"]),
+    ("json_schema", PERSON),
+    ("json_schema", TREE),
+    ("json_schema", {"type": "array", "items": {"enum": ["New York", "New Delhi"]}, "minItems": 2, "maxItems": 4}),
+    ("ebnf", JSON),
+    ("ebnf", ARITHMETIC),
+    ("ebnf", XML),
+    ("ebnf", 'start: "The answer is " /[a-z]+/ "."'),
+]
+
+
+def constrained(vocab: Vocab, grammar: str, jumps: bool = True, end_ids: frozenset[int] | None = None) -> Constrained:
+    ends = vocab.eos if end_ids is None else end_ids
+    return GrammarCompiler(vocab, InlineExecutor(), lambda: None).compile(grammar).result().constrain(ends, jumps)
+
+
+def allowed(matcher: Constrained, vocab: Vocab) -> list[int]:
+    ids: list[int] = np.flatnonzero(
+        np.unpackbits(matcher.allowed_mask.view(np.uint8), count=vocab.size, bitorder="little")
+    ).tolist()
+    return ids
+
+
+def generate(vocab: Vocab, grammar: str, seed: int, jumps: bool, limit: int = 40) -> tuple[list[int], str]:
+    """Draw from what is allowed, by seed and position alone. Returns the tokens and how it ended."""
+    matcher = constrained(vocab, grammar, jumps)
+    ids = list(matcher.begin())
+    while len(ids) < limit:
+        assert matcher.error is None
+        if matcher.is_at_end:
+            return ids, "end"
+        choices = allowed(matcher, vocab)
+        token_id = choices[zlib.crc32(f"{seed} {len(ids)}".encode()) % len(choices)]
+        if token_id in vocab.eos:
+            return ids, "end token"
+        ids += [token_id, *matcher.accept(token_id)]
+    return ids[:limit], "limit"
+
+
+@pytest.mark.parametrize("name", VOCABS)
+@pytest.mark.parametrize(("kind", "source"), GRAMMARS, ids=[str(source)[:30] for _, source in GRAMMARS])
+def test_jumping_equals_stepping(name: str, kind: Kind, source: object) -> None:
+    vocab, grammar = VOCABS[name](), grammar_of(kind, source)
+    for seed in range(12):
+        jumped = generate(vocab, grammar, seed, jumps=True)
+        assert jumped == generate(vocab, grammar, seed, jumps=False)
+        ids, ending = jumped
+        if ending != "limit":
+            assert accepts(grammar, b"".join(vocab.token_bytes[i] for i in ids).decode())
+
+
+@pytest.mark.parametrize("name", ["byte-level", "sentencepiece"])
+def test_forced_text_is_cut_as_the_tokenizer_cuts_it(name: str) -> None:
+    vocab = VOCABS[name]()
+    for text in TEXTS:
+        matcher = constrained(vocab, grammar_of("choices", [text]))
+        forced = matcher.begin()
+        assert list(forced) == TextCutter(vocab, vocab.eos_ids[0])._encode(text.encode())
+        assert matcher.is_at_end and len(forced) < len(text.encode()) * 2 / 3
+
+
+def test_a_token_that_may_go_on_is_not_forced() -> None:
+    vocab = byte_level_vocab()
+    matcher = constrained(vocab, grammar_of("regex", "said (Bob|Alice)"))
+    assert b"".join(vocab.token_bytes[i] for i in matcher.begin()) == b"said", "the space may begin ' Bob'"
+    assert {vocab.token_bytes[i] for i in allowed(matcher, vocab)} >= {b" ", b" Bob", b" Alice"}
+
+
+def test_masks_admit_exactly_what_the_grammar_goes_on_with() -> None:
+    """Against asking about every token of a vocabulary of bytes."""
+    vocab = Vocab(token_bytes=[bytes([i]) for i in range(256)] + [b"<end>"], special_ids=[256], eos_ids=[256])
+    grammar = grammar_of("regex", "a[bc]*d?é")
+    matcher = constrained(vocab, grammar, jumps=False)
+    for text, following in [("", b"a"), ("a", b"bcd\xc3"), ("ab", b"bcd\xc3"), ("abd", b"\xc3")]:
+        if text:
+            matcher.accept(ord(text[-1]))
+        else:
+            matcher.begin()
+        assert allowed(matcher, vocab) == sorted(following)
+
+
+def test_end_tokens_are_allowed_only_where_the_grammar_may_end() -> None:
+    vocab = Vocab(token_bytes=[b"a", b"b", b"<end>", b"<stop>", b"<pad>"], special_ids=[2, 3, 4], eos_ids=[2])
+    grammar = grammar_of("regex", "aa?b?")
+    for end_ids, ends in [({2}, [2]), ({2, 3}, [2, 3]), (set(), []), ({2, 1}, [2])]:
+        matcher = constrained(vocab, grammar, jumps=False, end_ids=frozenset(end_ids))
+        matcher.begin()
+        assert allowed(matcher, vocab) == [0]
+        matcher.accept(0)
+        assert allowed(matcher, vocab) == sorted([0, 1, *ends])
+        matcher.accept(0)
+        assert not matcher.is_at_end
+        matcher.accept(1)
+        assert matcher.is_at_end and matcher.error is None
+
+
+def test_where_the_output_may_stop() -> None:
+    vocab = Vocab(token_bytes=[b"12", b" \n", b"3"], special_ids=[], eos_ids=[])
+    matcher = constrained(vocab, grammar_of("regex", r"[0-9]{2,}[ \n]*"), jumps=False, end_ids=frozenset({1, 2}))
+    matcher.begin()
+    matcher.accept(2)
+    assert not matcher.may_end_with(2, 1)
+    matcher.accept(0)
+    matcher.accept(1)
+    assert [matcher.is_satisfied_at(length) for length in (1, 2, 3, 4, 5)] == [False, True, True, True, True]
+
+
+def test_a_vocabulary_that_lacks_a_character() -> None:
+    vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
+    at_once = constrained(vocab, grammar_of("regex", "é"))
+    assert at_once.begin() == [] and at_once.error is not None and not at_once.is_at_end
+    later = constrained(vocab, grammar_of("regex", "(a|b)cd"))
+    later.begin()
+    assert later.error is None
+    later.accept(0)
+    assert later.error is not None and "cannot be followed any further" in later.error
+    optional = constrained(vocab, grammar_of("regex", "é?"))
+    assert optional.begin() == [] and optional.is_at_end and optional.error is None
+
+
+def test_without_any_end_token() -> None:
+    vocab = Vocab(token_bytes=[b"a", b"b"] * 40, special_ids=[], eos_ids=[])
+    matcher = constrained(vocab, grammar_of("regex", "a*b"))
+    matcher.begin()
+    assert len(allowed(matcher, vocab)) == 80
+    matcher.accept(1)
+    assert matcher.is_at_end
+
+
+def test_a_limit_that_is_hit_on_the_way_is_an_error_not_an_end() -> None:
+    vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
+    matcher = constrained(vocab, grammar_of("regex", "(?:a?){500}a{500}"), jumps=False)
+    matcher.begin()
+    for _ in range(400):
+        if matcher.error is not None:
+            break
+        matcher.accept(0)
+    assert matcher.error is not None and "too many expressions" in matcher.error and not matcher.is_at_end
+
+
+def test_a_grammar_is_compiled_once_and_forgotten_when_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "MAX_CACHED_GRAMMARS", 2)
+    submitted = []
+
+    class CountingExecutor(InlineExecutor):
+        def submit(self, work, /, *args, **kwargs) -> Future:  # type: ignore[no-untyped-def, type-arg]
+            submitted.append(args[0])
+            return super().submit(work, *args, **kwargs)
+
+    cache = GrammarCompiler(byte_level_vocab(), CountingExecutor(), lambda: None)
+    grammars = [grammar_of("choices", [text]) for text in "abc"]
+    for number in (0, 0, 1, 0, 2, 0, 1):
+        assert cache.compile(grammars[number]).result()
+    assert submitted == [grammars[0], grammars[1], grammars[2], grammars[1]]
+    with pytest.raises(InvalidRequestError, match="^the constraint cannot be used with this model: "):
+        cache.compile("start: nothing").result()
