@@ -20,7 +20,7 @@ LONGEST_FIRST = (
     "001_8_json.py",
     "001_11_multi_turn_chat.py",
     "001_12_react_agent.py",
-    "002_4_requests.py",
+    
     "002_1_return_values.py",
     "001_10_openai_client.py",
     "001_1_gen.py",

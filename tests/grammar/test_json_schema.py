@@ -47,7 +47,11 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ({"anyOf": [{"type": "integer"}, {"type": "null"}], "minimum": 3}, ["3", "null"], ["2"]),
     ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, ["1", '"a"'], ["null"]),
     ({"allOf": [{"type": "integer"}, {"minimum": 5}]}, ["5"], ["4"]),
-    ({"properties": {"a": {"type": "integer"}}}, ['{"a":1}', "7", '{"b":"x"}'], ['{"a":"x"}', '{"a":1,"a":"x"}']),
+    # An object has the properties that are named, unless the schema says more of others, or is laid over another one.
+    ({"properties": {"a": {"type": "integer"}}}, ['{"a":1}', "7"], ['{"a":"x"}', '{"a":1,"a":"x"}', '{"b":1}']),
+    ({"properties": {"a": {}}, "additionalProperties": True}, ['{"a":1}', '{"b":"x"}'], ["{"]),
+    ({"allOf": [{"properties": {"a": {}}}, {"required": ["b"]}], "type": "object"}, ['{"a":1,"b":2}'], ["{}"]),
+    ({"$ref": "#/$defs/b", "properties": {"a": {}}, "$defs": {"b": {"required": ["b"]}}}, ['{"a":1,"b":2}'], ["{}"]),
     ({"required": ["b"], "properties": {"a": {}}, "type": "object"}, ['{"a":1,"b":2}', '{"b":2}'], ["{}", '{"a":1}']),
     ({"type": "object", "additionalProperties": {"type": "integer"}}, ['{"a":1}'], ['{"a":"b"}']),
     ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, ['{"ab":1,"b":"x"}'], ['{"ab":"x"}']),

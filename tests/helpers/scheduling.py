@@ -45,6 +45,10 @@ class PatientExecutor(Executor):
         self._left.append(lambda: run(future, work, *args, **kwargs))
         return future
 
+    @property
+    def num_left(self) -> int:
+        return len(self._left)
+
     def work(self) -> None:
         self._left.pop(0)()
 

@@ -9,6 +9,7 @@ from typing import Any
 import llguidance
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar.closed_objects import close_objects
 from sglang.srt.grammar.limits import MAX_SCHEMA_NESTING, check_size
 
 _ONE_SCHEMA = ("additionalProperties", "additionalItems", "items")
@@ -42,7 +43,8 @@ _COMPACT: llguidance.JsonCompileOptions = {
 
 
 def json_schema_grammar(text: str) -> str:
-    """The grammar of the JSON texts without white space that are valid, properties in the order of the schema.
+    """The grammar of the JSON texts without white space that are valid, properties in the order of the schema, and no
+    other properties than it names (see `close_objects`).
 
     Raises InvalidRequestError for what is no JSON Schema, and for keywords that cannot be enforced.
     """
@@ -55,10 +57,12 @@ def json_schema_grammar(text: str) -> str:
         raise _too_deep(text) from error
     if isinstance(schema, bool):
         schema = {} if schema else {"enum": []}
-    for place, part, depth in _schemas(schema):
+    schemas = list(_schemas(schema))
+    for place, part, depth in schemas:
         if depth > MAX_SCHEMA_NESTING:
             raise _too_deep(text)
         _check_keywords(place, part)
+    close_objects([part for _, part, _ in schemas])
     return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang.srt.grammar.text_matcher import TextMatcher, failure
+from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.vocab import Vocab
 
 Mask = npt.NDArray[np.uint32]
-"""[ceil(vocab / 32)]; token i is allowed if bit i % 32 of word i // 32 is set."""
+"""Token i is allowed if bit i % 32 of word i // 32 is set."""
 
 class OutputConstraint(Protocol):
     """``allowed_mask``: the tokens that may be drawn next; None allows all. ``is_at_end``: nothing may follow.
@@ -84,7 +85,7 @@ class Constrained:
         self._vocab = vocab
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
         self._jumps = jumps
-        self._mask = np.zeros((1, (vocab.size + 31) // 32), dtype=np.int32)
+        self._mask = np.zeros((1, (num_tokens(vocab) + 31) // 32), dtype=np.int32)
         self._text = bytearray()
         self._text_matcher: TextMatcher | None = None
         self.is_at_end = False
@@ -123,7 +124,7 @@ class Constrained:
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
         may_end = self._matcher.is_accepting()
         words = self.allowed_mask
-        for token_id in self._vocab.eos_ids:
+        for token_id in end_tokens(self._vocab):
             words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
         problem = failure(self._matcher)
         if problem is None and not words.any():

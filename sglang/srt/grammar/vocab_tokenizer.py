@@ -10,12 +10,22 @@ import tokenizers
 from sglang.srt.vocab import Vocab
 
 
+def end_tokens(vocab: Vocab) -> list[int]:
+    """The tokens that end a text, at least one: the library insists. Where a
+    model has none, it is one past its vocabulary."""
+    return vocab.eos_ids or [vocab.size]
+
+
+def num_tokens(vocab: Vocab) -> int:
+    """With the end token that is not the vocabulary's own, if there is one."""
+    return max(vocab.size, *(token_id + 1 for token_id in end_tokens(vocab)))
+
+
 def make_tokenizer(vocab: Vocab) -> llguidance.LLTokenizer:
     """Takes tenths of a second for a large vocabulary. Control tokens are no text to it; all end tokens end a text."""
-    end_ids = vocab.eos_ids or [vocab.size]  # the library insists on one; this one no mask has room for
-    num_tokens = vocab.size + (not vocab.eos_ids)
-    wrapped = llguidance.TokenizerWrapper(TextCutter(vocab, end_ids[0]))
-    return llguidance.LLTokenizer(wrapped, n_vocab=num_tokens, eos_token=end_ids)
+    return llguidance.LLTokenizer(
+        llguidance.TokenizerWrapper(TextCutter(vocab)), n_vocab=num_tokens(vocab), eos_token=end_tokens(vocab)
+    )
 
 
 class TextCutter:
@@ -27,10 +37,11 @@ class TextCutter:
 
     bos_token_id = None
 
-    def __init__(self, vocab: Vocab, eos_token_id: int) -> None:
-        self.eos_token_id = eos_token_id
-        self.tokens = [*vocab.token_bytes, *([b""] if eos_token_id == vocab.size else [])]
-        self.special_token_ids = [*vocab.special_ids, *([eos_token_id] if eos_token_id == vocab.size else [])]
+    def __init__(self, vocab: Vocab) -> None:
+        missing = num_tokens(vocab) - vocab.size
+        self.eos_token_id = end_tokens(vocab)[0]
+        self.tokens = vocab.token_bytes + [b""] * missing
+        self.special_token_ids = [*vocab.special_ids, *range(vocab.size, vocab.size + missing)]
         self._vocab = vocab
 
     def __call__(self, data: bytes) -> list[int]:
@@ -69,13 +80,12 @@ class TextCutter:
     @cached_property
     def _ids(self) -> dict[bytes, int]:
         """Of several tokens with the same bytes the first."""
-        tokens = enumerate(self._vocab.token_bytes)
         ids: dict[bytes, int] = {}
-        for token_id, data in tokens:
+        for token_id, data in enumerate(self._vocab.token_bytes):
             if data and token_id not in self._vocab.special:
                 ids.setdefault(data, token_id)
         return ids
 
     @cached_property
     def _longest(self) -> int:
-        return max(map(len, self._ids))
+        return max(map(len, self._ids), default=0)

@@ -1,0 +1,244 @@
+"""Constrained requests among others, on the checksum model: same answers in any traffic, and nothing left behind."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+
+from sglang.srt.messages import GenerateRequest, RequestOutput
+from sglang.srt.vocab import Vocab
+from tests.grammar.texts import accepts, grammar_of
+from tests.helpers.scheduling import VOCAB_SIZE, Bench, PatientExecutor, expected_tokens, request
+
+WORDS = [bytes([i]) for i in range(256)] + [b"Hello", b" world", b"the ", b'{"', b'":', b"10", b"<end>", b"<stop>"]
+WORDS += [b""] * (VOCAB_SIZE - len(WORDS))
+END, STOP = WORDS.index(b"<end>"), WORDS.index(b"<stop>")
+VOCAB = Vocab(token_bytes=WORDS, special_ids=[END, STOP], eos_ids=[END])
+
+GREETING = r"Hello world, this is (a|the long) fixed text: [0-9]{2,4}!"
+PATTERNS = [GREETING, "(a|b)*c", "[0-9]+", "x{3}", r"the (Hello|hell) \d\d?", "(Hello| world)+"]
+
+
+def constrained(rid: str, pattern: str, prompt: Any = range(10), **fields: Any) -> GenerateRequest:
+    return request(rid, prompt, grammar=grammar_of("regex", pattern), **{"max_new_tokens": 60, **fields})
+
+
+def bench(**options: Any) -> Bench:
+    return Bench(**{"total": 2000, "vocab": VOCAB, **options})
+
+
+def answer(message: GenerateRequest, **options: Any) -> RequestOutput:
+    alone = bench(**options)
+    alone.add(message)
+    alone.run()
+    alone.assert_baseline()
+    return alone.finished[message.rid]
+
+
+def assert_holds(output: RequestOutput, pattern: str) -> None:
+    """What was promised of an answer that is not cut off."""
+    assert output.finish is not None and output.finish.type in ("stop", "length")
+    if output.finish.type == "stop":
+        assert re.fullmatch(pattern, output.text.decode()), output.text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_answer_satisfies_the_constraint_with_and_without_jumps(pattern: str, seed: int) -> None:
+    message = constrained("a", pattern, seed=seed)
+    jumped, stepped = answer(message), answer(message, jump_forward=False)
+    assert (jumped.token_ids, jumped.text, jumped.finish) == (stepped.token_ids, stepped.text, stepped.finish)
+    assert_holds(jumped, pattern)
+
+
+def test_forced_tokens_cost_no_draw_and_are_computed_together() -> None:
+    jumping, stepping = bench(), bench(jump_forward=False)
+    for one in (jumping, stepping):
+        one.add(constrained("a", "Hello world, (a|b) and so on and so on"))
+        one.run()
+    ids = jumping.finished["a"].token_ids
+    assert ids == stepping.finished["a"].token_ids
+    assert len(stepping.executor.steps) == len(ids) and len(jumping.executor.steps) == 1
+    assert jumping.scheduler.counters.generated_tokens == len(ids)
+    assert jumping.executor.steps[0].samples[0].position == 10 + len(b", ") + 2
+    assert len(jumping.executor.steps[0].token_ids) == 10 + len(b", ") + 2
+
+
+def test_a_text_that_is_forced_as_a_whole_needs_no_step() -> None:
+    one = bench()
+    one.add(constrained("a", "Hello world"))
+    one.run()
+    output = one.finished["a"]
+    assert output.text == b"Hello world" and not one.executor.steps
+    assert output.finish is not None and (output.finish.type, output.finish.matched) == ("stop", WORDS.index(b" world"))
+
+
+def test_with_logprobs_every_token_is_drawn() -> None:
+    one = bench()
+    one.add(constrained("a", "x{3}", return_logprob=True))
+    one.run()
+    assert one.finished["a"].text == b"xxx" and len(one.executor.steps) == 3
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+@pytest.mark.parametrize("jump", [True, False])
+def test_forced_tokens_respect_the_limit(limit: int, jump: bool) -> None:
+    output = answer(constrained("a", "Hello world (1|2)xyz", max_new_tokens=limit), jump_forward=jump)
+    assert len(output.token_ids) == min(limit, 7)
+    assert output.finish is not None and output.finish.type == ("stop" if limit >= 7 else "length")
+
+
+@pytest.mark.parametrize("jump", [True, False])
+@pytest.mark.parametrize(
+    ("pattern", "params", "text", "matched"),
+    [
+        (r"[0-9]{2}[ \n]*", {"stop": (" ", "\n"), "ignore_eos": True}, r"\d\d", r"[ \n]"),
+        (r"ab( cd)?", {"stop": (" ",)}, "ab", None),
+        (r"a b c(d|e)", {"stop": (" ",)}, "a b c[de]", None),
+        (r"Hello world, yes", {"stop": ("o", "wor")}, "Hello world, yes", None),
+        (r"Hello( world)* world!", {"stop": ("!",)}, "Hello( world)+!", None),
+        (r"(a|b)+\.x*", {"stop_regex": (r"x{2,3}",), "ignore_eos": True}, r"[ab]+\.x?", "x{2,3}"),
+        (r"abc,def", {"stop_regex": (r"[,;]",)}, "abc,def", None),
+        (r"(abc(,def){3})+", {"stop_regex": (r",\w+,",), "no_stop_trim": True, "max_new_tokens": 30}, r"(abc(,def){3})+.*", None),
+        (r"(a|b){4}", {"stop_token_ids": (ord("b"),), "min_new_tokens": 2}, "[ab]{4}", None),
+        (r"(a|b)+", {"stop_token_ids": (ord("b"),), "ignore_eos": False}, "[ab]*", None),
+        (r"(a|b)+", {"stop_token_ids": (STOP,), "min_new_tokens": 3}, "[ab]{3,}", None),
+        (r"x{2,4}y?", {"min_new_tokens": 50}, "x{2,4}y?", None),
+        (r"x{2,4}", {"ignore_eos": True}, "xxxx", str(ord("x"))),
+    ],
+)
+def test_stopping_within_a_constraint(jump: bool, pattern: str, params: dict[str, Any], text: str, matched: str | None) -> None:
+    """A stop counts only where what is left satisfies the constraint; the end of the grammar always counts."""
+    limit = params.pop("max_new_tokens", 60) if "max_new_tokens" in params else 60
+    for seed in range(8):
+        message = constrained("a", pattern, seed=seed, params=dict(params), max_new_tokens=limit)
+        output = answer(message, jump_forward=jump)
+        assert output.finish is not None
+        assert re.fullmatch(text, output.text.decode()), output.text
+        if output.finish.type == "stop":
+            assert re.fullmatch(pattern, output.text.decode())
+            assert matched is None or re.fullmatch(matched, str(output.finish.matched)) or matched == output.finish.matched
+
+
+def test_a_grammar_that_does_not_compile_ends_its_request_only() -> None:
+    one = bench()
+    healthy = request("healthy", range(30), max_new_tokens=40, params={"ignore_eos": True})
+    one.add(healthy, request("broken", range(5), grammar="start: nothing"))
+    one.run()
+    assert one.finished["healthy"].token_ids == expected_tokens(healthy)
+    broken = one.finished["broken"].finish
+    assert broken is not None and (broken.type, broken.status_code) == ("abort", 400)
+    assert "the constraint cannot be used with this model" in str(broken.message)
+    one.assert_baseline()
+
+
+def test_a_dead_end_is_an_error_and_costs_the_cache_nothing() -> None:
+    words = [b"a", b"b", b"<end>"] + [b""] * (VOCAB_SIZE - 3)
+    one = bench(vocab=Vocab(token_bytes=words, special_ids=[2], eos_ids=[2]))
+    one.add(constrained("dead", "(a|b)c", range(40)))
+    one.run()
+    finish = one.finished["dead"].finish
+    assert finish is not None and (finish.type, finish.status_code) == ("abort", 500)
+    assert "cannot be followed any further" in str(finish.message)
+    one.add(request("next", range(40), max_new_tokens=1))
+    one.run()
+    assert one.finished["next"].cached_tokens == 39
+    one.assert_baseline()
+
+
+def test_a_request_waits_for_its_own_grammar_only() -> None:
+    compiling = PatientExecutor()
+    one = bench(grammars=compiling)
+    late = constrained("late", "(a|b)c")
+    one.add(late)
+    assert not one.scheduler.has_work and one.scheduler.stats().num_waiting == 1
+    other = request("other", range(20), max_new_tokens=10)
+    one.add(other)
+    one.run()
+    assert one.finished["other"].token_ids == expected_tokens(other) and "late" not in one.finished
+    one.add(constrained("gone", "x{3}"), constrained("same", "(a|b)c"))
+    one.abort("gone")
+    gone = one.finished["gone"].finish
+    assert gone is not None and gone.type == "abort"
+    compiling.work()
+    assert one.scheduler.has_work
+    one.run()
+    assert one.finished["late"].text == answer(late).text == one.finished["same"].text
+    compiling.work()
+    assert not one.scheduler.has_work
+    one.assert_baseline()
+
+
+def test_nothing_is_compiled_for_a_prompt_alone() -> None:
+    one = bench(grammars=PatientExecutor())
+    one.add(constrained("prefill", "a", max_new_tokens=0))
+    one.run()
+    assert one.finished["prefill"].token_ids == []
+
+
+def test_retraction_and_failed_steps_change_no_constrained_answer() -> None:
+    one = bench(total=150, budget=32, max_running=8, decode_reserve=4)
+    messages = [constrained(f"r{i}", GREETING if i % 2 else "(a|b){40}", [i] * 10, seed=i) for i in range(8)]
+    one.add(*messages)
+    for _ in range(5):
+        one.step()
+    one.executor.fail_next = RuntimeError("no more memory")
+    one.run()
+    assert one.scheduler.counters.retractions > 0
+    for message in messages:
+        assert one.finished[message.rid].token_ids == answer(message).token_ids
+    one.assert_baseline()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_traffic(seed: int) -> None:
+    """Constrained or not, arriving, aborted and retracted at random: everyone gets the answer it gets alone."""
+    rng = random.Random(seed)
+    compiling = PatientExecutor()
+    one = bench(total=rng.choice([150, 400]), budget=rng.choice([3, 17, 64]), max_running=6, decode_reserve=8, grammars=compiling)
+    messages: dict[str, tuple[GenerateRequest, str | None]] = {}
+    aborted: set[str] = set()
+    for number in range(40):
+        pattern = rng.choice([*PATTERNS, None])
+        fields: dict[str, Any] = {"seed": rng.randrange(5), "max_new_tokens": rng.randrange(1, 45)}
+        fields["params"] = {"stop": (" ",)} if rng.random() < 0.3 else {}
+        prompt = [rng.randrange(2)] * rng.randrange(1, 30)
+        rid = f"r{number}"
+        message = constrained(rid, pattern, prompt, **fields) if pattern else request(rid, prompt, **fields)
+        messages[rid] = (message, pattern)
+        one.add(message)
+        for _ in range(rng.randrange(4)):
+            if compiling.num_left and rng.random() < 0.5:
+                compiling.work()
+            if one.scheduler.has_work:
+                one.step()
+        if rng.random() < 0.15:
+            victim = rng.choice(sorted(messages))
+            if victim not in one.finished:
+                aborted.add(victim)
+                one.abort(victim)
+    while compiling.num_left:
+        compiling.work()
+    one.run()
+    one.assert_baseline()
+    for rid, (message, pattern) in messages.items():
+        if rid not in aborted:
+            output = one.finished[rid]
+            assert output.token_ids == answer(message).token_ids
+            if pattern:
+                assert_holds(output, pattern)
+
+
+def test_streamed_text_is_the_whole_text() -> None:
+    for seed in range(6):
+        message = constrained("a", GREETING, seed=seed, stream=True)
+        one = bench()
+        one.add(message)
+        pieces = []
+        while one.scheduler.has_work:
+            pieces += [output.text for output in one.scheduler.step()]
+        assert b"".join(pieces) == answer(message).text and len(pieces) > 2
+        assert accepts(grammar_of("regex", GREETING), b"".join(pieces).decode())
