@@ -174,7 +174,10 @@ for _ in range(100_000):
         ({"choices": ["b", "a"]}, Constraint("choices", '["b", "a"]')),
         ({"choices": ("é",)}, Constraint("choices", '["\\u00e9"]')),
         ({"regex": "", "ebnf": None, "json_schema": ""}, None),
-        ({"regex": "a", "ebnf": "", "json_schema": "", "choices": None, "structural_tag": ""}, Constraint("regex", "a")),
+        (
+            {"regex": "a", "ebnf": "", "json_schema": "", "choices": None, "structural_tag": ""},
+            Constraint("regex", "a"),
+        ),
         ({"spaces_between_special_tokens": False, "structural_tag": None}, None),
     ],
 )
@@ -200,7 +203,10 @@ def test_one_constraint(given: Any, expected: Constraint | None) -> None:
         ({"choices": ["a", ""]}, "choices must be a list of non-empty strings, not ['a', ''] (list)"),
         ({"choices": "ab"}, "choices must be a list of non-empty strings, not 'ab' (str)"),
         ({"choices": ["\ud800"]}, "choices is not valid Unicode text: "),
-        ({"structural_tag": "{}"}, "structural_tag is not supported; use json_schema, ebnf or regex instead of '{}' (str)"),
+        (
+            {"structural_tag": "{}"},
+            "structural_tag is not supported; use json_schema, ebnf or regex instead of '{}' (str)",
+        ),
         ({"structural_tag": {}}, "structural_tag is not supported; "),
         ({"spaces_between_special_tokens": 1}, "spaces_between_special_tokens must be true or false, not 1 (int)"),
         (

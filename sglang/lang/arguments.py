@@ -9,7 +9,6 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,7 +20,7 @@ SHORT_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 
 CONSTRAINTS = ("regex", "ebnf", "json_schema")
 
-RUN_ARGUMENTS = tuple(field.name for field in fields(SamplingArguments) if field.name not in CONSTRAINTS)
+RUN_ARGUMENTS = tuple(name for name in SamplingArguments.__struct_fields__ if name not in CONSTRAINTS)
 """What may be said for all of a program's generations at once."""
 
 RUN_DEFAULTS = SamplingArguments(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sglang.lang import loop
 from sglang.lang.backends.base import Backend
@@ -78,11 +78,11 @@ class Batch:
                 if ending.over.done():
                     break
                 programs.append(program := start(body))
-                program.run.ended.add_done_callback(functools.partial(ending.note, program.run))
+                program.run.ended.add_done_callback(ending.note)
             loop.wait(ending.over)
             for program in programs:
-                if program.run.error is not None:
-                    raise program.run.error
+                if program.run.ended.done():
+                    program.run.wait()
         return [program.state for program in programs]
 
     def in_order(self) -> Iterator[ProgramState]:
@@ -132,20 +132,18 @@ class _Ending:
         self._num_left = size
         self._lock = threading.Lock()
 
-    def note(self, run: Run, _: Future[Any]) -> None:
+    def note(self, ended: Future[BaseException | None]) -> None:
         """A program has ended."""
         with self._lock:
             self._num_left -= 1
-            is_over = (self._num_left == 0 or run.error is not None) and not self.over.done()
-            if is_over:
+            is_last = self._num_left == 0 or ended.result() is not None
+            if is_last and not self.over.done():
                 self.over.set_result(None)
         self.slots.release()
 
 
 def _ended(program: _Program) -> ProgramState:
-    loop.wait(program.run.ended)
-    if program.run.error is not None:
-        raise program.run.error
+    program.run.wait()
     return program.state
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from sglang.lang import ir, loop
@@ -133,9 +133,9 @@ class Interpreter:
             failure = ProgramError(str(reason), self._transcript.text)
         failure.__cause__ = reason.__cause__
         self._fail(failure)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     # --- the queue
 
@@ -192,6 +192,8 @@ class Interpreter:
                 _refuse([step], failure)
             if not isinstance(error, Exception):  # cancelled
                 raise
+        finally:
+            self._task = None
 
     async def _begin(self) -> None:
         if self._origin is not None:
@@ -306,10 +308,7 @@ class Interpreter:
 
     def _sampling(self, gen: ir.Gen) -> SamplingArguments:
         sampling = gen.sampling.over(self._setting.sampling)
-        if not gen.extra_stops:
-            return sampling
-        stop = sampling.stop or ()
-        return replace(sampling, stop=(*([stop] if isinstance(stop, str) else stop), *gen.extra_stops))
+        return sampling.with_stops(gen.extra_stops) if gen.extra_stops else sampling
 
     def _append(self, text: str) -> None:
         self._transcript.append(text)

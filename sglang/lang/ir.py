@@ -5,9 +5,11 @@ Nodes are made by the functions of `lang/api.py`. ``+`` concatenates nodes and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from sglang.lang.choices import ChoicesSamplingMethod, token_length_normalized
 from sglang.srt.errors import shown
@@ -15,8 +17,7 @@ from sglang.srt.errors import shown
 DEFAULT_MAX_NEW_TOKENS = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingArguments:
+class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
     """How to generate. None means: not said here, ask the level above (gen, then run, then the backend's defaults).
 
     Names are those of the native API. ``json_schema`` is JSON text. At most one of ``regex``, ``ebnf``,
@@ -48,13 +49,21 @@ class SamplingArguments:
 
     def over(self, defaults: SamplingArguments) -> SamplingArguments:
         """These, and where they say nothing, `defaults`."""
-        return replace(defaults, **dict(self.given()))
+        return msgspec.structs.replace(defaults, **dict(self.given()))
+
+    def with_stops(self, stops: Sequence[str]) -> SamplingArguments:
+        """These, which end at `stops` too."""
+        before = self.stop or ()
+        return msgspec.structs.replace(self, stop=(*([before] if isinstance(before, str) else before), *stops))
 
     def given(self) -> Iterator[tuple[str, Any]]:
         """Names and values that are not None."""
-        for name in self.__dataclass_fields__:
-            if (value := getattr(self, name)) is not None:
+        for name, value in zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True):
+            if value is not None:
                 yield name, value
+
+
+NO_SAMPLING = SamplingArguments()
 
 
 class Expr:
@@ -109,7 +118,7 @@ class Gen(Expr):
     """Let the model go on. extra_stops: end here too, whatever else ends it, at this call's level or at the run's."""
 
     name: str | None
-    sampling: SamplingArguments = SamplingArguments()
+    sampling: SamplingArguments = NO_SAMPLING
     extra_stops: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

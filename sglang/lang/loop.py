@@ -40,7 +40,11 @@ class LoopThread:
         self._inbox.append(callback)
         if not self._is_awake:
             self._is_awake = True
-            self._loop.call_soon_threadsafe(self._empty_inbox)
+            try:
+                self._loop.call_soon_threadsafe(self._empty_inbox)
+            except BaseException:  # an interrupt: the next one is to wake the loop
+                self._is_awake = False
+                raise
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -70,6 +74,8 @@ _current: LoopThread | None = None
 
 def get() -> LoopThread:
     global _current  # noqa: PLW0603 - one per process is the point
+    if _current is not None:
+        return _current
     with _lock:
         if _current is None:
             _current = LoopThread()

@@ -7,7 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Literal, overload
 
 from sglang.lang.arguments import RUN_ARGUMENTS, run_sampling
 from sglang.lang.batch import Batch, Body, max_in_flight
@@ -18,6 +18,9 @@ from sglang.lang.state import ProgramState
 from sglang.srt.errors import shown
 
 STATE_PARAMETER = "s"
+
+Items = Sequence[Mapping[str, Any] | Sequence[Any]]
+"""What a batch runs over: dicts of arguments, or tuples of them."""
 
 
 class SglFunction:
@@ -80,13 +83,23 @@ class SglFunction:
             return state
         run.execute(body)
         run.wait()
-        if run.error is not None:
-            raise run.error
         return state
 
+    @overload
+    def run_batch(
+        self, batch_kwargs: Items, *, generator_style: Literal[False] = False, **options: Any
+    ) -> list[ProgramState]: ...
+    @overload
+    def run_batch(
+        self, batch_kwargs: Items, *, generator_style: Literal[True], **options: Any
+    ) -> Iterator[ProgramState]: ...
+    @overload
+    def run_batch(
+        self, batch_kwargs: Items, *, generator_style: bool, **options: Any
+    ) -> list[ProgramState] | Iterator[ProgramState]: ...
     def run_batch(
         self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any]],
+        batch_kwargs: Items,
         *,
         backend: Any = None,
         runtime: Any = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -26,32 +27,37 @@ class Run:
         self.setting = setting
         self.is_stepwise = is_stepwise
         self.root = Interpreter(setting)
-        self.error: BaseException | None = None  # what the body raised
-        self.ended: Future[None] = Future()  # the body has returned, and all that it queued is done
+        # Done when the body has returned and all that it queued is done. The result is what the body raised, or None.
+        self.ended: Future[BaseException | None] = Future()
         self._interpreters = [self.root]
+        self._cancelled_for: BaseException | None = None
         self._body_thread: int | None = None
         self._is_body_over = False
 
     def execute(self, body: Callable[[], object]) -> None:
-        """Call the body in this thread. What it raises is kept as `error`; everything it queued is cancelled then."""
+        """Call the body in this thread. If it raises, everything it queued is cancelled."""
         self._body_thread = threading.get_ident()
+        error = None
         try:
             body()
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the run raises it
-            self.error = error
-            self.cancel(error)
+        except BaseException as raised:  # noqa: BLE001 - whoever waits for the run raises it
+            error = raised
+            self.cancel(raised)
         self._is_body_over = True
         for interpreter in self._interpreters:
             interpreter.variables.close()
-        _when_all([interpreter.read(_nothing) for interpreter in self._interpreters], self.ended)
+        idle = [interpreter.read(_nothing) for interpreter in self._interpreters]
+        _when_all(idle, functools.partial(self._end, error))
 
     def wait(self) -> None:
-        """Until it has ended. An interrupt cancels it."""
+        """Until it has ended. Raises what the body raised. An interrupt cancels it."""
         try:
-            loop.wait(self.ended)
-        except BaseException as error:
-            self.cancel(error)
+            error = loop.wait(self.ended)
+        except BaseException as interrupt:
+            self.cancel(interrupt)
             raise
+        if error is not None:
+            raise error
 
     def cancel(self, reason: BaseException) -> None:
         """End every state. Waits until their requests have ended."""
@@ -60,6 +66,8 @@ class Run:
     def fork(self, parent: Interpreter, size: int) -> list[Interpreter]:
         forks = parent.fork(size)
         self._interpreters.extend(forks)
+        if self._cancelled_for is not None:  # since the parent was asked, in another thread
+            self.cancel(self._cancelled_for)
         return forks
 
     def may_still_set_names(self) -> bool:
@@ -68,7 +76,13 @@ class Run:
         return self.setting.is_streaming and not self._is_body_over and is_elsewhere
 
     async def end_all_states(self, reason: ProgramError) -> None:
+        """In the programs' loop."""
+        self._cancelled_for = reason.__cause__
         await asyncio.gather(*(interpreter.cancel(reason) for interpreter in self._interpreters))
+
+    def _end(self, error: BaseException | None) -> None:
+        self._interpreters = [self.root]  # forks live on where somebody holds on to them
+        self.ended.set_result(error)
 
 
 def cancel_all(runs: Sequence[Run], reason: BaseException) -> None:
@@ -84,8 +98,8 @@ async def _end_all(runs: Sequence[Run], reason: ProgramError) -> None:
     await asyncio.gather(*(run.end_all_states(reason) for run in runs))
 
 
-def _when_all(futures: Sequence[Future[Any]], done: Future[None]) -> None:
-    """Have `done` done when all of them are, whatever their outcome."""
+def _when_all(futures: Sequence[Future[Any]], then: Callable[[], None]) -> None:
+    """Call `then` when all of them are done, whatever their outcome."""
     lock = threading.Lock()
     num_left = len(futures)
 
@@ -95,7 +109,7 @@ def _when_all(futures: Sequence[Future[Any]], done: Future[None]) -> None:
             num_left -= 1
             is_last = num_left == 0
         if is_last:
-            done.set_result(None)
+            then()
 
     for future in futures:
         future.add_done_callback(one_is_done)

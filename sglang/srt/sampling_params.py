@@ -25,7 +25,10 @@ _TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 
 
 class Constraint(msgspec.Struct, frozen=True):
-    """What the whole output has to match. text: a regular expression, a grammar, a JSON Schema, a JSON list of texts."""
+    """What the whole output has to match.
+
+    text: a regular expression, a grammar, a JSON Schema, or a JSON list of texts.
+    """
 
     kind: Literal["regex", "ebnf", "json_schema", "choices"]
     text: str

@@ -26,6 +26,7 @@ from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import make_policy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
@@ -309,7 +310,7 @@ def make_scheduler(total: int = 2000, budget: int = 256, radix: bool = True, **o
         executor=make_runner(total + 1),
         policy=make_policy("lpm"),
         vocab=VOCAB,
-        compiler=GrammarCompiler(VOCAB, InlineExecutor(), on_done=lambda: None),
+        without_grammar=GrammarQueue(GrammarCompiler(VOCAB, InlineExecutor())),
         max_running_requests=16,
         token_budget=budget,
         **options,

@@ -132,7 +132,11 @@ DISTRIBUTIONS: dict[str, tuple[SamplingParams, dict[str, Any]]] = {
         {},
     ),
     "banned": (SamplingParams(), {"banned_ids": (0, 6)}),
-    "mask": (SamplingParams(top_k=4), {"allowed_mask": mask_of([1, 3, 4, 5, 7], 8)}),
+    "mask": (SamplingParams(), {"allowed_mask": mask_of([0, 2, 3, 6], 8)}),
+    "mask and top_k": (SamplingParams(top_k=4), {"allowed_mask": mask_of([1, 3, 4, 5, 7], 8)}),
+    "mask and top_p": (SamplingParams(temperature=0.7, top_p=0.8), {"allowed_mask": mask_of([2, 3, 4, 5], 8)}),
+    "mask and min_p": (SamplingParams(min_p=0.5), {"allowed_mask": mask_of([3, 4, 5, 6, 7], 8)}),
+    "mask and ban": (SamplingParams(), {"allowed_mask": mask_of([0, 1, 7], 8), "banned_ids": (0, 3)}),
 }
 
 
@@ -528,3 +532,12 @@ def test_numbers_of_neighbouring_seeds_and_samples_are_independent() -> None:
         (int(uniform(seed, p, 0) * 8), int(uniform(seed + 1, p, 1) * 8)) for seed in range(100) for p in range(100)
     )
     assert_spread_like([pairs[a, b] for a in range(8) for b in range(8)], [1 / 64] * 64)
+
+
+def test_a_mask_shorter_or_longer_than_the_logits() -> None:
+    """Ids that the mask has no bit for are not allowed; bits past the logits mean nothing."""
+    logits = torch.zeros(1, 70)
+    for num_words, expected in [(1, {0, 31}), (2, {0, 31, 32, 63}), (4, {0, 31, 32, 63, 64})]:
+        mask = np.full(num_words, 1 | 1 << 31, dtype=np.uint32)
+        drawn = {sample(logits, [make_row(seed=seed, allowed_mask=mask)])[0].token_id for seed in range(200)}
+        assert drawn == expected

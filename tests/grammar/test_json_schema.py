@@ -19,7 +19,9 @@ PERSON = {
     "additionalProperties": False,
 }
 TREE = {
-    "$defs": {"node": {"type": "object", "properties": {"left": {"$ref": "#/$defs/node"}}, "additionalProperties": False}},
+    "$defs": {
+        "node": {"type": "object", "properties": {"left": {"$ref": "#/$defs/node"}}, "additionalProperties": False}
+    },
     "$ref": "#/$defs/node",
 }
 
@@ -28,11 +30,15 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "object"}, ["{}", '{"a":1}', '{"a":{"b":[1,null,"é"]}}'], ["[]", "1", "", "{ }", '{"a": 1}', '{"a":1,}']),
     ({}, ["1", "{}", "[]", "null", '"a"', "true", "-1.5e3"], ["a", "[1, 2]", "01", " 1"]),
     (True, ["1"], [""]),
-    (PERSON, ['{"name":"A","age":1}'], ['{"age":1,"name":"A"}', '{"name":"A"}', '{"name":"A","age":1,"x":1}', '{"name":1,"age":1}']),
+    (
+        PERSON,
+        ['{"name":"A","age":1}'],
+        ['{"age":1,"name":"A"}', '{"name":"A"}', '{"name":"A","age":1,"x":1}', '{"name":1,"age":1}'],
+    ),
     ({**PERSON, "required": []}, ["{}", '{"age":1}', '{"name":"","age":1}'], ['{"age":1,"name":"A"}']),
     (TREE, ["{}", '{"left":{"left":{}}}'], ['{"left":1}', '{"x":{}}']),
     ({"type": ["integer", "null"]}, ["1", "null"], ["1.5", '"a"']),
-    ({"enum": [1, "a/é\"\n", None, [1]]}, ["1", '"a/é\\"\\n"', "null", "[1]"], ["2"]),
+    ({"enum": [1, 'a/é"\n', None, [1]]}, ["1", '"a/é\\"\\n"', "null", "[1]"], ["2"]),
     ({"const": {"b": 1, "a": 2}}, ['{"b":1,"a":2}'], ['{"a":2,"b":1}']),
     ({"type": "string", "minLength": 2, "maxLength": 3}, ['"ab"', '"éé€"'], ['"a"', '"abcd"']),
     ({"type": "string", "pattern": "^a+$", "maxLength": 3}, ['"aaa"'], ['"aaaa"', '"b"']),
@@ -42,7 +48,11 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "number", "exclusiveMinimum": 3}, ["3.1", "4"], ["3", "3.0"]),
     ({"type": "integer", "multipleOf": 7}, ["14", "0"], ["15"]),
     ({"minimum": 5}, ["5", '"a"', "null"], ["4"]),
-    ({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2}, ["[1]", "[1,2]"], ["[]", "[1,2,3]", '["a"]']),
+    (
+        {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
+        ["[1]", "[1,2]"],
+        ["[]", "[1,2,3]", '["a"]'],
+    ),
     ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, ["[]", "[1]"], ["[1,2]"]),
     ({"anyOf": [{"type": "integer"}, {"type": "null"}], "minimum": 3}, ["3", "null"], ["2"]),
     ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, ["1", '"a"'], ["null"]),
@@ -56,8 +66,16 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "object", "additionalProperties": {"type": "integer"}}, ['{"a":1}'], ['{"a":"b"}']),
     ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, ['{"ab":1,"b":"x"}'], ['{"ab":"x"}']),
     ({"type": "object", "minProperties": 1}, ['{"a":1}'], ["{}"]),
-    ({"type": "null", "x-origin": "somewhere", "$schema": "https://json-schema.org/draft/2020-12/schema"}, ["null"], ["1"]),
-    ({"properties": {"not": {"type": "integer"}, "nullable": False}, "type": "object"}, ['{"not":1}'], ['{"not":"a"}', '{"nullable":1}']),
+    (
+        {"type": "null", "x-origin": "somewhere", "$schema": "https://json-schema.org/draft/2020-12/schema"},
+        ["null"],
+        ["1"],
+    ),
+    (
+        {"properties": {"not": {"type": "integer"}, "nullable": False}, "type": "object"},
+        ['{"not":1}'],
+        ['{"not":"a"}', '{"nullable":1}'],
+    ),
 ]
 
 
@@ -73,11 +91,26 @@ def test_table(schema: Any, accepted: list[str], rejected: list[str]) -> None:
 CANNOT = "which cannot be enforced"
 REFUSED: list[tuple[Any, str]] = [
     *(
-        ({"type": "object", "properties": {"a": {keyword: value}}}, f"json_schema has '{keyword}' at #/properties/a, {CANNOT}")
+        (
+            {"type": "object", "properties": {"a": {keyword: value}}},
+            f"json_schema has '{keyword}' at #/properties/a, {CANNOT}",
+        )
         for keyword, value in {
-            "not": {}, "if": {}, "then": {}, "else": {}, "contains": {}, "minContains": 1, "uniqueItems": True,
-            "propertyNames": {}, "dependentRequired": {}, "dependentSchemas": {}, "dependencies": {},
-            "unevaluatedProperties": False, "$dynamicRef": "#a", "nullable": True, "contentEncoding": "base64",
+            "not": {},
+            "if": {},
+            "then": {},
+            "else": {},
+            "contains": {},
+            "minContains": 1,
+            "uniqueItems": True,
+            "propertyNames": {},
+            "dependentRequired": {},
+            "dependentSchemas": {},
+            "dependencies": {},
+            "unevaluatedProperties": False,
+            "$dynamicRef": "#a",
+            "nullable": True,
+            "contentEncoding": "base64",
         }.items()
     ),
     ({"typ": "object"}, "json_schema has 'typ' at #, which is no keyword of JSON Schema"),
@@ -85,12 +118,18 @@ REFUSED: list[tuple[Any, str]] = [
     ({"anyOf": [{}, {"foo": 1}]}, "json_schema has 'foo' at #/anyOf/1, which is no keyword of JSON Schema"),
     ({"$defs": {"a": {"foo": 1}}}, "json_schema has 'foo' at #/$defs/a, which is no keyword"),
     ({"items": {"x-guidance": {}}}, "json_schema has 'x-guidance' at #/items, which is no keyword"),
-    ({"type": "object", "minProperties": 2}, f"json_schema has minProperties=2 at #, {CANNOT} beyond the required ones"),
+    (
+        {"type": "object", "minProperties": 2},
+        f"json_schema has minProperties=2 at #, {CANNOT} beyond the required ones",
+    ),
     ({"items": 3}, "json_schema has no schema at #/items, but 3"),
     ({"type": "thing"}, "json_schema cannot be used: Invalid type: thing"),
     ({"type": "string", "format": "foo"}, "json_schema cannot be used: Unknown format: foo"),
     ({"type": "string", "pattern": "(?=a)b"}, "json_schema cannot be used: regex parse error"),
-    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "json_schema cannot be used: oneOf constraints are not supported"),
+    (
+        {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+        "json_schema cannot be used: oneOf constraints are not supported",
+    ),
     ({"$ref": "http://example.com/x"}, "json_schema cannot be used: Resource 'http://example.com/x' is not present"),
     ({"$ref": "#"}, "json_schema cannot be used: nothing matches it"),
     ({"type": "integer", "minimum": 5, "maximum": 2}, "json_schema cannot be used: Unsatisfiable schema"),

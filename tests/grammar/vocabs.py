@@ -40,7 +40,7 @@ def sentencepiece_vocab() -> Vocab:
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(replacement=METASPACE, prepend_scheme="always")
     trained.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=200, show_progress=False))
-    words = [trained.id_to_token(i) for i in range(trained.get_vocab_size())]
+    words = [str(trained.id_to_token(i)) for i in range(trained.get_vocab_size())]
     pieces = ["<unk>", END, *(f"<0x{byte:02X}>" for byte in range(256)), *words]
     ids = {piece: index for index, piece in enumerate(pieces)}
     merges = [(left, right) for left, right in _merges(trained) if left + right in ids]

@@ -16,6 +16,7 @@ from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import make_policy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
@@ -86,11 +87,10 @@ class Bench:
             executor=self.executor,
             policy=make_policy(policy),
             vocab=vocab,
-            compiler=GrammarCompiler(vocab, grammars or InlineExecutor(), on_done=lambda: None),
+            without_grammar=GrammarQueue(GrammarCompiler(vocab, grammars or InlineExecutor()), jumps=jump_forward),
             max_running_requests=max_running,
             token_budget=budget,
             decode_reserve=decode_reserve,
-            jump_forward=jump_forward,
         )
         self.finished: dict[str, RequestOutput] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import sglang as sgl
+from sglang.lang.interpreter import Interpreter
 from tests.lang.conftest import UseMock
 
 
@@ -67,6 +68,26 @@ def test_an_exception_inside_a_fork_function(mock: sgl.Mock) -> None:
 
     with pytest.raises(IndexError):
         program.run()
+
+
+def test_a_fork_made_while_its_run_is_cancelled_does_nothing(mock: sgl.Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_of = Interpreter.fork
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        def fork(parent: Interpreter, size: int) -> list[Interpreter]:
+            forks = fork_of(parent, size)
+            s._run.cancel(AppError("another program of the batch failed"))
+            return forks
+
+        monkeypatch.setattr(Interpreter, "fork", fork)
+        forks = s.fork(2)
+        forks += "Q" + sgl.gen("a")
+        forks.join()
+
+    with pytest.raises(sgl.ProgramError, match="another program of the batch failed"):
+        program.run()
+    assert not mock.requests
 
 
 def test_a_stream_that_is_being_read_is_closed(mock: sgl.Mock) -> None:

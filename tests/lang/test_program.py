@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -172,7 +174,7 @@ def test_a_process_ends_while_programs_run() -> None:
         while mock.num_open < 3:
             pass
     """
-    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, timeout=60, check=True)
     assert not done.stderr, done.stderr.decode()
 
 
@@ -188,6 +190,47 @@ def test_the_loop_is_woken_once_for_many_things(monkeypatch: pytest.MonkeyPatch)
     assert seen == list(range(100))
     thread.post(functools.partial(seen.append, 100))
     assert len(wakes) == 2
+
+
+def test_an_interrupt_while_waking_the_loop_does_not_leave_it_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = loop.LoopThread()
+    seen: list[int] = []
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thread._loop, "call_soon_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            thread.post(functools.partial(seen.append, 1))
+    thread.post(functools.partial(seen.append, 2))
+    thread.cancel_all()
+    assert seen == [1, 2]
+
+
+def test_what_a_program_leaves_is_freed_with_its_state(use_mock: UseMock) -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q" + sgl.gen("a", n=2)
+        forks = s.fork(2)
+        forks += sgl.gen("b")
+        kept.extend(weakref.ref(fork._interpreter) for fork in forks)
+        forks.join()
+
+    kept: list[weakref.ref[Any]] = []
+    mock = use_mock()
+    state = program.run()
+    assert [ref() for ref in kept] == [None, None]
+    states = [state, *program.run_batch([{}, {}]), *program.run_batch([{}], generator_style=True)]
+    runs = [weakref.ref(one._run) for one in states]
+    sgl.set_default_backend(None)
+    mock.requests.clear()
+    gc.disable()  # without cycles nothing is left to it
+    try:
+        del state, states
+        assert [ref() for ref in runs] == [None] * len(runs)
+    finally:
+        gc.enable()
 
 
 def test_public_names_exist_and_importing_is_light() -> None:

@@ -89,11 +89,10 @@ class NativeBackend(Backend, ABC):
         return _all_generated(await self._post({**prompts, "sampling_params": COMPUTE_ONLY, **wanted}))
 
     def _payload(self, prompt: Prompt, sampling: SamplingArguments) -> Payload:
+        if self.template_stop and prompt.open_role is not None:
+            sampling = sampling.with_stops(self.template_stop)
         params = dict(sampling.given())
         fields = {name: params.pop(name) for name in REQUEST_FIELDS if name in params}
-        if self.template_stop and prompt.open_role is not None:
-            stop = params.get("stop", ())
-            params["stop"] = (*([stop] if isinstance(stop, str) else stop), *self.template_stop)
         return {**self._prompt(prompt), "sampling_params": params, **fields}
 
     def _prompt(self, prompt: Prompt) -> Payload:

@@ -118,9 +118,9 @@ class OpenAI(Backend):
             messages = messages_before(prompt, self.chat_template)
             options |= chat_options(sampling, REASONING_MODELS.match(self.model_name) is not None)
             return await client.chat.completions.create(model=self.model_name, messages=messages, **options)  # type: ignore[arg-type]
-        options |= completion_options(sampling)
         if self.chat_template.stop and prompt.open_role is not None:
-            options["stop"] = [*options.get("stop", ()), *self.chat_template.stop]
+            sampling = sampling.with_stops(self.chat_template.stop)
+        options |= completion_options(sampling)
         return await client.completions.create(model=self.model_name, prompt=prompt.text, **options)
 
     async def _echoed(self, texts: list[str]) -> list[list[LogprobRow]]:

@@ -41,7 +41,8 @@ class Runtime:
         except BaseException:
             self._server.end()
             raise
-        self._finalizer = weakref.finalize(self, _end, self._server, os.getpid())  # also at interpreter exit
+        # Also at interpreter exit. What programs use, and so keep, is the endpoint.
+        self._finalizer = weakref.finalize(self.endpoint, _end, self._server, os.getpid())
         register_if_no_default(self)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from functools import cached_property
 
@@ -35,15 +35,11 @@ class CompiledGrammar:
 
 
 class GrammarCompiler:
-    """`compile` belongs to one thread; the work is done by `executor`, which must run one piece at a time.
+    """`compile` belongs to one thread; the work is done by `executor`, which must run one piece at a time."""
 
-    `on_done` is called after each piece of work, by whichever thread did it.
-    """
-
-    def __init__(self, vocab: Vocab, executor: Executor, on_done: Callable[[], None]) -> None:
+    def __init__(self, vocab: Vocab, executor: Executor) -> None:
         self._vocab = vocab
         self._executor = executor
-        self._on_done = on_done
         self._cache: OrderedDict[str, Future[CompiledGrammar]] = OrderedDict()
         self._num_bytes = 0
 
@@ -58,7 +54,6 @@ class GrammarCompiler:
         while len(self._cache) > MAX_CACHED_GRAMMARS or (self._num_bytes > MAX_CACHED_BYTES and len(self._cache) > 1):
             oldest, _ = self._cache.popitem(last=False)
             self._num_bytes -= len(oldest)
-        future.add_done_callback(lambda _: self._on_done())
         return future
 
     def _compile(self, grammar: str) -> CompiledGrammar:

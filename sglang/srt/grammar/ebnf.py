@@ -187,7 +187,9 @@ def _characters(body: str, line: int, in_set: bool = False) -> Iterator[str]:
 def _unescaped(escape: str, line: int) -> str:
     if len(escape) == 1:
         if escape not in _SHORT_ESCAPES:
-            raise _error(line, f"unknown escape '\\{escape}'; known are \\n \\r \\t \\\\ \\\" \\xHH \\uHHHH \\UHHHHHHHH")
+            raise _error(
+                line, f"unknown escape '\\{escape}'; known are \\n \\r \\t \\\\ \\\" \\xHH \\uHHHH \\UHHHHHHHH"
+            )
         return _SHORT_ESCAPES[escape]
     code_point = int(escape[1:], 16)
     if code_point > 0x10FFFF or 0xD800 <= code_point <= 0xDFFF:

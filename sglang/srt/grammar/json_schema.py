@@ -32,7 +32,7 @@ _NOT_ENFORCED = (
 )
 _KNOWN = frozenset((*_ONE_SCHEMA, *_LISTS_OF_SCHEMAS, *_NAMED_SCHEMAS, *_PLAIN, *_ANNOTATIONS))
 
-_COMPACT: llguidance.JsonCompileOptions = {
+_COMPACT: Any = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_flexible": False,

@@ -64,9 +64,7 @@ def regular_grammar(pattern: Pattern) -> str:
     return "\n".join(["start: TEXT", f"TEXT: {text}", *writer.definitions]) + "\n"
 
 
-def rule_grammar(
-    root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]
-) -> str:
+def rule_grammar(root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]) -> str:
     """The grammar of rule `root`. Rules refer to each other by name, and to places, each with the number of its lexeme."""
     names = {name: f"rule_{number}" for number, name in enumerate(rules)}
     names |= {place: f"LEXEME_{number}" for place, number in places.items()}
@@ -105,7 +103,11 @@ def _only_character(chars: CharSet) -> int | None:
 
 
 def _ranges(chars: CharSet) -> str:
-    return "[" + "".join(_escaped(low) if low == high else f"{_escaped(low)}-{_escaped(high)}" for low, high in chars) + "]"
+    return (
+        "["
+        + "".join(_escaped(low) if low == high else f"{_escaped(low)}-{_escaped(high)}" for low, high in chars)
+        + "]"
+    )
 
 
 def _escaped(code_point: int) -> str:

@@ -17,6 +17,7 @@ from sglang.srt.vocab import Vocab
 Mask = npt.NDArray[np.uint32]
 """Token i is allowed if bit i % 32 of word i // 32 is set."""
 
+
 class OutputConstraint(Protocol):
     """``allowed_mask``: the tokens that may be drawn next; None allows all. ``is_at_end``: nothing may follow.
     ``error``: why the request cannot go on. All three change with `begin` and `accept` only.
@@ -40,7 +41,7 @@ class OutputConstraint(Protocol):
         ...
 
     def is_satisfied_at(self, length: int) -> bool:
-        """Whether the output may be its first `length` bytes. `length` never becomes less."""
+        """Whether the output may be just its first `length` bytes."""
         ...
 
     def may_end_with(self, token_id: int, length: int) -> bool:
@@ -93,7 +94,8 @@ class Constrained:
 
     @property
     def allowed_mask(self) -> Mask:
-        return self._mask[0].view(np.uint32)
+        words: Mask = self._mask[0].view(np.uint32)
+        return words
 
     def begin(self) -> Sequence[int]:
         return self._advance()

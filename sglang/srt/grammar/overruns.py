@@ -53,7 +53,7 @@ class _Neighbours:
         self.follow = dict.fromkeys(self.first, 0)
         self._is_nullable = dict.fromkeys(self.first, False)
         _until_stable(lambda: [self._grow(name, body) for name, body in rules.items()])
-        users_first = list(reversed(rules.items()))  # what follows a rule comes down from those that use it
+        users_first = list(rules.items())[::-1]  # what follows a rule comes down from those that use it
         _until_stable(lambda: [self._spread(body, self.follow[name]) for name, body in users_first])
         self.at_start = self.first[root]
         self.after_places = [self.follow[name] for name in places]
@@ -100,7 +100,8 @@ class _Neighbours:
                     after = first | (after if is_nullable else 0)
                 return any(news)
             case Union(options):
-                return any([self._spread(option, after) for option in options])
+                news = [self._spread(option, after) for option in options]
+                return any(news)
             case Repeat(inner, _, high):
                 return self._spread(inner, after if high == 1 else after | self._begin(inner)[0])
         raise AssertionError(f"{body} is no rule of lexemes")
@@ -191,7 +192,9 @@ def _rivals(neighbours: _Neighbours, read: Sequence[_Lexeme], numbers: Sequence[
     places: dict[int, int] = {}
     for place, number in enumerate(numbers):
         places[number] = places.get(number, 0) | 1 << place
-    equals = {number: _joined(places[other] for other in lexeme.equals) for number, lexeme in zip(numbers, read, strict=True)}
+    equals = {
+        number: _joined(places[other] for other in lexeme.equals) for number, lexeme in zip(numbers, read, strict=True)
+    }
     follow = neighbours.after_places
     rivals = [0] * len(read)
     left = [(neighbours.at_start, neighbours.at_start), *((one, one) for one in set(follow))]

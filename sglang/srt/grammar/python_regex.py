@@ -95,13 +95,14 @@ class _Reader:
         items = list(items)
         widths = [_has_width(item) for item in items]
         parts = [
-            self._item(*item, flags, first and not any(widths[:index]), last and not any(widths[index + 1 :]))
+            self._item(item, flags, first and not any(widths[:index]), last and not any(widths[index + 1 :]))
             for index, item in enumerate(items)
         ]
         self._depth -= 1
         return concat(parts)
 
-    def _item(self, kind: Any, value: Any, flags: int, first: bool, last: bool) -> Pattern:
+    def _item(self, item: Any, flags: int, first: bool, last: bool) -> Pattern:
+        kind, value = item
         if kind in (op.LITERAL, op.NOT_LITERAL, op.IN, op.ANY):
             return chars(self._chars(kind, value, flags))
         if kind is op.BRANCH:

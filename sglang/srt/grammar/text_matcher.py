@@ -15,7 +15,7 @@ _LIVING = ("NotStopped", "NoExtension", "EndOfSentence")
 
 
 class TextMatcher:
-    """Whether beginnings of a growing text satisfy a grammar in full. Reads every byte once."""
+    """Whether beginnings of a growing text satisfy a grammar in full. Goes on from where it was."""
 
     def __init__(self, grammar: str) -> None:
         self._matcher = llguidance.LLMatcher(_BYTES, grammar, log_level=0, limits=PARSER_LIMITS)
@@ -32,8 +32,9 @@ class TextMatcher:
         return bool(np.unpackbits(mask.view(np.uint8), bitorder="little")[:_NUM_BYTES].any())
 
     def is_satisfied_by(self, text: bytes | bytearray) -> bool:
-        """`text` continues the one of the last call, or is it."""
-        assert len(text) >= self._num_read
+        """`text` begins like all texts that were asked about before, as far as both go."""
+        if len(text) < self._num_read:
+            self._matcher.rollback(self._num_read - len(text))
         new = text[self._num_read :]
         self._num_read = len(text)
         return self._matcher.consume_tokens(list(new)) and self._matcher.is_accepting()

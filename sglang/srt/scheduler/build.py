@@ -10,6 +10,7 @@ from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
 from sglang.srt.executor.build import LoadedModel
 from sglang.srt.grammar.compiler import GrammarCompiler
+from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import make_policy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
@@ -26,7 +27,7 @@ def build_scheduler(
         executor=loaded.runner,
         policy=make_policy("fcfs" if args.disable_radix_cache else args.schedule_policy),
         vocab=vocab,
-        compiler=GrammarCompiler(vocab, ThreadPoolExecutor(1, "grammars"), on_grammar_ready),
+        without_grammar=GrammarQueue(GrammarCompiler(vocab, ThreadPoolExecutor(1, "grammars")), on_grammar_ready),
         max_running_requests=loaded.info.max_running_requests,
         token_budget=loaded.info.chunked_prefill_size,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from sglang.srt.errors import InvalidRequestError
@@ -11,35 +12,50 @@ from sglang.srt.scheduler.request import Request
 
 
 class GrammarQueue:
-    """`jumps`: whether text that a grammar forces is appended without being drawn."""
+    """Belongs to the scheduler's thread, but for `on_ready`, which may be called from another when a grammar is there.
 
-    def __init__(self, compiler: GrammarCompiler, jumps: bool) -> None:
+    jumps: whether text that a grammar forces is appended without being drawn. It changes no answer.
+    """
+
+    def __init__(
+        self, compiler: GrammarCompiler, on_ready: Callable[[], None] = lambda: None, jumps: bool = True
+    ) -> None:
         self._compiler = compiler
+        self._on_ready = on_ready
         self._jumps = jumps
-        self._grammars: dict[str, tuple[Request, Future[CompiledGrammar]]] = {}
+        self._waiting: dict[Request, Future[CompiledGrammar]] = {}
+        self._ready: deque[Request] = deque()  # those whose grammar is there, and some that have left
 
     def __len__(self) -> int:
-        return len(self._grammars)
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._waiting)
 
     def __contains__(self, request: Request) -> bool:
-        return request.rid in self._grammars
+        return request in self._waiting
 
     @property
     def has_ready(self) -> bool:
-        return any(future.done() for _, future in self._grammars.values())
+        return bool(self._ready)
 
     def add(self, request: Request, grammar: str) -> None:
-        self._grammars[request.rid] = (request, self._compiler.compile(grammar))
+        future = self._waiting[request] = self._compiler.compile(grammar)
+        future.add_done_callback(lambda _: self._announce(request))
 
     def remove(self, request: Request) -> None:
-        del self._grammars[request.rid]
+        del self._waiting[request]
 
     def pop_ready(self) -> Iterator[tuple[Request, str | None]]:
         """Those whose grammar is there, now constrained by it, or why they cannot be."""
-        ready = [(request, future) for request, future in self._grammars.values() if future.done()]
-        for request, future in ready:
-            del self._grammars[request.rid]
-            yield request, self._constrain(request, future)
+        while self._ready:
+            request = self._ready.popleft()
+            if request in self._waiting:
+                yield request, self._constrain(request, self._waiting.pop(request))
+
+    def _announce(self, request: Request) -> None:
+        self._ready.append(request)
+        self._on_ready()
 
     def _constrain(self, request: Request, future: Future[CompiledGrammar]) -> str | None:
         try:

@@ -17,7 +17,6 @@ from typing import Protocol
 from sglang.srt.cache.prefix_cache import PrefixCache
 from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
-from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch
@@ -47,10 +46,7 @@ class Counters:
 
 
 class Scheduler:
-    """Every request added gets exactly one output with a finish reason: from `step`, or from `abort`.
-
-    jump_forward: whether text that a grammar forces is appended without being drawn. It changes no answer.
-    """
+    """Every request added gets exactly one output with a finish reason: from `step`, or from `abort`."""
 
     def __init__(
         self,
@@ -59,11 +55,10 @@ class Scheduler:
         executor: StepExecutor,
         policy: SchedulePolicy,
         vocab: Vocab,
-        compiler: GrammarCompiler,
+        without_grammar: GrammarQueue,
         max_running_requests: int,
         token_budget: int,
         decode_reserve: int = DECODE_RESERVE,
-        jump_forward: bool = True,
     ) -> None:
         self._cache = cache
         self._executor = executor
@@ -72,7 +67,7 @@ class Scheduler:
         self._max_running_requests = max_running_requests
         self._token_budget = token_budget
         self._running = RunningRequests(cache, decode_reserve)
-        self._without_grammar = GrammarQueue(compiler, jump_forward)
+        self._without_grammar = without_grammar
         self._waiting: list[Request] = []  # by arrival
         self._by_rid: dict[str, Request] = {}
         self._num_arrivals = 0
@@ -140,17 +135,17 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Raise AssertionError unless every slot has exactly one owner and every request one place."""
         self._cache.check_integrity(request.own_slots for request in self._running.requests)
-        places = [*self._waiting, *self._running.requests]
+        places = [*self._without_grammar, *self._waiting, *self._running.requests]
         assert len(places) == len(self._by_rid) and all(self._by_rid[r.rid] is r for r in places)
         assert all(request.num_held == 0 for request in self._waiting)
 
     def _take_constrained(self) -> list[RequestOutput]:
         """Requests whose grammar is there now join the others; what it forces them to say first, they have said."""
-        outputs = []
+        outputs: list[RequestOutput | None] = []
         for request, problem in self._without_grammar.pop_ready():
             bisect.insort(self._waiting, request, key=_arrival)
             if problem is not None:
-                outputs.append(self._fail(request, problem, status_code=400))
+                outputs.append(self._fail(request, problem))
             else:
                 outputs.append(self._extend(request, request.constraint.begin()))
         return [output for output in outputs if output is not None]
@@ -258,10 +253,10 @@ class Scheduler:
         request.text.finish()
         return self._output(request, reason)
 
-    def _fail(self, request: Request, message: str, status_code: int = 500) -> RequestOutput:
+    def _fail(self, request: Request, message: str) -> RequestOutput:
         """Only `request` is to blame, and what it computed is right."""
         self._leave(request)
-        return self._output(request, _failure(message, status_code))
+        return self._output(request, _failure(message))
 
     def _recover(self, batch: ScheduledBatch, error: Exception) -> list[RequestOutput]:
         """A step broke. Its slots hold garbage, so all memory is taken back; everyone starts again but the culprit.
@@ -315,5 +310,5 @@ def _arrival(request: Request) -> int:
     return request.arrival
 
 
-def _failure(message: str, status_code: int = 500) -> FinishReason:
-    return FinishReason(type="abort", message=message, status_code=status_code)
+def _failure(message: str) -> FinishReason:
+    return FinishReason(type="abort", message=message, status_code=500)

@@ -65,7 +65,7 @@ class EngineProcess:
     def forget_in_fork(self) -> None:
         """In a forked child of this process: let go of the lifeline, which is not the child's."""
         with contextlib.suppress(OSError):
-            os.close(self._lifeline.fileno())
+            self._lifeline.close()
 
 
 _RUNNING: weakref.WeakSet[EngineProcess] = weakref.WeakSet()

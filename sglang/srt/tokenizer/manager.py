@@ -44,6 +44,9 @@ MAX_TOP_LOGPROBS = 1024
 MAX_TOP_ENTRIES = 1_000_000
 """Alternatives per token, and per sequence."""
 
+MAX_GRAMMAR_CHARACTERS = 33_554_432
+"""Of one call: every sequence carries its own grammar to the engine."""
+
 LONG_TEXT = 20_000
 """Characters from which tokenizing happens in a thread, so that other requests' streams go on."""
 
@@ -138,6 +141,7 @@ class TokenizerManager:
                 f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
             )
         grammars = [await self._lowering.lower(one) for one in params]
+        _check_grammars(grammars, params[0].n)
         prompts = await self._tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
         packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]
@@ -296,6 +300,15 @@ def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:
         raise InvalidRequestError(f"{len(prompts)} prompts x n={n} are more than {MAX_SEQUENCES} sequences in one call")
     if num_tokens > MAX_PROMPT_TOKENS:
         raise InvalidRequestError(f"{num_tokens} prompt tokens (n={n}) are more than {MAX_PROMPT_TOKENS} in one call")
+
+
+def _check_grammars(grammars: Sequence[str | None], n: int) -> None:
+    size = sum(len(grammar) for grammar in grammars if grammar is not None) * n
+    if size > MAX_GRAMMAR_CHARACTERS:
+        raise InvalidRequestError(
+            f"the constraints of one call come to {size} characters over its {len(grammars)} prompts x n={n}; "
+            f"at most {MAX_GRAMMAR_CHARACTERS} are supported"
+        )
 
 
 def _top_logprobs_num(call: GenerateCall, num_rows: int) -> int:

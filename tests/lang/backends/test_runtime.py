@@ -155,13 +155,17 @@ def num_running(runtime: Runtime) -> int:
 
 SCRIPT = """
 import os, sys
-from sglang.lang.backends.runtime import Runtime
-runtime = Runtime(sys.argv[1], port=0, num_threads=1)
+import sglang as sgl
+runtime = sgl.Runtime(sys.argv[1], port=0, num_threads=1)
+pid, endpoint = runtime.pid, runtime.endpoint
+sgl.set_default_backend(None)
+del runtime  # programs keep the endpoint, and by it the server
+endpoint.get_server_info()
 child = os.fork()  # holds what it inherits, and ends without ending what is its parent's
 if not child:
     sys.stdin.read()
     sys.exit()
-print(runtime.pid, child, flush=True)
+print(pid, child, flush=True)
 sys.stdin.read()
 """
 
