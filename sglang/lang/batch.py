@@ -114,10 +114,10 @@ class Batch:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, advance: Callable[[], None], body: Body) -> _Program:
+    def _start(self, pool: ThreadPoolExecutor, advance: Callable[[object], None], body: Body) -> _Program:
         entrance = None if self._gate is None else self._gate.entrance()
         run = Run(Setting(self._backend, self._sampling, before_request=entrance))
-        run.ended.add_done_callback(lambda _: advance())
+        run.ended.add_done_callback(advance)
         state = ProgramState(run, run.root)
         pool.submit(copy_context().run, run.execute, functools.partial(body, state))
         return _Program(run, state)
@@ -148,13 +148,13 @@ def _ended(program: _Program) -> ProgramState:
 
 
 @contextmanager
-def _progress(size: int | None) -> Iterator[Callable[[], None]]:
+def _progress(size: int | None) -> Iterator[Callable[[object], None]]:
     """What to call when one of `size` programs has ended. None: nothing is shown."""
     if size is None:
-        yield lambda: None
+        yield lambda _: None
         return
     from rich.progress import Progress
 
     with Progress() as progress:
         task = progress.add_task("programs", total=size)
-        yield lambda: progress.advance(task)
+        yield lambda _: progress.advance(task)

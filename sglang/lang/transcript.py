@@ -21,6 +21,9 @@ class _Position:
     messages: int = 0
 
 
+_START = _Position()
+
+
 class Transcript:
     """Append-only. Belongs to one thread at a time.
 
@@ -33,7 +36,7 @@ class Transcript:
         self._messages: list[Message] = []
         self._open_role: _OpenRole | None = None
         self._scopes: dict[str, int] = {}  # name -> first piece
-        self._begin = _Position()  # the end of what it branched off from
+        self._begin = _START  # the end of what it branched off from
         self._joined = ""  # the first _num_joined pieces
         self._num_joined = 0
 

@@ -188,6 +188,7 @@ BOMBS: list[tuple[dict[str, Any], str]] = [
         {"regex": "a", "json_schema": {}},
         "^Only one of regex, ebnf, json_schema or choices can be set, not both regex and json_schema$",
     ),
+    ({"choices": ["x" * 100_000], "n": 1024}, "^the constraints of one call come to "),
     ({"stop_regex": "a*"}, "^stop_regex matches the empty text"),
     ({"structural_tag": "{}"}, "^structural_tag is not supported"),
 ]

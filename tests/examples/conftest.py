@@ -30,7 +30,7 @@ LONGEST_FIRST = (
     "004_2_json_schema.py",
     "000_6_chat.py",
     "000_1_tool_use.py",
-    "000_4_chat_json_schema.py",
+
     "004_5_fork.py",
     "001_8_regex.py",
     "001_12_data_extraction.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -256,3 +257,34 @@ def test_the_first_to_be_complete_counts_and_of_those_complete_at_once_the_longe
 def test_a_character_that_several_tokens_spell() -> None:
     assert run([b"Hello", b"\xe2\x82", b"\xac"], stop=("€",)) == ([b"Hello", b"", b"", b""], "€")
     assert run([b"\xe2\x82", b"."], stop=("€",)) == ([b"", b"\xe2\x82.", b""], None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text("ab1\n <é", max_size=25),
+    lengths=st.lists(st.integers(1, 7), max_size=30),
+    stop=st.sampled_from(["", "b"]),
+)
+def test_stop_patterns_in_any_tokenisation(text: str, lengths: list[int], stop: str) -> None:
+    """Cut where the match begins that is complete first; what may become part of one is never shown before."""
+    pattern = r"\n[a-z]*1|<é{2}|a +b"
+    params = SamplingParams(stop_regex=(pattern,), stop=(stop,) if stop else ())
+    tokens = cut(text.encode(), lengths)
+    output = OutputText(Vocab(token_bytes=tokens, special_ids=[], eos_ids=[]), params)
+    matches = [(m.end(1), m.start(), pattern) for m in re.finditer(f"(?=({pattern}))", text)]
+    matches += [(m.end(), m.start(), stop) for m in re.finditer(stop, text)] if stop else []
+    found, shown = None, b""
+    for token_id in range(len(tokens)):
+        found = output.push(token_id, is_end=False)
+        shown += output.take()
+        if found is not None:
+            break
+    else:
+        output.finish()
+        shown += output.take()
+    first = min(matches, default=None)
+    assert (shown.decode(), found) == ((text[: first[1]], first[2]) if first else (text, None))
+
+
+def test_no_stop_trim_shows_the_match() -> None:
+    assert run([b"Hello", b" world"], stop_regex=(r"o\s+w",), no_stop_trim=True)[0][:2] == [b"Hell", b"o world"]

@@ -58,6 +58,7 @@ class GrammarCompiler:
 
     def _compile(self, grammar: str) -> CompiledGrammar:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)
+        matcher.compute_bitmask()  # what the first mask takes is not done again for each output
         problem = failure(matcher)
         if problem is not None:
             raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")

@@ -65,7 +65,7 @@ def regular_grammar(pattern: Pattern) -> str:
 
 
 def rule_grammar(root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]) -> str:
-    """The grammar of rule `root`. Rules refer to each other by name, and to places, each with the number of its lexeme."""
+    """The grammar of rule `root`. Rules refer to each other by name, and to places; each has the number of a lexeme."""
     names = {name: f"rule_{number}" for number, name in enumerate(rules)}
     names |= {place: f"LEXEME_{number}" for place, number in places.items()}
     writer = TerminalWriter()
