@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 MODEL ?= smollm2
 PORT ?= 30000
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -30,8 +31,9 @@ demo: model
 serve: $(READY)
 	@$(BIN)/python -m sglang.launch_server --model-path $(MODEL) --port $(PORT)
 
+# Two at a time: most tests use one thread. WORKERS=0 runs them one after the other, in this process.
 test: model lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -41,6 +43,7 @@ lint: $(READY)
 bench: model
 	@$(BIN)/python -m benchmarks.engine
 	@$(BIN)/python -m benchmarks.radix_lookup
+	@$(BIN)/python -m benchmarks.run_batch
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

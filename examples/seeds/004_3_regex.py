@@ -35,3 +35,7 @@ result = extract_phone.run(text="我的手机是13812345678")
 print(result["phone"])
 # 输出：13812345678
 # ---
+
+# At temperature 1, the default, 50 tokens may be over before the "@" comes. The most likely address is complete.
+result = extract_email.run(text="联系我：zhangsan@example.com", temperature=0)
+print(result["email"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import Any
 
 import pytest
 
 import sglang as sgl
 from sglang.srt.args import launch_args
-from tests.examples.running import SECONDS, BorrowedRuntime, Run, run_alone, run_here
+from tests.examples.running import SECONDS, SHORT_SPINS, BorrowedRuntime, Run, run_alone, run_here
+from tests.helpers.runtime import eventually
 
 LONGEST_FIRST = (
     "004_6_resume.py",
@@ -20,7 +20,6 @@ LONGEST_FIRST = (
     "001_8_json.py",
     "001_11_multi_turn_chat.py",
     "001_12_react_agent.py",
-    
     "002_1_return_values.py",
     "001_10_openai_client.py",
     "001_1_gen.py",
@@ -30,7 +29,6 @@ LONGEST_FIRST = (
     "004_2_json_schema.py",
     "000_6_chat.py",
     "000_1_tool_use.py",
-
     "004_5_fork.py",
     "001_8_regex.py",
     "001_12_data_extraction.py",
@@ -42,11 +40,14 @@ LONGEST_FIRST = (
     "001_12_llm_judge.py",
 )
 
+WITHOUT_A_LIMIT = ("000_4_chat_json_schema.py", "002_4_requests.py")
+"""They let the model say as much as fits, so they get the server with a short context."""
+
 WITH_ANOTHER_DEFAULT_BACKEND = ("000_7_multi_turn.py", "000_8_stream.py")
 """Run in processes of their own: the default backend is the process's."""
 
 AFTER_ALL_OTHERS = ("001_5_runtime.py", "001_6_run_batch.py", "001_7_flush_cache.py")
-"""They empty the cache, or report how much of it was used, and so do others."""
+"""They empty the cache, or report what it holds."""
 
 Runs = Callable[[str], Run]
 
@@ -54,31 +55,44 @@ Runs = Callable[[str], Run]
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[sgl.Runtime]:
     """The default model, in half the bytes: these tests are about what programs get, and get it twice as fast."""
-    with sgl.Runtime(model_path="smollm2", dtype="bfloat16", context_length=2048) as running:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SHORT_SPINS.items():
+            patch.setenv(name, value)
+        running = sgl.Runtime(model_path="smollm2", dtype="bfloat16", context_length=1536)
+    with running:
         yield running
+        eventually(lambda: num_running(running) == 0, "no request is left in the runtime")
+
+
+def num_running(runtime: sgl.Runtime) -> int:
+    (state,) = runtime.endpoint.get_server_info()["internal_states"]
+    return int(state["num_running"] + state["num_waiting"])
 
 
 @pytest.fixture(scope="module")
-def runs(runtime: sgl.Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(runtime: sgl.Runtime, server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """What an example did, by its file name."""
+    folder = tmp_path_factory.mktemp("examples")
 
     def borrow(**options: Any) -> BorrowedRuntime:
         launch_args(**options)  # raises for what a Runtime of its own would refuse
         assert options["model_path"] == "smollm2"
         return BorrowedRuntime(runtime)
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(max_workers=64) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(max_workers=len(LONGEST_FIRST) + 8) as pool:
         patch.setattr(sgl, "Runtime", borrow)
         patch.setattr(sgl.global_config, "default_backend", None)
-        alone = partial(run_alone, folder=tmp_path_factory.mktemp("examples"), url=runtime.url)
-        here = partial(run_here, url=runtime.url)
-        running: dict[str, Future[Run]] = {name: pool.submit(here, name) for name in LONGEST_FIRST}
-        running.update({name: pool.submit(alone, name) for name in WITH_ANOTHER_DEFAULT_BACKEND})
+        running: dict[str, Future[Run]] = {
+            **{name: pool.submit(run_here, name, runtime.url) for name in LONGEST_FIRST},
+            **{name: pool.submit(run_here, name, server_url) for name in WITHOUT_A_LIMIT},
+            **{name: pool.submit(run_alone, name, folder, runtime.url) for name in WITH_ANOTHER_DEFAULT_BACKEND},
+        }
 
         def run_of(name: str) -> Run:
             if name not in running:
+                assert name in AFTER_ALL_OTHERS
                 wait(running.values(), SECONDS)
-                running[name] = pool.submit(here, name)
+                running[name] = pool.submit(run_here, name, runtime.url)
             return running[name].result(SECONDS)
 
         yield run_of

@@ -53,9 +53,11 @@ def test_chat_json_schema(runs: Runs) -> None:
 
 def test_chat(runs: Runs) -> None:
     run = runs("000_6_chat.py")
-    assert "Paris" in run.printed
+    second = run["response"].choices[0].message.content
+    assert re.match(r"1\. .+\n2\. .+", second)
     assert run["response"].usage.completion_tokens <= 64
-    assert run.printed.endswith(run["response"].choices[0].message.content + "\n")
+    assert run.printed.endswith(f"{second}\n")
+    assert len(run.printed) > len(second) + 1, "the first answer is missing"
 
 
 def test_multi_turn(runs: Runs) -> None:
@@ -79,7 +81,7 @@ def test_generate(runs: Runs) -> None:
     assert re.fullmatch(r"1[89]\d\d", answers["regex"])
     assert answers["ebnf"] in ("yes", "no")
     assert json.loads(answers["json_schema"])["capital"] in ("Paris", "Rome")
-    assert runs("000_9_generate.py")["text"] == greedy["text"]
+    assert runs("000_9_generate.py")["text"].startswith(" Paris")
 
 
 # --- document 001 ---------------------------------------------------------------------------------------------------
@@ -233,9 +235,10 @@ def test_schema_given_as_regex(runs: Runs) -> None:
 
 
 def test_email_and_phone(runs: Runs) -> None:
-    email, phone = runs("004_3_regex.py").lines
-    assert re.fullmatch(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}", email)
+    drawn, phone, email = runs("004_3_regex.py").lines
     assert re.fullmatch(r"1[3-9]\d{9}", phone)
+    assert re.fullmatch(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}", email)
+    assert re.fullmatch(r"[a-zA-Z0-9._%+@-]+", drawn), "not even the beginning of an address"
 
 
 def test_customer_service(runs: Runs) -> None:
@@ -255,5 +258,6 @@ def test_fork(runs: Runs) -> None:
 
 def test_resume(runs: Runs) -> None:
     run = runs("004_6_resume.py")
-    jsonschema.validate(run["resume"], run["Resume"].model_json_schema())
-    assert run.printed == "解析结果：\n" + json.dumps(run["resume"], ensure_ascii=False, indent=2) + "\n"
+    assert run.lines[0] == "解析结果：" or run.lines[0].startswith("cut off: {'type': 'length'")
+    result = run["result"]
+    assert_json(result["resume_json"], run["Resume"].model_json_schema(), finish_reason(result, "resume_json"))

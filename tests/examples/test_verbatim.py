@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,12 @@ def test_normalising_hides_names_of_machines_only() -> None:
 
 def test_every_item_has_an_example() -> None:
     assert {item_of(path) for path in example_files()} == set(ITEMS)
+
+
+def test_every_example_is_run() -> None:
+    """Somewhere in these tests, by its name."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
+    assert not [path.name for path in example_files() if f'"{path.name}"' not in tests]
 
 
 def test_every_item_has_a_row_with_its_examples() -> None:

@@ -11,7 +11,6 @@ CharSet = tuple[tuple[int, int], ...]
 _SURROGATES = (0xD800, 0xDFFF)
 _LAST = 0x10FFFF
 
-EMPTY: CharSet = ()
 ANY: CharSet = ((0, _SURROGATES[0] - 1), (_SURROGATES[1] + 1, _LAST))
 
 
