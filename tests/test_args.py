@@ -60,7 +60,7 @@ REJECTED: list[tuple[str, Any, str]] = [
         "enable_torch_compile must be False here, not True: compiling the model is not available yet",
     ),
     ("enable_metrics", False, "enable_metrics must be True here, not False: /metrics is always there"),
-    ("quantization", "fp8", "option 'quantization' exists in the published system, but not here yet; leave it out"),
+    ("quantization", "fp8", "option 'quantization' exists in the published SGLang, but not here yet; leave it out"),
     ("xyzzy", 5, f"unknown option 'xyzzy'; known options: {', '.join(FIELDS)}"),
 ]
 
@@ -272,8 +272,8 @@ def test_published_options_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--quantization", "option 'quantization' exists in the published system"),
-        ("--speculative-num-steps=3", "option 'speculative_num_steps' exists in the published system"),
+        ("--quantization", "option 'quantization' exists in the published SGLang"),
+        ("--speculative-num-steps=3", "option 'speculative_num_steps' exists in the published SGLang"),
         ("--enable-torch-compile", "enable_torch_compile must be False here"),
     ],
 )

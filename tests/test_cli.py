@@ -96,7 +96,7 @@ def test_generate_ends_quietly_when_its_reader_has_seen_enough(tiny_model: str) 
         (["--model-path", "/nowhere/model.gguf"], "no file or folder '/nowhere/model.gguf'"),
         (["--max-total-tokens", "0"], "max_total_tokens must be an integer of at least 1, not 0"),
         (["--tp", "2"], "tp_size must be 1 here, not 2: tensor parallelism is not available yet"),
-        (["--quantization", "fp8"], "option 'quantization' exists in the published system, but not here yet"),
+        (["--quantization", "fp8"], "option 'quantization' exists in the published SGLang, but not here yet"),
         (["--enable-radix-cache", "--disable-radix-cache"], "enable_radix_cache and disable_radix_cache are both true"),
     ],
 )

@@ -36,6 +36,13 @@ print(result["phone"])
 # 输出：13812345678
 # ---
 
-# At temperature 1, the default, 50 tokens may be over before the "@" comes. The most likely address is complete.
-result = extract_email.run(text="联系我：zhangsan@example.com", temperature=0)
-print(result["email"])
+
+# Nothing in the first expression says that an address ends: its 50 tokens may be over before it does, and then the
+# finish reason is "length". An expression that is bounded gets to its end.
+@sgl.function
+def extract_short_email(s, text):
+    s += sgl.user(f"提取邮箱：{text}")
+    s += sgl.assistant(sgl.gen("email", max_tokens=50, regex=r"[a-z]{1,12}@[a-z]{1,12}\.(com|org)"))
+
+
+print(extract_short_email.run(text="联系我：zhangsan@example.com")["email"])

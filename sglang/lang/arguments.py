@@ -151,8 +151,18 @@ def _integers(value: Any) -> tuple[int, ...]:
 def _regex(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a string, a JSON schema or a pydantic class")
-    re.compile(value)
-    return value
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise re.error(f"regex {shown(value)} is wrong: {error.msg}", value, error.pos) from None
+    return _some_text(value)
+
+
+def _some_text(value: Any) -> str:
+    """An empty constraint is a mistake, and no constraint at all to some servers."""
+    if not _text(value):
+        raise ValueError("a constraint must not be empty; leave it out for free text")
+    return str(value)
 
 
 def _is_schema(value: Any) -> bool:
@@ -194,7 +204,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "top_logprobs_num": _integer,
     "return_text_in_logprobs": _boolean,
     "regex": _regex,
-    "ebnf": _text,
+    "ebnf": _some_text,
     "json_schema": _json_schema,
     "choices": _texts,
 }

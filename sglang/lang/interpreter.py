@@ -8,6 +8,7 @@ future in the queue, so it comes out in order too, with a value or with the erro
 from __future__ import annotations
 
 import asyncio
+import difflib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -152,9 +153,14 @@ class Interpreter:
         self.variables.set(name, variable)
         return _Step(node, line, variable.future, variable.stream)
 
-    def known_names(self) -> str:
-        names = ", ".join(map(repr, self.variables.names()))
-        return f"there are {names}" if names else "there is none"
+    def known_names(self, wanted: str | None) -> str:
+        """What to say to whoever wants a variable that is not there."""
+        names = self.variables.names()
+        if not names:
+            return "there is none"
+        close = difflib.get_close_matches(str(wanted), filter(None, names), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"there are {', '.join(map(repr, names))}{hint}"
 
     def _put(self, steps: Sequence[_Step]) -> None:
         with self._lock:
@@ -226,7 +232,9 @@ class Interpreter:
         self._append(step.node.value)
 
     async def _unknown(self, step: _Step) -> NoReturn:
-        raise VariableNotSetError(f"no variable {step.node.name!r} is set before this; {self.known_names()}")
+        raise VariableNotSetError(
+            f"no variable {step.node.name!r} is set before this; {self.known_names(step.node.name)}"
+        )
 
     async def _fill(self, step: _Step) -> None:
         self._append((await loop.wait_async(step.node.variable.future)).text)

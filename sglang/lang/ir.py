@@ -77,6 +77,11 @@ class Expr:
     def __radd__(self, other: str) -> ExprList:
         return ExprList.of(other, self) if isinstance(other, str) else NotImplemented
 
+    def __format__(self, spec: str) -> str:
+        raise TypeError(
+            f"{self!r} has no text yet, so it cannot stand in an f-string; write: 'text' + {self!r} + 'text'"
+        )
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ExprList(Expr):

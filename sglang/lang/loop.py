@@ -107,7 +107,7 @@ def wait(future: Future[T], timeout: float | None = None) -> T:
     try:
         return future.result(timeout)
     except concurrent.futures.TimeoutError as error:  # not the builtin one before Python 3.11
-        if future.done():
+        if future.done() or timeout is None:  # somebody else's
             raise
         raise TimeoutError(f"not there after {timeout:g} s") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Literal, overload
 
-from sglang.lang.arguments import RUN_ARGUMENTS, run_sampling
+from sglang.lang.arguments import RUN_ARGUMENTS, SHORT_NAMES, run_sampling
 from sglang.lang.batch import Batch, Body, max_in_flight
 from sglang.lang.default_backend import chosen_backend
 from sglang.lang.interpreter import Setting
@@ -18,6 +19,8 @@ from sglang.lang.state import ProgramState
 from sglang.srt.errors import shown
 
 STATE_PARAMETER = "s"
+
+_KINDS_THAT_WAIT = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 Items = Sequence[Mapping[str, Any] | Sequence[Any]]
 """What a batch runs over: dicts of arguments, or tuples of them."""
@@ -33,12 +36,16 @@ class SglFunction:
     """
 
     def __init__(self, func: Callable[..., Any], bound: Mapping[str, Any] | None = None) -> None:
-        """Raises TypeError if the first parameter of `func` is not ``s``."""
+        """Raises TypeError if the first parameter of `func` is not ``s``, or if it is not a plain function."""
         if not callable(func):
             raise TypeError(f"sgl.function makes a program of a function, not of {shown(func)}")
         self.func = func
         self.bound = dict(bound or {})
         self._signature = inspect.signature(func)
+        if any(kind(func) for kind in _KINDS_THAT_WAIT):
+            raise TypeError(
+                f"{self._name} must be a plain function: async functions and generators are not supported yet"
+            )
         if next(iter(self._signature.parameters), None) != STATE_PARAMETER:
             raise TypeError(f"the first parameter of {self._name} must be the state, {STATE_PARAMETER!r}")
         functools.update_wrapper(self, func)
@@ -140,12 +147,22 @@ class SglFunction:
         try:
             self._signature.bind(None, *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self._name}: {error}") from None
+            raise TypeError(f"{self._name}: {error}{self._hint(kwargs)}") from None
 
         def body(state: ProgramState) -> None:
             state.ret_value = self.func(state, *args, **kwargs)
 
         return body
+
+    def _hint(self, kwargs: Mapping[str, Any]) -> str:
+        """What an argument that the function does not have may be meant for."""
+        unknown = [name for name in kwargs if name not in self._signature.parameters]
+        if not unknown:
+            return ""
+        if unknown[0] in SHORT_NAMES:
+            return f"; for all generations of a run it is called {SHORT_NAMES[unknown[0]]}"
+        close = difflib.get_close_matches(unknown[0], (*self._signature.parameters, *RUN_ARGUMENTS), n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -193,7 +193,7 @@ class ProgramState:
             variable = Variable.of(self.ret_value[name], {})
         if variable is None:
             yield from self._complete(_nothing)  # a state that failed has its reason to have no such variable
-            raise VariableNotSetError(f"no variable {name!r} is set; {self._interpreter.known_names()}")
+            raise VariableNotSetError(f"no variable {name!r} is set; {self._interpreter.known_names(name)}")
         return variable
 
     def _value(self, name: str | None) -> Steps[Value]:

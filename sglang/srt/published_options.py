@@ -34,7 +34,7 @@ class PublishedOption:
         if self.accepted:
             choices = " or ".join(map(repr, self.accepted))
             raise ConfigurationError(f"{name} must be {choices} here, not {value!r}: {self.about}")
-        raise ConfigurationError(f"option {name!r} exists in the published system, but not here yet; leave it out")
+        raise ConfigurationError(f"option {name!r} exists in the published SGLang, but not here yet; leave it out")
 
 
 @lru_cache(maxsize=1)

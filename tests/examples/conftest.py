@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 import sglang as sgl
+from sglang.lang import loop
+from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
+from sglang.lang.default_backend import unregister_default
 from sglang.srt.args import launch_args
 from tests.examples.running import SECONDS, SHORT_SPINS, BorrowedRuntime, Run, run_alone, run_here
 from tests.helpers.runtime import eventually
@@ -20,6 +23,7 @@ LONGEST_FIRST = (
     "001_8_json.py",
     "001_11_multi_turn_chat.py",
     "001_12_react_agent.py",
+    "001_6_run_batch.py",
     "002_1_return_values.py",
     "001_10_openai_client.py",
     "001_1_gen.py",
@@ -38,6 +42,7 @@ LONGEST_FIRST = (
     "000_3_chat_ebnf.py",
     "001_2_select.py",
     "001_12_llm_judge.py",
+    "001_5_runtime.py",
 )
 
 WITHOUT_A_LIMIT = ("000_4_chat_json_schema.py", "002_4_requests.py")
@@ -46,8 +51,8 @@ WITHOUT_A_LIMIT = ("000_4_chat_json_schema.py", "002_4_requests.py")
 WITH_ANOTHER_DEFAULT_BACKEND = ("000_7_multi_turn.py", "000_8_stream.py")
 """Run in processes of their own: the default backend is the process's."""
 
-AFTER_ALL_OTHERS = ("001_5_runtime.py", "001_6_run_batch.py", "001_7_flush_cache.py")
-"""They empty the cache, or report what it holds."""
+AFTER_ALL_OTHERS = ("001_7_flush_cache.py",)
+"""Reports how much of its prompts was cached, which another's `flush_cache` would change."""
 
 Runs = Callable[[str], Run]
 
@@ -60,8 +65,10 @@ def runtime() -> Iterator[sgl.Runtime]:
             patch.setenv(name, value)
         running = sgl.Runtime(model_path="smollm2", dtype="bfloat16", context_length=1536)
     with running:
+        unregister_default(running)  # the examples say which they want, and other tests have none
         yield running
         eventually(lambda: num_running(running) == 0, "no request is left in the runtime")
+        loop.run(running.endpoint.aclose())
 
 
 def num_running(runtime: sgl.Runtime) -> int:
@@ -74,6 +81,12 @@ def runs(runtime: sgl.Runtime, server_url: str, tmp_path_factory: pytest.TempPat
     """What an example did, by its file name."""
     folder = tmp_path_factory.mktemp("examples")
 
+    endpoints: list[RuntimeEndpoint] = []
+
+    def connect(url: str) -> RuntimeEndpoint:
+        endpoints.append(RuntimeEndpoint(url))
+        return endpoints[-1]
+
     def borrow(**options: Any) -> BorrowedRuntime:
         launch_args(**options)  # raises for what a Runtime of its own would refuse
         assert options["model_path"] == "smollm2"
@@ -81,6 +94,7 @@ def runs(runtime: sgl.Runtime, server_url: str, tmp_path_factory: pytest.TempPat
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(max_workers=len(LONGEST_FIRST) + 8) as pool:
         patch.setattr(sgl, "Runtime", borrow)
+        patch.setattr(sgl, "RuntimeEndpoint", connect)
         patch.setattr(sgl.global_config, "default_backend", None)
         running: dict[str, Future[Run]] = {
             **{name: pool.submit(run_here, name, runtime.url) for name in LONGEST_FIRST},
@@ -96,3 +110,5 @@ def runs(runtime: sgl.Runtime, server_url: str, tmp_path_factory: pytest.TempPat
             return running[name].result(SECONDS)
 
         yield run_of
+    for endpoint in endpoints:
+        loop.run(endpoint.aclose())

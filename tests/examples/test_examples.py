@@ -158,7 +158,7 @@ def test_openai_client(runs: Runs) -> None:
 def test_second_turn_reuses_the_first(runs: Runs) -> None:
     run = runs("001_11_multi_turn_chat.py")
     first, second = (run[name].get_meta_info("response") for name in ("state_1", "state_2"))
-    assert second["prompt_tokens"] > second["cached_tokens"] >= first["prompt_tokens"] - 1
+    assert second["prompt_tokens"] > second["cached_tokens"] >= first["prompt_tokens"] - 1 > 0
 
 
 def test_agent(runs: Runs) -> None:
@@ -235,10 +235,10 @@ def test_schema_given_as_regex(runs: Runs) -> None:
 
 
 def test_email_and_phone(runs: Runs) -> None:
-    drawn, phone, email = runs("004_3_regex.py").lines
+    email, phone, short_email = runs("004_3_regex.py").lines
+    assert re.fullmatch(r"[a-zA-Z0-9._%+@-]+", email), "not even the beginning of an address"
     assert re.fullmatch(r"1[3-9]\d{9}", phone)
-    assert re.fullmatch(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}", email)
-    assert re.fullmatch(r"[a-zA-Z0-9._%+@-]+", drawn), "not even the beginning of an address"
+    assert re.fullmatch(r"[a-z]{1,12}@[a-z]{1,12}\.(com|org)", short_email)
 
 
 def test_customer_service(runs: Runs) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar import charset as cs
+from sglang.srt.grammar import pattern, recursive
 from sglang.srt.grammar.ebnf import parse_ebnf
 from sglang.srt.grammar.limits import MAX_POSITIONS, MAX_RULES
 from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union
@@ -126,10 +127,32 @@ REFUSED: list[tuple[str, str]] = [
         "".join(f'r{i} ::= "a"\n' for i in range(2001)) + "root ::= r1",
         f"ebnf has 2002 rules; at most {MAX_RULES} are supported",
     ),
+    (
+        "root ::= a*\na ::= " + " | ".join(f'[a-z]{{1,{i}}} root "{i}"' for i in range(1, 151)),
+        "ebnf has too many rules that begin alike and cannot be told apart",
+    ),
     ("start: nothing", "ebnf cannot be used: "),
+    ("start: T\nT: (/.*a.{20}/ & /.*b.{19}/)+", "ebnf, line 2: '&' between terminals is not supported"),
+    ("start: T\nT: ~/a/", "ebnf, line 2: '~' between terminals is not supported"),
+    ('start: "a"\n  %json {"not": {}}', "ebnf, line 2: json_schema has 'not' at #, which cannot be enforced"),
+    ('start: %json {"a"', "ebnf, line 1: what follows %json is not JSON: "),
+    ("start: %json " + "[" * 100_000, "ebnf, line 1: the schema after %json is nested too deep"),
     ("start: start", "ebnf cannot be used: "),
     ("#" * 300_000, "ebnf has 300000 bytes; a constraint has at most 262144"),
 ]
+
+
+def test_operators_within_texts_of_a_lark_grammar_are_text() -> None:
+    grammar = 'start: "&~" /[&~]x/ %json {"type": "boolean"} // & ~\n'
+    assert grammar_of("ebnf", grammar) == grammar
+
+
+def test_a_long_chain_of_rules_takes_a_round_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+    monkeypatch.setattr(recursive, "substitute", lambda *given: rounds.append(given) or pattern.substitute(*given))
+    rules = {f"r{i}": pattern.Ref(f"r{i - 1}") for i in range(1, 1000)}
+    found = recursive._without_dead_ends({"r0": pattern.literal("a"), **rules})
+    assert len(found) == 1000 and len(rounds) == 2000
 
 
 @pytest.mark.parametrize(("grammar", "message"), REFUSED, ids=[grammar[:20] for grammar, _ in REFUSED])

@@ -88,6 +88,12 @@ def test_table(schema: Any, accepted: list[str], rejected: list[str]) -> None:
         jsonschema.validate(json.loads(text), schema)
 
 
+def chained(length: int) -> dict[str, Any]:
+    """A schema of `length` references, each to the next."""
+    links = {f"a{i}": {"type": "array", "items": {"$ref": f"#/$defs/a{i + 1}"}} for i in range(1, length)}
+    return {"$ref": "#/$defs/a1", "$defs": {**links, f"a{length}": {"type": "null"}}}
+
+
 CANNOT = "which cannot be enforced"
 REFUSED: list[tuple[Any, str]] = [
     *(
@@ -133,6 +139,13 @@ REFUSED: list[tuple[Any, str]] = [
     ({"$ref": "http://example.com/x"}, "json_schema cannot be used: Resource 'http://example.com/x' is not present"),
     ({"$ref": "#"}, "json_schema cannot be used: nothing matches it"),
     ({"type": "integer", "minimum": 5, "maximum": 2}, "json_schema cannot be used: Unsatisfiable schema"),
+    (chained(2000), "json_schema has 2000 different references between schemas of up to 2 levels"),
+    ({"type": "integer", "multipleOf": 99_999_989}, "json_schema has multipleOf [99999989]: "),
+    (
+        {"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]},
+        "json_schema has multipleOf [991, 997]: without decimal point and zeros at the end a number that is a "
+        "multiple of all would be 988027; at most 20000 is supported",
+    ),
     ({"enum": []}, "json_schema cannot be used: Unsatisfiable schema"),
     (False, "json_schema cannot be used: Unsatisfiable schema"),
     ("{", "json_schema is not JSON: "),
@@ -150,6 +163,12 @@ def test_refused(schema: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         grammar_of("json_schema", schema if isinstance(schema, str) else json.dumps(schema))
     assert str(caught.value).startswith(message) and len(str(caught.value)) < 1000
+
+
+def test_limits_leave_what_people_write() -> None:
+    grammar_of("json_schema", chained(160))
+    for multiple in (0.01, 1e-6, 0.25, 7, 86_400, 1_000_000_000):
+        grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
 
 
 def test_the_schema_cannot_change_how_it_is_read() -> None:

@@ -123,7 +123,10 @@ class HttpApi:
             yield
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-            raise BackendError(f"{self.base_url} cannot be reached, or ended the connection: {reason}") from error
+            raise BackendError(
+                f"{self.base_url} cannot be reached, or ended the connection: {reason}; is a server running there? "
+                "Start one with: sglang serve"
+            ) from error
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         """Raises the error that the response reports, if it does."""

@@ -16,7 +16,7 @@ from typing import Any
 from sglang.lang.backends.base import Backend, Generated, Prompt, RoleText
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, mean_logprob
 from sglang.lang.ir import DEFAULT_MAX_NEW_TOKENS, SamplingArguments
-from sglang.srt.errors import UnsupportedError
+from sglang.srt.errors import UnsupportedError, shown
 
 Answer = Callable[[Prompt, SamplingArguments], "str | None"]
 """The text that continues a prompt, or None to have one made up."""
@@ -65,7 +65,7 @@ class Mock(Backend):
         self.wants_prefix_first = wants_prefix_first
         self.requests: list[MockRequest] = []
         self.num_open = 0
-        self._answer = answers if callable(answers) else _by_ending(answers or {})
+        self._answer = answers if callable(answers) else _by_ending(_checked_answers(answers or {}))
         self._scores = scores or {}
         self._errors = errors or {}
         self._released: Future[None] | None = None
@@ -162,6 +162,15 @@ class Mock(Backend):
             (float(logprob), _token_id(token), token)
             for logprob, token in zip(self._scores[choice], tokens, strict=False)
         ]
+
+
+def _checked_answers(answers: Mapping[str, str]) -> Mapping[str, str]:
+    if isinstance(answers, Mapping) and all(isinstance(text, str) for pair in answers.items() for text in pair):
+        return answers
+    raise TypeError(
+        "Mock takes its answers by the end of the prompt they follow, as in Mock({'2 + 2 =': ' 4'}), or as a function, "
+        f"not as {shown(answers)}"
+    )
 
 
 def _by_ending(answers: Mapping[str, str]) -> Answer:

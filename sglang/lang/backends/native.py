@@ -56,7 +56,7 @@ class NativeBackend(Backend, ABC):
         """Every choice is scored as the text that continues the prompt, tokenized together with it.
 
         So a token may begin in the prompt and end in the choice: such a token counts as the choice's. The meta info
-        counts the tokens of all requests that this took.
+        counts the tokens of the prompt.
         """
         first = await self._compute(prompt)
         start = max(_reported(first, "prompt_tokens") - MARGIN, 0)
@@ -70,7 +70,7 @@ class NativeBackend(Backend, ABC):
         by_themselves = await self._score_alone(rows) if method.requires_unconditional_logprobs else []
         unconditional = [_input_logprobs(result) for result in by_themselves] or None
         made = decide(method, choices, rows, outputs, unconditional)
-        return replace(made, meta_info={**made.meta_info, **_usage([first, *scored, alone, *by_themselves])})
+        return replace(made, meta_info={**made.meta_info, **_usage(first)})
 
     async def cache_prefix(self, prompt: Prompt) -> None:
         await self._compute(prompt)
@@ -126,9 +126,9 @@ def _input_logprobs(scored: Generated) -> list[LogprobRow]:
     return [(logprob, token_id, text) for logprob, token_id, text in _reported(scored, "input_token_logprobs")]
 
 
-def _usage(results: Sequence[Generated]) -> dict[str, int]:
+def _usage(result: Generated) -> dict[str, Any]:
     names = ("prompt_tokens", "cached_tokens", "completion_tokens")
-    return {name: sum(int(result.meta_info.get(name, 0)) for result in results) for name in names}
+    return {name: result.meta_info[name] for name in names if name in result.meta_info}
 
 
 def _reported(scored: Generated, name: str) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import llguidance
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.closed_objects import close_objects
-from sglang.srt.grammar.limits import MAX_SCHEMA_NESTING, check_size
+from sglang.srt.grammar.limits import MAX_MULTIPLE, MAX_REFERENCE_LEVELS, MAX_SCHEMA_NESTING, check_size
 
 _ONE_SCHEMA = ("additionalProperties", "additionalItems", "items")
 _LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
@@ -57,13 +59,45 @@ def json_schema_grammar(text: str) -> str:
         raise _too_deep(text) from error
     if isinstance(schema, bool):
         schema = {} if schema else {"enum": []}
+    close_objects(check_schema(schema))
+    return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
+
+
+def check_schema(schema: Any) -> list[Any]:
+    """All schemas of a document, itself first. Raises InvalidRequestError for what cannot be enforced."""
     schemas = list(_schemas(schema))
     for place, part, depth in schemas:
         if depth > MAX_SCHEMA_NESTING:
-            raise _too_deep(text)
+            raise _too_deep(json.dumps(schema))
         _check_keywords(place, part)
-    close_objects([part for _, part, _ in schemas])
-    return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
+    parts = [part for _, part, _ in schemas]
+    objects = [part for part in parts if isinstance(part, dict)]
+    _check_references(objects, {place: depth for place, _, depth in schemas})
+    _check_multiples(objects)
+    return parts
+
+
+def _check_references(objects: Sequence[dict[str, Any]], depths: Mapping[str, int]) -> None:
+    """The library follows references by calling itself; a chain of too many ends the process."""
+    references = {reference for part in objects if isinstance(reference := part.get("$ref"), str)}
+    num_levels = len(references) * (1 + max(depths.values()))
+    if num_levels > MAX_REFERENCE_LEVELS:
+        raise InvalidRequestError(
+            f"json_schema has {len(references)} different references between schemas of up to "
+            f"{max(depths.values())} levels; the product of both may be {MAX_REFERENCE_LEVELS} at most"
+        )
+
+
+def _check_multiples(objects: Sequence[dict[str, Any]]) -> None:
+    """To count in remainders takes an automaton of as many states as the number has units, its zeros left away."""
+    numbers = [number for part in objects if isinstance(number := part.get("multipleOf"), (int, float)) and number]
+    digits = [int("".join(map(str, Decimal(str(number)).normalize().as_tuple().digits))) for number in numbers]
+    multiple = math.lcm(*digits)
+    if multiple > MAX_MULTIPLE:
+        raise InvalidRequestError(
+            f"json_schema has multipleOf {shown(numbers)}: without decimal point and zeros at the end a number that "
+            f"is a multiple of all would be {shown(multiple)}; at most {MAX_MULTIPLE} is supported"
+        )
 
 
 def _schemas(schema: Any) -> Iterator[tuple[str, Any, int]]:

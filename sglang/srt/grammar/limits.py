@@ -18,6 +18,12 @@ MAX_NESTING = 24
 MAX_SCHEMA_NESTING = 48
 """Of schemas within schemas."""
 
+MAX_REFERENCE_LEVELS = 500
+"""Of a JSON Schema: different references times the levels of schemas. llguidance overflows its stack not far beyond."""
+
+MAX_MULTIPLE = 20_000
+"""Of all `multipleOf` of a JSON Schema together. Tens of milliseconds to compile; it grows faster than the number."""
+
 MAX_POSITIONS = 20_000
 """Characters that a regular expression names, each counted as often as a counted repetition may repeat it."""
 

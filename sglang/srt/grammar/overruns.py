@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import Concat, Pattern, Ref, Repeat, Union
 
 MAX_RIVAL_PAIRS = 100_000
+
+MAX_STEPS_BESIDE = 20_000
+"""Of all lexemes of a grammar together, read beside each other. A grammar of C takes about a thousand."""
 
 
 def find_overruns(
@@ -143,6 +147,7 @@ class _Together:
             self._with_chars[chars] = self._with_chars.get(chars, 0) | 1 << position
         self._reading: dict[CharSet, int] = {}
         self._known_after: dict[int, int] = {}
+        self._num_steps = 0
         self.lexemes = [self._lexeme(automaton, shift) for automaton, shift in zip(automata, shifts, strict=True)]
 
     def _lexeme(self, automaton: Automaton, shift: int) -> _Lexeme:
@@ -161,6 +166,9 @@ class _Together:
         beside = [0] * len(lexeme.chars)
         left = {p: self._first & self._can_read(lexeme.chars[p]) for p in positions(lexeme.first)}
         while left:
+            self._num_steps += 1
+            if self._num_steps > MAX_STEPS_BESIDE:
+                raise InvalidRequestError("ebnf has too many rules that begin alike and cannot be told apart")
             position, found = left.popitem()
             new = found & ~beside[position]
             beside[position] |= new

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.ebnf import ROOT, parse_ebnf
 from sglang.srt.grammar.lark import regular_grammar, rule_grammar
+from sglang.srt.grammar.lark_source import check_lark
 from sglang.srt.grammar.lexemes import cut_into_lexemes
 from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, MAX_RULES, check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, depth, num_positions, references, substitute
@@ -22,6 +23,7 @@ def ebnf_grammar(source: str) -> str:
     """
     check_size("ebnf", source)
     if _LARK.search(source):
+        check_lark(source)
         return source
     rules = parse_ebnf(source)
     if len(rules) > MAX_RULES:
@@ -43,10 +45,11 @@ def _without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:
     endless = dict.fromkeys(rules, NOTHING)
     is_stable = False
     while not is_stable:
-        finished = [name for name in list(endless) if substitute(rules[name], endless) != NOTHING]
-        for name in finished:
-            del endless[name]
-        is_stable = not finished
+        num_left = len(endless)
+        for name in list(endless):  # the rules that another uses come first: a chain of rules takes one round
+            if substitute(rules[name], endless) != NOTHING:
+                del endless[name]
+        is_stable = len(endless) == num_left
     return {name: substitute(body, endless) for name, body in rules.items() if name not in endless}
 
 

@@ -37,6 +37,7 @@ from sglang.srt.messages import (
 )
 from sglang.srt.scheduler.build import build_scheduler
 from sglang.srt.scheduler.scheduler import Scheduler
+from sglang.srt.scheduler.throughput_log import ThroughputLog
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class EngineLoop:
         self._mailbox = mailbox
         self._scheduler = scheduler
         self._is_checked = True
+        self._log = ThroughputLog(scheduler.stats)
 
     def run(self) -> None:
         """Until told to end, or until the parent process goes away."""
@@ -110,6 +112,7 @@ class EngineLoop:
             if self._scheduler.has_work:
                 self._is_checked = False
                 self._send_outputs(self._scheduler.step())
+                self._log.after_step()
 
     def _receive(self) -> list[ToEngine] | None:
         if self._scheduler.has_work:
@@ -120,7 +123,9 @@ class EngineLoop:
                 return messages
             self._scheduler.check_integrity()
             self._is_checked = True
-        return self._mailbox.receive(timeout_ms=None)
+        messages = self._mailbox.receive(timeout_ms=None)
+        self._log.begin()
+        return messages
 
     def _handle(self, message: ToEngine) -> None:
         if isinstance(message, Submit):
