@@ -69,7 +69,9 @@ def main() -> None:
     console = Console()
     console.print(table)
     ratio = statistics.median(programs) / statistics.median(requests)
-    console.print(f"programs take {ratio:.3f} times as long (at most 1.10 wanted); {same} of {len(texts)} answers equal")
+    console.print(
+        f"programs take {ratio:.3f} times as long (at most 1.10 wanted); {same} of {len(texts)} answers equal"
+    )
 
 
 if __name__ == "__main__":

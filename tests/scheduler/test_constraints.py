@@ -144,6 +144,21 @@ def test_a_grammar_that_does_not_compile_ends_its_request_only() -> None:
     one.assert_baseline()
 
 
+def test_whatever_a_compile_raises_ends_its_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    one = bench()
+    monkeypatch.setattr("sglang.srt.grammar.compiler.GrammarCompiler._compile", fail)
+    healthy = request("healthy", range(30), max_new_tokens=4, params={"ignore_eos": True})
+    one.add(healthy, constrained("broken", "a+", range(5)))
+    one.run()
+    assert one.finished["healthy"].token_ids == expected_tokens(healthy)
+    broken = one.finished["broken"].finish
+    assert broken is not None and "could not be compiled: MemoryError: no room" in str(broken.message)
+    one.assert_baseline()
+
+
 def test_a_dead_end_is_an_error_and_costs_the_cache_nothing() -> None:
     words = [b"a", b"b", b"<end>"] + [b""] * (VOCAB_SIZE - 3)
     one = bench(vocab=Vocab(token_bytes=words, special_ids=[2], eos_ids=[2]))

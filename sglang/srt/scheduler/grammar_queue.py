@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -9,6 +10,8 @@ from concurrent.futures import Future
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.compiler import CompiledGrammar, GrammarCompiler
 from sglang.srt.scheduler.request import Request
+
+logger = logging.getLogger(__name__)
 
 
 class GrammarQueue:
@@ -58,10 +61,12 @@ class GrammarQueue:
         self._on_ready()
 
     def _constrain(self, request: Request, future: Future[CompiledGrammar]) -> str | None:
+        jumps = self._jumps and not request.message.return_logprob  # only a token that is drawn has a probability
         try:
-            compiled = future.result()
+            request.constrain(future.result().constrain(request.end_ids, jumps))
         except InvalidRequestError as error:
             return str(error)
-        jumps = self._jumps and not request.message.return_logprob  # only a token that is drawn has a probability
-        request.constrain(compiled.constrain(request.end_ids, jumps))
+        except Exception as error:
+            logger.exception("a grammar could not be compiled")
+            return f"the constraint could not be compiled: {type(error).__name__}: {error}"
         return None
