@@ -11,7 +11,6 @@ import numpy as np
 from sglang.srt.args import SchedulePolicyName
 from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
-from sglang.srt.errors import InvalidRequestError
 from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
@@ -57,7 +56,7 @@ class PatientExecutor(Executor):
 def run(future: Future[Any], work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     try:
         result = work(*args, **kwargs)
-    except InvalidRequestError as error:
+    except Exception as error:  # noqa: BLE001 - as every executor does
         future.set_exception(error)
     else:
         future.set_result(result)
