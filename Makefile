@@ -33,7 +33,7 @@ serve: $(READY)
 
 # Two at a time: most tests use one thread. WORKERS=0 runs them one after the other, in this process.
 test: model lint
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from sglang.srt.errors import RequestAbortedError, shown
 
 Body = Callable[[ProgramState], None]
 
-AUTO_IN_FLIGHT = 256
+AUTO_IN_FLIGHT = 512
 """A body that waits holds a thread, so there is a limit."""
 
 

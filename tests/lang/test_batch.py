@@ -121,7 +121,7 @@ def test_no_more_are_in_flight_than_wanted(mock: sgl.Mock) -> None:
 
 def test_how_many_run_at_a_time() -> None:
     assert max_in_flight("auto", 10) == 10
-    assert max_in_flight("auto", 10_000) == 256
+    assert max_in_flight("auto", 10_000) == 512
     assert max_in_flight(8, 100) == 8
     assert max_in_flight(8, 3) == 3
     for wrong in ("many", 1.5, True):
