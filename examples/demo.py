@@ -110,7 +110,7 @@ def write_poem(s: sgl.ProgramState) -> None:
     s += "A short poem about the year.\n"
     forks = s.fork(len(SEASONS))
     for fork, season in zip(forks, SEASONS, strict=True):
-        fork += f"{season} is the season of" + sgl.gen(season, max_tokens=16, temperature=0, stop=["\n", "."])
+        fork += f"{season} is the season of" + sgl.gen(season, max_tokens=16, temperature=0, stop=["\n", ".", ","])
     s += forks.join()
     for season in SEASONS:
         s += f"{season} is the season of{s[season]}.\n"
