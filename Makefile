@@ -8,18 +8,24 @@ PORT ?= 30000
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+NATIVE := CMakeLists.txt $(shell find csrc -type f)
 
 .PHONY: install model demo serve test lint bench clean
 
 install: $(READY)
 
-$(READY): pyproject.toml
+# The backend builds in this environment rather than in one of its own, so that only what changed is compiled again. It
+# says itself whether it needs cmake and ninja.
+$(READY): pyproject.toml $(NATIVE)
 	@echo "Creating $(VENV) and installing (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,test,bench]"
+	@$(PIP) --upgrade pip
+	@$(PIP) "$(TORCH)" scikit-build-core
+	@$(PIP) nanobind $$($(BIN)/python -c "import scikit_build_core.build as b; print(*b.get_requires_for_build_editable())")
+	@$(PIP) --no-build-isolation --editable ".[all,test,bench]"
+	@$(BIN)/python -c "from sglang.srt.kernels.native import choose_kernels; print(choose_kernels())"
 	@touch $@
 
 model: $(READY)

@@ -1,6 +1,6 @@
 """Records llama.cpp's token ids of many strings, for tests to compare ours with.
 
-    python benchmarks/record_token_table.py SmolLM2-135M-Instruct.Q4_1.gguf tests/data
+    python -m benchmarks.record_token_table SmolLM2-135M-Instruct.Q4_1.gguf tests/data
 
 Needs ``llama-cpp-python``. Writes three tables: the default model's ids; the ids under each way to cut text into words,
 from the same vocabulary with another ``tokenizer.ggml.pre``; and the ids of a SentencePiece vocabulary made up here.

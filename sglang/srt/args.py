@@ -11,6 +11,7 @@ from sglang.srt.errors import ConfigurationError, did_you_mean, shown
 from sglang.srt.published_options import published_options
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+KvCacheDtype = Literal["auto", "bfloat16", "int8"]
 SchedulePolicyName = Literal["lpm", "fcfs"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -21,7 +22,9 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the engine, named and meant as in the published system. None means: chosen at start.
 
     model_path: an alias such as ``smollm2``, a .gguf file, a Hugging Face folder, or a hub name.
-    dtype: ``auto`` is float32 on a CPU, where torch's matrix products then agree between batches to about 1e-6.
+    dtype: ``auto`` keeps the weights as they are stored, quantised or not; where torch computes, it is float32.
+    kv_cache_dtype: of keys and values; ``auto`` is bfloat16, or what torch computes in where it does. ``int8`` halves
+        the memory of bfloat16, with a scale for each head of each token.
     context_length: at most the model's own, which is the default.
     mem_fraction_static: part of the available memory the key/value cache may use.
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
@@ -36,6 +39,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str
     revision: str | None = None
     dtype: Dtype = "auto"
+    kv_cache_dtype: KvCacheDtype = "auto"
     device: str = "auto"
     chat_template: str | None = None
     context_length: int | None = None
@@ -53,6 +57,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(self.model_path, str) or not self.model_path:
             raise ConfigurationError(f"model_path must name a model, not {self.model_path!r}; try 'smollm2'")
         self._check_choice("dtype", get_args(Dtype))
+        self._check_choice("kv_cache_dtype", get_args(KvCacheDtype))
         self._check_choice("schedule_policy", get_args(SchedulePolicyName))
         self._check_choice("log_level", get_args(LogLevel))
         for name in ("context_length", "max_total_tokens", "max_running_requests", "num_threads"):

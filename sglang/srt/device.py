@@ -28,8 +28,10 @@ class Device:
         """Memory a new allocation could take without pushing others out, within this process's limits."""
         return min(_free_memory_bytes(), _cgroup_headroom_bytes())
 
-    def resolve_dtype(self, name: Dtype) -> torch.dtype:
-        """float32 unless asked otherwise: here only float32 products agree between batches closely enough."""
+    def torch_dtype(self, name: Dtype) -> torch.dtype:
+        """The dtype that torch computes in: float32 unless asked otherwise, because here only float32 products agree
+        between batches closely enough.
+        """
         return torch.float32 if name == "auto" else _DTYPES[name]
 
 

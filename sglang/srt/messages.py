@@ -18,12 +18,10 @@ TOKEN_BYTES = 4
 
 
 class EngineStart(msgspec.Struct, frozen=True, kw_only=True):
-    """How to start the engine process; written to its standard input, which stays open as its lifeline."""
+    """How to start the engine process: the first thing that it is told."""
 
     args: EngineArgs
     model_path: str
-    requests_address: str
-    outputs_address: str
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +112,10 @@ class RequestOutput(msgspec.Struct, array_like=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the text process must know to check requests, and what it reports to users."""
+    """What the text process must know to check requests, and what it reports to users.
+
+    dtype: of most weights, ``q4_1`` and the like where they are quantised. kernels: the level of the native ones, or torch.
+    """
 
     context_length: int
     vocab_size: int
@@ -122,6 +123,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_running_requests: int
     chunked_prefill_size: int
     dtype: str
+    kv_cache_dtype: str
+    kernels: str
     kv_bytes_per_token: int
     num_threads: int
     load_seconds: float

@@ -23,7 +23,7 @@ ROOT = Path(sglang.__file__).parent
 
 # --- the rules ------------------------------------------------------------------------------------------------------
 
-WORDS = ("errors", "published_options", "args", "device", "sampling_params", "messages", "vocab")
+WORDS = ("errors", "published_options", "args", "device", "sampling_params", "messages", "frames", "vocab")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("sglang.version", *(f"sglang.srt.{word}" for word in WORDS)),
     ("sglang.srt.kernels",),

@@ -191,6 +191,16 @@ def test_a_step_may_draw_nothing() -> None:
     assert result == StepResult([], [])
 
 
+def test_logits_of_chosen_rows_of_a_step() -> None:
+    first, second = Stream(random_ids(30, 1), list(range(30))), Stream(random_ids(20, 2), list(range(40, 60)))
+    runner = make_runner(60)
+    runner.execute(StepBuilder([(first, 10)], draws=False).build())
+    first.num_computed = 10
+    logits = runner.logits(StepBuilder([(first, 20), (second, 20)]).build(), np.array([39, 0, 19]))
+    expected = [dense_logprobs(second.token_ids)[19], *dense_logprobs(first.token_ids)[[10, 29]]]
+    torch.testing.assert_close(torch.from_numpy(logits).log_softmax(-1), torch.stack(expected), atol=TOLERANCE, rtol=0)
+
+
 def score_prompt(
     num_rows: int, first_row: int, count: int, num_before: int = 0
 ) -> tuple[list[int], list[TokenLogprob]]:

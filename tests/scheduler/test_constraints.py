@@ -139,7 +139,7 @@ def test_a_grammar_that_does_not_compile_ends_its_request_only() -> None:
     one.run()
     assert one.finished["healthy"].token_ids == expected_tokens(healthy)
     broken = one.finished["broken"].finish
-    assert broken is not None and (broken.type, broken.status_code) == ("abort", 500)
+    assert broken is not None and (broken.type, broken.status_code) == ("abort", 400)
     assert "the constraint cannot be used with this model" in str(broken.message)
     one.assert_baseline()
 

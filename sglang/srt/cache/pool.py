@@ -52,6 +52,17 @@ class SlotPool:
             wanted -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else np.concatenate((*pieces, _NO_SLOTS))
 
+    def allocate_next(self, after: int | None) -> int | None:
+        """`allocate` one slot: what every decoding sequence asks for in every step."""
+        if after is None or after + 1 not in self._end_of:
+            slots = self.allocate(1, after)
+            return None if slots is None else int(slots[0])
+        slot = after + 1
+        end = self._remove(slot)
+        if slot + 1 < end:
+            self._add(slot + 1, end)
+        return slot
+
     def free(self, slots: SlotArray) -> None:
         """Give back slots in any order. Giving back a slot that is free already is our own bug: AssertionError."""
         for start, end in runs_of(np.sort(slots)):

@@ -71,6 +71,10 @@ class PrefixCache(Protocol):
         """`count` slots for the caller, evicting unlocked prefixes if need be; None, and no change, if too few."""
         ...
 
+    def allocate_next(self, after: int | None) -> int | None:
+        """One slot, if possible the one after `after`, as `allocate` gives it."""
+        ...
+
     def free(self, slots: SlotArray) -> None: ...
 
     @property
@@ -117,12 +121,10 @@ class RadixPrefixCache:
         self.release_prefix(held)
 
     def allocate(self, count: int, after: int | None) -> SlotArray | None:
-        if count > self.num_available:
-            return None
-        missing = count - self._pool.num_free
-        if missing > 0:
-            self._pool.free(self._tree.evict(max(missing, min(EVICTION_BLOCK, self._pool.total // 16))))
-        return self._pool.allocate(count, after)
+        return self._pool.allocate(count, after) if self._make_room(count) else None
+
+    def allocate_next(self, after: int | None) -> int | None:
+        return self._pool.allocate_next(after) if self._make_room(1) else None
 
     def free(self, slots: SlotArray) -> None:
         self._pool.free(slots)
@@ -141,6 +143,16 @@ class RadixPrefixCache:
     def check_integrity(self, held_by_requests: Iterable[SlotArray]) -> None:
         self._tree.check_integrity()
         _check_one_owner(self._pool, (node.slots for node in self._tree.nodes()), held_by_requests)
+
+    def _make_room(self, count: int) -> bool:
+        """Whether `count` slots are free now; changes nothing if they cannot be."""
+        missing = count - self._pool.num_free
+        if missing <= 0:
+            return True
+        if missing > self._tree.num_evictable_tokens:
+            return False
+        self._pool.free(self._tree.evict(max(missing, min(EVICTION_BLOCK, self._pool.total // 16))))
+        return True
 
     def _lock(self, match: Match) -> Prefix:
         return Prefix(match.slots, self._tree.lock(match))
@@ -169,6 +181,9 @@ class NoPrefixCache:
 
     def allocate(self, count: int, after: int | None) -> SlotArray | None:
         return self._pool.allocate(count, after)
+
+    def allocate_next(self, after: int | None) -> int | None:
+        return self._pool.allocate_next(after)
 
     def free(self, slots: SlotArray) -> None:
         self._pool.free(slots)

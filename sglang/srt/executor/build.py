@@ -6,16 +6,16 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sglang.srt.args import UNLIMITED, EngineArgs
 from sglang.srt.device import Device, open_device
 from sglang.srt.errors import ConfigurationError
-from sglang.srt.executor.kv_storage import KVStorage
+from sglang.srt.executor.backend import open_backend
 from sglang.srt.executor.loading_bar import loading_bar
 from sglang.srt.executor.model_runner import ModelRunner
 from sglang.srt.messages import EngineInfo
 from sglang.srt.model.config import ModelConfig, load_config
-from sglang.srt.model.loader.load import load_model
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ DEFAULT_MAX_RUNNING = 256
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    runner: ModelRunner
+    runner: ModelRunner[Any]
     info: EngineInfo
 
 
@@ -40,16 +40,14 @@ def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
     """
     started = time.perf_counter()
     device = open_device(args.device, args.num_threads)
-    config = load_config(Path(model_path))
-    dtype = device.resolve_dtype(args.dtype)
-    with loading_bar(f"Loading {Path(model_path).name}", is_wanted=args.log_level in ("debug", "info")) as on_progress:
-        model = load_model(Path(model_path), config, dtype, device.torch_device, on_progress)
+    path = Path(model_path)
+    config = load_config(path)
     context_length = _context_length(args, config)
-    bytes_per_token = KVStorage.bytes_per_slot(config, dtype)
-    max_total_tokens = _max_total_tokens(args, device, context_length, bytes_per_token)
+    with loading_bar(f"Loading {path.name}", is_wanted=args.log_level in ("debug", "info")) as on_progress:
+        backend = open_backend(device, path, config, args, on_progress)
+    max_total_tokens = _max_total_tokens(args, device, context_length, backend.kv_bytes_per_token)
     # A request whose whole prompt is cached computes its last token beside the shared slots: one slot to spare.
-    storage = KVStorage(config, max_total_tokens + 1, dtype, device.torch_device)
-    runner = ModelRunner(model, storage, config.num_attention_heads // config.num_key_value_heads, device.torch_device)
+    runner = backend.make_runner(max_total_tokens + 1)
     chunk = args.chunked_prefill_size or DEFAULT_CHUNK
     info = EngineInfo(
         context_length=context_length,
@@ -57,15 +55,17 @@ def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
         max_total_tokens=max_total_tokens,
         max_running_requests=args.max_running_requests or min(DEFAULT_MAX_RUNNING, max_total_tokens),
         chunked_prefill_size=max_total_tokens if chunk == UNLIMITED else chunk,
-        dtype=str(dtype).removeprefix("torch."),
-        kv_bytes_per_token=bytes_per_token,
+        dtype=backend.dtype,
+        kv_cache_dtype=backend.kv_cache_dtype,
+        kernels=backend.kernels,
+        kv_bytes_per_token=backend.kv_bytes_per_token,
         num_threads=device.num_threads,
         load_seconds=time.perf_counter() - started,
     )
     logger.info(
-        "%s loaded in %.1f s: %s, %d threads, cache of %d tokens (up to %.1f GiB)",
-        config.architecture, info.load_seconds, info.dtype, info.num_threads, max_total_tokens,
-        max_total_tokens * bytes_per_token / 2**30,
+        "%s loaded in %.1f s: %s weights, %s, %d threads, cache of %d tokens in %s (up to %.1f GiB)",
+        config.architecture, info.load_seconds, info.dtype, backend.description, info.num_threads, max_total_tokens,
+        info.kv_cache_dtype, max_total_tokens * info.kv_bytes_per_token / 2**30,
     )  # fmt: skip
     return LoadedModel(runner, info)
 

@@ -1,79 +1,76 @@
-"""One step on the device: rows in, drawn tokens and log-probabilities out."""
+"""One step: rows in, drawn tokens and log-probabilities out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from sglang.srt.executor.kv_storage import KVStorage
-from sglang.srt.executor.logprobs import TokenScore, prompt_logprobs
-from sglang.srt.executor.sampler import SampledToken, sample
+from sglang.srt.executor.logprobs import TokenScore
+from sglang.srt.executor.sampler import SampledToken, SamplingRow
 from sglang.srt.executor.step import IntArray, PromptLogprobRows, StepInput, StepResult
 from sglang.srt.messages import TokenLogprob
-from sglang.srt.model.attention.torch_attention import Context, TorchAttention
-from sglang.srt.model.forward_batch import ForwardBatch
 
 SCORED_ROWS_AT_ONCE = 128
 """Input log-probabilities are made from this many rows of logits at a time, which bounds their memory."""
 
+L = TypeVar("L")
+"""Logits: float32 [rows, vocab], where the network leaves them and its sampler reads them."""
+L_co = TypeVar("L_co", covariant=True)
+L_contra = TypeVar("L_contra", contravariant=True)
 
-class CausalLM(Protocol):
-    def forward(self, batch: ForwardBatch) -> torch.Tensor:
-        """The hidden state of every row after the final norm: [rows, hidden_size]."""
+
+class Network(Protocol[L_co]):
+    """A model and its keys and values."""
+
+    def compute(self, step: StepInput) -> None:
+        """Compute all rows of a step and store their keys and values."""
         ...
 
-    def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[rows, hidden_size] -> [rows, vocab_size] float32."""
+    def logits(self, rows: IntArray) -> L_co:
+        """Of some rows of the step computed last, valid until the next call."""
         ...
 
 
-class ModelRunner:
-    def __init__(self, model: CausalLM, storage: KVStorage, heads_per_kv_head: int, device: torch.device) -> None:
-        self._model = model
-        self._storage = storage
-        self._heads_per_kv_head = heads_per_kv_head
-        self._device = device
+class TokenSampler(Protocol[L_contra]):
+    def sample(self, logits: L_contra, rows: Sequence[SamplingRow]) -> list[SampledToken]:
+        """One token for each row of logits; see `sampler.sample`."""
+        ...
 
-    @torch.inference_mode()
+    def prompt_logprobs(self, logits: L_contra, target_ids: IntArray, top_n: int) -> list[TokenScore]:
+        """How likely the tokens were that did follow; see `logprobs.prompt_logprobs`."""
+        ...
+
+
+class ModelRunner(Generic[L]):
+    def __init__(self, network: Network[L], sampler: TokenSampler[L]) -> None:
+        self._network = network
+        self._sampler = sampler
+
     def execute(self, step: StepInput) -> StepResult:
-        hidden = self._model.forward(self._forward_batch(step))
-        return StepResult(
-            samples=self._draw(step, hidden),
-            prompt_logprobs=[self._score(rows, hidden) for rows in step.prompt_logprobs],
-        )
+        self._network.compute(step)
+        samples: Sequence[SampledToken] = []
+        if step.samples:
+            samples = self._sampler.sample(self._network.logits(step.sample_rows), step.samples)
+        return StepResult(samples, [self._score(rows) for rows in step.prompt_logprobs])
 
-    def _forward_batch(self, step: StepInput) -> ForwardBatch:
-        contexts = [Context(rows.first_row, rows.num_rows, rows.runs) for rows in step.sequences]
-        slots = self._tensor(step.slots)
-        return ForwardBatch(
-            token_ids=self._tensor(step.token_ids),
-            positions=self._tensor(step.positions),
-            attention=TorchAttention(
-                self._storage.keys, self._storage.values, slots, contexts, self._heads_per_kv_head
-            ),
-        )
+    def logits(self, step: StepInput, rows: IntArray) -> npt.NDArray[np.float32]:
+        """Compute a step, but instead of drawing return the logits of these of its rows: [rows, vocab_size]."""
+        self._network.compute(step)
+        return np.array(self._network.logits(rows), dtype=np.float32)
 
-    def _draw(self, step: StepInput, hidden: torch.Tensor) -> Sequence[SampledToken]:
-        if not step.samples:
-            return []
-        rows = hidden.index_select(0, self._tensor(step.sample_rows))
-        return sample(self._model.compute_logits(rows), step.samples)
-
-    def _score(self, rows: PromptLogprobRows, hidden: torch.Tensor) -> list[TokenLogprob]:
+    def _score(self, rows: PromptLogprobRows) -> list[TokenLogprob]:
         entries: list[TokenLogprob] = []
         for begin in range(0, len(rows.targets), SCORED_ROWS_AT_ONCE):
-            targets = rows.targets[begin : begin + SCORED_ROWS_AT_ONCE]
+            targets = rows.targets[begin : begin + SCORED_ROWS_AT_ONCE].astype(np.int64, copy=False)
             first = rows.first_row + begin
-            logits = self._model.compute_logits(hidden[first : first + len(targets)])
-            scores = prompt_logprobs(logits, self._tensor(targets), rows.top_logprobs_num)
+            logits = self._network.logits(np.arange(first, first + len(targets)))
+            scores = self._sampler.prompt_logprobs(logits, targets, rows.top_logprobs_num)
             entries.extend(map(_entry, targets.tolist(), scores))
         return entries
-
-    def _tensor(self, array: IntArray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
 
 
 def _entry(token_id: int, score: TokenScore) -> TokenLogprob:

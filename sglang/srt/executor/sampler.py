@@ -90,6 +90,19 @@ class SampledToken:
     top: list[tuple[float, int]] = field(default_factory=list)
 
 
+def no_distribution(highest: float) -> SampledToken:
+    """In place of a token, if the highest of the model's own logits is not finite."""
+    return SampledToken(None, error=f"the model gave no distribution over tokens: its highest logit is {highest}")
+
+
+def dead_end(highest: float) -> SampledToken:
+    """In place of a token, if after the row's adjustments the highest logit is not finite."""
+    if highest == -math.inf:
+        return SampledToken(None, dead_end="no token can be drawn: every one is banned or ruled out by the grammar")
+    message = f"no token can be drawn: with bias and penalties the highest logit is {highest}"
+    return SampledToken(None, dead_end=message)
+
+
 def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
     """Choose one token for each row of logits, float32 [rows, vocab], left unchanged.
 
@@ -111,14 +124,14 @@ def _highest(logits: Tensor) -> tuple[list[int], list[float]]:
 
 def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> SampledToken:
     if not math.isfinite(best):
-        return SampledToken(None, error=f"the model gave no distribution over tokens: its highest logit is {best}")
+        return no_distribution(best)
     adjusted: FloatArray | None = None
     if row.adjusts_logits:
         adjusted = _adjusted(logits.to(HOST).numpy(), row)
         best_id = int(adjusted.argmax())
         best = float(adjusted[best_id])
         if not math.isfinite(best):
-            return SampledToken(None, dead_end=_no_token(best))
+            return dead_end(best)
     token_id = best_id
     if not row.params.is_greedy:
         u = uniform(row.seed, row.position, row.sample_index)
@@ -127,12 +140,6 @@ def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> 
         return SampledToken(token_id)
     logprob, top = score(logits, token_id, row.top_logprobs_num)
     return SampledToken(token_id, logprob=logprob, top=top)
-
-
-def _no_token(best: float) -> str:
-    if best == -math.inf:
-        return "no token can be drawn: every one is banned or ruled out by the grammar"
-    return f"no token can be drawn: with bias and penalties the highest logit is {best}"
 
 
 def _adjusted(logits: FloatArray, row: SamplingRow) -> FloatArray:

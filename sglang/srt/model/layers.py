@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -107,14 +108,27 @@ def _llama3_frequencies(frequencies: torch.Tensor, scaling: Llama3Rope) -> torch
     return (1 - kept) * frequencies / scaling.factor + kept * frequencies
 
 
-def checkpoint_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor `model` needs: its name in the checkpoint, and the part of the model's storage it fills."""
+class CheckpointPart(NamedTuple):
+    """A tensor of the checkpoint: its name there, the model's parameter it is part of, and the storage it fills."""
+
+    name: str
+    parameter: str
+    tensor: torch.Tensor
+
+
+def checkpoint_parts(model: nn.Module) -> Iterator[CheckpointPart]:
+    """Every tensor `model` needs. The parts of a parameter come in the order of its rows."""
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, MergedLinear):
                 parent = path.rpartition(".")[0]
                 parts = parameter.split(list(module.projections.values()))
                 for projection, part in zip(module.projections, parts, strict=True):
-                    yield f"{parent}.{projection}.{name}", part
+                    yield CheckpointPart(f"{parent}.{projection}.{name}", f"{path}.{name}", part)
             else:
-                yield f"{path}.{name}", parameter
+                yield CheckpointPart(f"{path}.{name}", f"{path}.{name}", parameter)
+
+
+def checkpoint_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The storage that each tensor of the checkpoint fills, by its name there."""
+    return {part.name: part.tensor for part in checkpoint_parts(model)}

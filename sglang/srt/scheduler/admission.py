@@ -23,7 +23,7 @@ class RunningRequests:
         self._cache = cache
         self._decode_reserve = decode_reserve
         self._requests: list[Request] = []
-        self._promised = 0  # to all of them
+        self._promised: int | None = None  # to all of them; None until somebody asks to join
         self.retracted: list[Request] = []  # by the last `advance`
 
     def __len__(self) -> int:
@@ -45,15 +45,17 @@ class RunningRequests:
         while index < len(self._requests):  # retraction shortens the list at its end
             request = self._requests[index]
             if request.num_uncomputed == 1:
-                self._schedule(request, 1)
+                self._schedule_next(request)
             elif token_budget > 0:
                 token_budget -= self._schedule(request, min(request.num_uncomputed, token_budget))
             index += 1
-        self._promised = sum(map(self._promise, self._requests))
+        self._promised = None
         return token_budget
 
     def try_admit(self, request: Request, token_budget: int) -> int | None:
         """Take in a waiting request and schedule what the budget allows. None if memory does not suffice now."""
+        if self._promised is None:
+            self._promised = sum(map(self._promise, self._requests))
         prefix = self._cache.acquire_prefix(request.message.namespace, request.matchable_tokens)
         missing = request.num_tokens - prefix.num_tokens
         wanted = missing + self._reserve(request) + self._promised
@@ -85,17 +87,30 @@ class RunningRequests:
 
     def _schedule(self, request: Request, count: int) -> int:
         """Give `request` slots for its next `count` tokens, or for as many as can be had. Returns how many."""
-        last = int(request.slots[-1]) if request.num_held else None
-        while (slots := self._cache.allocate(count, after=last)) is None:
-            youngest = self._requests[-1]
-            if youngest is not request:
-                self._retract(youngest)
-                continue
-            count = self._cache.num_available
+        while (slots := self._cache.allocate(count, after=request.last_slot)) is None:
+            if not self._retract_for(request):
+                count = self._cache.num_available
         if count:
             request.schedule(slots)
             self._publish(request)
         return count
+
+    def _schedule_next(self, request: Request) -> None:
+        """`_schedule` for one token: what every decoding request asks for in every step."""
+        while (slot := self._cache.allocate_next(after=request.last_slot)) is None:
+            if not self._retract_for(request):
+                return
+        request.schedule_next(slot)
+        if request.num_held <= request.num_prompt_tokens:
+            self._publish(request)
+
+    def _retract_for(self, request: Request) -> bool:
+        """Take the memory of the youngest; False if `request` is the youngest itself."""
+        youngest = self._requests[-1]
+        if youngest is request:
+            return False
+        self._retract(youngest)
+        return True
 
     def _publish(self, request: Request) -> None:
         """Let others share the prompt as soon as it is scheduled."""

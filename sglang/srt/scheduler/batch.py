@@ -18,9 +18,8 @@ class ScheduledBatch:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
-        complete = [request for request in requests if request.num_held == request.num_tokens]
-        self.sampled = [request for request in complete if request.message.max_new_tokens > 0]
-        self.prompt_only = [request for request in complete if request.message.max_new_tokens == 0]
+        self.sampled: list[Request] = []
+        self.prompt_only: list[Request] = []
         self.scored: list[Request] = []
         self.step = self._make_step()
 
@@ -29,24 +28,35 @@ class ScheduledBatch:
         return len(self.step.token_ids)
 
     def _make_step(self) -> StepInput:
+        token_ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
         sequences: list[SequenceRows] = []
+        sample_rows: list[int] = []
         prompt_logprobs: list[PromptLogprobRows] = []
-        last_row: dict[int, int] = {}
-        row = 0
         for request in self.requests:
-            sequences.append(SequenceRows(row, request.num_scheduled, request.runs.as_array()))
-            if (rows := _prompt_logprob_rows(request, row)) is not None:
+            first_row = len(token_ids)
+            new_ids, new_positions, new_slots = request.scheduled_rows()
+            token_ids += new_ids
+            positions += new_positions
+            slots += new_slots
+            sequences.append(SequenceRows(first_row, len(new_ids), request.runs.as_array()))
+            if (rows := _prompt_logprob_rows(request, first_row)) is not None:
                 prompt_logprobs.append(rows)
                 self.scored.append(request)
-            row += request.num_scheduled
-            last_row[id(request)] = row - 1
-        spans = [slice(r.num_computed, r.num_held) for r in self.requests]
+            if request.num_held < request.num_tokens:
+                continue
+            if request.message.max_new_tokens > 0:
+                sample_rows.append(len(token_ids) - 1)
+                self.sampled.append(request)
+            else:
+                self.prompt_only.append(request)
         return StepInput(
-            token_ids=np.concatenate([r.tokens[span] for r, span in zip(self.requests, spans, strict=True)]),
-            positions=np.concatenate([np.arange(span.start, span.stop) for span in spans]),
-            slots=np.concatenate([r.slots[span] for r, span in zip(self.requests, spans, strict=True)]),
+            token_ids=np.array(token_ids, dtype=np.int64),
+            positions=np.array(positions, dtype=np.int64),
+            slots=np.array(slots, dtype=np.int64),
             sequences=sequences,
-            sample_rows=np.array([last_row[id(request)] for request in self.sampled], dtype=np.int64),
+            sample_rows=np.array(sample_rows, dtype=np.int64),
             samples=[request.sampling_row() for request in self.sampled],
             prompt_logprobs=prompt_logprobs,
         )

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, RequestFailedError
 from sglang.srt.grammar.compiler import CompiledGrammar, GrammarCompiler
+from sglang.srt.messages import FinishReason
 from sglang.srt.scheduler.request import Request
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ class GrammarQueue:
     def remove(self, request: Request) -> None:
         del self._waiting[request]
 
-    def pop_ready(self) -> Iterator[tuple[Request, str | None]]:
-        """Those whose grammar is there, now constrained by it, or why they cannot be."""
+    def pop_ready(self) -> Iterator[tuple[Request, FinishReason | None]]:
+        """Those whose grammar is there, now constrained by it, or how they end because they cannot be."""
         while self._ready:
             request = self._ready.popleft()
             if request in self._waiting:
@@ -60,13 +61,14 @@ class GrammarQueue:
         self._ready.append(request)
         self._on_ready()
 
-    def _constrain(self, request: Request, future: Future[CompiledGrammar]) -> str | None:
+    def _constrain(self, request: Request, future: Future[CompiledGrammar]) -> FinishReason | None:
         jumps = self._jumps and not request.message.return_logprob  # only a token that is drawn has a probability
         try:
             request.constrain(future.result().constrain(request.end_ids, jumps))
         except InvalidRequestError as error:
-            return str(error)
+            return FinishReason(type="abort", message=str(error), status_code=error.http_status)
         except Exception as error:
             logger.exception("a grammar could not be compiled")
-            return f"the constraint could not be compiled: {type(error).__name__}: {error}"
+            message = f"the constraint could not be compiled: {type(error).__name__}: {error}"
+            return FinishReason(type="abort", message=message, status_code=RequestFailedError.http_status)
         return None

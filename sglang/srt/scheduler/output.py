@@ -31,10 +31,12 @@ class OutputText:
         self, vocab: Vocab, params: SamplingParams, may_end_at: Callable[[int], bool] = lambda length: True
     ) -> None:
         self._vocab = vocab
-        self._params = params
+        self._skips_special = params.skip_special_tokens
+        self._trims_stop = not params.no_stop_trim
         self._may_end_at = may_end_at
         self._stops = [_Stop(text, text.encode()) for text in params.stop]
         self._searches = [StopSearch(compile_stop_regex(source)) for source in params.stop_regex]
+        self._may_stop = bool(self._stops or self._searches)
         self._num_bytes = 0  # of the output so far
         self._tail = bytearray()  # bytes not yet released
         self._hidden = bytearray()  # beside each byte of the tail: 1 if it is not shown
@@ -46,22 +48,26 @@ class OutputText:
 
     def push(self, token_id: int, is_end: bool) -> str | None:
         """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string completed, or None."""
-        data = self._token_bytes(token_id)
-        shown = self._vocab.visible_bytes(token_id, self._params.skip_special_tokens)
-        hide = (is_end and not self._params.no_stop_trim) or (data and not shown)
+        shown = self._vocab.visible_bytes(token_id, self._skips_special)
+        data = shown or self._vocab.visible_bytes(token_id, skip_special_tokens=False)
+        if is_end and self._trims_stop:
+            shown = b""
         self._num_bytes += len(data)
+        if not self._may_stop:  # then there is never a tail
+            self._released += shown
+            return None
         self._tail += data
-        self._hidden += (b"\1" if hide else b"\0") * len(data)
+        self._hidden += (b"\0" if shown else b"\1") * len(data)
         found = self._find_stop(data)
         if found is None:
             self._release(len(self._tail) - self._num_undecided())
             return None
-        if self._params.no_stop_trim:
-            self._release(len(self._tail))
-        else:
+        if self._trims_stop:
             self._release(found.start - self._tail_start)
             self._tail.clear()
             self._hidden.clear()
+        else:
+            self._release(len(self._tail))
         return found.source
 
     def finish(self) -> None:
@@ -74,9 +80,6 @@ class OutputText:
         self._released.clear()
         return released
 
-    def _token_bytes(self, token_id: int) -> bytes:
-        return self._vocab.visible_bytes(token_id, skip_special_tokens=False)
-
     @property
     def _tail_start(self) -> int:
         return self._num_bytes - len(self._tail)
@@ -86,7 +89,7 @@ class OutputText:
         matches = [match for stop in self._stops for match in self._matches(stop, len(new))]
         matches += [match for search in self._searches for match in search.push(new)]
         for match in sorted(matches, key=lambda match: (match.end, match.start)):
-            if self._may_end_at(self._num_bytes if self._params.no_stop_trim else match.start):
+            if self._may_end_at(match.start if self._trims_stop else self._num_bytes):
                 return match
         return None
 

@@ -1,24 +1,26 @@
 """The engine process: ``python -m sglang.srt.scheduler.process``. Loads the model, then alternates messages and steps.
 
-Started by tokenizer/channel.py with an EngineStart message on standard input. That pipe stays open: when it closes,
-the parent is gone, and so is this process. Nothing is computed and nothing spins while there is no request.
+Standard input is a socket, and its other end is in tokenizer/channel.py. All messages travel on it, first an EngineStart;
+when it closes, the parent is gone, and so is this process. Nothing is computed and nothing spins while there is no
+request.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
-import os
+import select
 import signal
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
-import zmq
 
 from sglang.srt.errors import SglangError
 from sglang.srt.executor.build import load_engine_model
+from sglang.srt.frames import FrameReader, frame
 from sglang.srt.messages import (
     Abort,
     EngineStart,
@@ -44,47 +46,46 @@ logger = logging.getLogger(__name__)
 INTEGRITY_CHECK_DELAY_MS = 1000
 """After this long without work the whole cache is checked, once."""
 
-LINGER_MS = 1000
-"""How long the last message may take to leave after this process has ended its work."""
+LINGER_SECONDS = 1.0
+"""How long the last messages may take to leave after this process has ended its work."""
+
+_CHUNK = 1 << 20
 
 
 class Mailbox:
-    """The two sockets of the engine process, the pipe that tells whether its parent lives, and a bell to wake it."""
+    """The engine's end of the socket, and a bell to wake it. One thread, but for `wake`. Sending never blocks."""
 
-    def __init__(self, start: EngineStart, lifeline: int) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._inbox = context.socket(zmq.PULL)
-        self._inbox.bind(start.requests_address)
-        self._outbox = context.socket(zmq.PUSH)
-        self._outbox.setsockopt(zmq.LINGER, LINGER_MS)
-        self._outbox.connect(start.outputs_address)
-        self._lifeline = lifeline
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = FrameReader()
+        self._arrived: deque[bytes] = deque()
+        self._unsent = bytearray()
         self._bell, self._bell_rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._bell_rope.setblocking(False)
-        self._poller = zmq.Poller()
-        self._poller.register(self._inbox, zmq.POLLIN)
-        self._poller.register(lifeline, zmq.POLLIN)
-        self._poller.register(self._bell, zmq.POLLIN)
+        for end in (connection, self._bell, self._bell_rope):
+            end.setblocking(False)
+        self._poller = select.poll()
+        self._poller.register(connection, select.POLLIN)
+        self._poller.register(self._bell, select.POLLIN)
         self._decoder = msgspec.msgpack.Decoder(ToEngine)
         self._encoder = msgspec.msgpack.Encoder()
+
+    def receive_start(self) -> EngineStart | None:
+        """The first message, to be waited for first; None if orphaned."""
+        while not self._arrived:
+            if not self._take_in(timeout_ms=None):
+                return None
+        return msgspec.msgpack.decode(self._arrived.popleft(), type=EngineStart)
 
     def receive(self, timeout_ms: int | None) -> list[ToEngine] | None:
         """All messages that are there, waiting for the first up to `timeout_ms` (None: for ever); None if orphaned.
 
         There may be none after `wake`.
         """
-        ready = dict(self._poller.poll(timeout_ms))
-        if self._lifeline in ready:
+        if not self._take_in(0 if self._arrived else timeout_ms):
             return None
-        if self._bell.fileno() in ready:
-            self._bell.recv(4096)
-        messages: list[ToEngine] = []
-        while True:
-            try:
-                messages.append(self._decoder.decode(self._inbox.recv(zmq.NOBLOCK)))
-            except zmq.Again:
-                return messages
+        messages: list[ToEngine] = [self._decoder.decode(data) for data in self._arrived]
+        self._arrived.clear()
+        return messages
 
     def wake(self) -> None:
         """Make `receive` return, now or next time. From any thread."""
@@ -92,7 +93,56 @@ class Mailbox:
             self._bell_rope.send(b"!")
 
     def send(self, message: FromEngine) -> None:
-        self._outbox.send(self._encoder.encode(message))
+        """What the parent is too slow to take leaves with later messages, or while this process waits for some."""
+        data = frame(self._encoder.encode(message))
+        if self._unsent:
+            self._unsent += data
+        else:
+            self._send(data)
+
+    def close(self) -> None:
+        """Wait until everything has left, as far as the parent takes it in time."""
+        self._connection.settimeout(LINGER_SECONDS)
+        with suppress(OSError):
+            self._connection.sendall(self._unsent)
+        self._connection.close()
+
+    def _take_in(self, timeout_ms: int | None) -> bool:
+        """Wait for anything to happen, and note what has arrived. False if the parent has gone."""
+        for file, event in self._poller.poll(timeout_ms):
+            if file == self._bell.fileno():
+                self._bell.recv(4096)
+                continue
+            if event & select.POLLOUT:
+                unsent, self._unsent = self._unsent, bytearray()
+                self._send(unsent)
+            if event & ~select.POLLOUT and not self._read():
+                return False
+        return True
+
+    def _read(self) -> bool:
+        """All that is there. False at the end of the stream."""
+        while True:
+            try:
+                data = self._connection.recv(_CHUNK)
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            self._arrived += self._frames.push(data)
+
+    def _send(self, data: bytes | bytearray) -> None:
+        """What does not leave now is kept for when there is room."""
+        try:
+            sent = self._connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:  # nobody will read it; the next `receive` says so
+            return
+        self._unsent += data[sent:]
+        self._poller.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
 
 
 class EngineLoop:
@@ -146,12 +196,20 @@ class EngineLoop:
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us by closing the pipe
-    start = _read_start(sys.stdin.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us by closing the socket
+    mailbox = Mailbox(socket.socket(fileno=sys.stdin.fileno()))
+    try:
+        return _run(mailbox)
+    finally:
+        mailbox.close()
+
+
+def _run(mailbox: Mailbox) -> int:
+    """Returns the exit code."""
+    start = mailbox.receive_start()
+    if start is None:
+        return 0
     logging.basicConfig(level=start.args.log_level.upper(), format="[engine] %(levelname)s %(message)s")
-    if not Path(start.requests_address.removeprefix("ipc://")).parent.is_dir():
-        return 0  # the parent has gone already, and taken the folder of the sockets with it
-    mailbox = Mailbox(start, sys.stdin.fileno())
     try:
         loaded = load_engine_model(start.args, start.model_path)
         vocab_message = _wait_for_vocab(mailbox)
@@ -163,32 +221,18 @@ def main() -> int:
             logger.exception("the engine could not start")
         mailbox.send(StartupFailed(type(error).__name__, str(error)))
         return 1
+    gc.collect()
+    gc.freeze()  # what is there now stays; no collection has to look at it again
     mailbox.send(Ready(loaded.info))
     EngineLoop(mailbox, scheduler).run()
     return 0
 
 
-def _read_start(stdin: int) -> EngineStart:
-    size = int.from_bytes(_read_exactly(stdin, 4), "big")
-    return msgspec.msgpack.decode(_read_exactly(stdin, size), type=EngineStart)
-
-
-def _read_exactly(file: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = os.read(file, size - len(data))
-        if not piece:
-            raise EOFError("the parent process closed the pipe before it said how to start")
-        data += piece
-    return data
-
-
 def _wait_for_vocab(mailbox: Mailbox) -> SetVocab | None:
     """The first message; None if the parent went away, or wants us to."""
-    messages = mailbox.receive(timeout_ms=None)
-    if messages is None:
-        return None
-    return messages[0] if isinstance(messages[0], SetVocab) else None
+    while (messages := mailbox.receive(timeout_ms=None)) == []:
+        pass
+    return messages[0] if messages and isinstance(messages[0], SetVocab) else None
 
 
 if __name__ == "__main__":

@@ -17,14 +17,16 @@ from sglang.srt.scheduler.output import OutputText
 from sglang.srt.vocab import Vocab
 
 _NO_SLOTS: SlotArray = np.empty(0, dtype=np.int64)
+_NO_TOKENS: TokenArray = np.empty(0, dtype=np.int64)
 
 
 class Request:
-    """Invariant between steps: 0 <= prefix.num_tokens <= num_computed <= num_tokens, and num_computed slots are held.
+    """Invariant: 0 <= prefix.num_tokens <= num_held and num_computed <= num_held <= num_tokens.
 
-    Slots [0, prefix.num_tokens) belong to the cache and are locked for this request; the rest are the request's own.
-    While a step is in flight, ``num_scheduled`` of the next tokens are being computed and their slots are held too; a
-    slot before prefix.num_tokens may then be the request's own duplicate of a shared one (see settle_duplicates).
+    Tokens [0, num_computed) are computed; those up to num_held are being computed by the step in flight, and between
+    steps there are none. Every token before num_held has a slot. Slots [0, prefix.num_tokens) belong to the cache and
+    are locked for this request; the rest are its own. While a step is in flight a slot before prefix.num_tokens may be
+    the request's own duplicate of a shared one (see settle_duplicates).
     """
 
     def __init__(self, message: GenerateRequest, vocab: Vocab, arrival: int) -> None:
@@ -34,18 +36,19 @@ class Request:
         self.end_ids = frozenset[int]() if self.params.ignore_eos else vocab.eos.union(self.params.stop_token_ids)
         self.arrival = arrival
         self.num_prompt_tokens = message.num_prompt_tokens
-        capacity = self.num_prompt_tokens + message.max_new_tokens
-        self._tokens = np.empty(capacity, dtype=np.int64)
+        self._max_tokens = self.num_prompt_tokens + message.max_new_tokens
+        self._tokens = np.empty(self._max_tokens, dtype=np.int64)
         self._tokens[: self.num_prompt_tokens] = np.frombuffer(message.input_ids, dtype=np.int32)
         self._slots = _NO_SLOTS  # as long as the tokens while the request runs
         self.num_tokens = self.num_prompt_tokens
         self.num_computed = 0
-        self.num_scheduled = 0
+        self.num_held = 0
         self.prefix = EMPTY_PREFIX
-        self._has_duplicates = False  # some slots before prefix.num_tokens are this request's own
+        self.has_duplicates = False  # some slots before prefix.num_tokens are this request's own
         self.runs = SlotRuns()
         self.constraint: OutputConstraint = UNCONSTRAINED
         self._held_off_ids = tuple(self.end_ids)  # not drawn before min_new_tokens
+        self._has_penalties = self.params.has_penalties
         self.text = OutputText(vocab, message.params, self._may_end_at)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
@@ -56,8 +59,9 @@ class Request:
         if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
             self.input_logprobs.append(TokenLogprob(None, int(self._tokens[message.logprob_start_len])))
         self.scoring_error: str | None = None
-        self.output_logprobs: list[TokenLogprob] = []
-        self.num_reported = 0  # output tokens that the text process has been told of
+        self._num_input_logprobs_taken = 0
+        self._new_output_ids: list[int] = []
+        self._new_output_logprobs: list[TokenLogprob] = []
 
     @property
     def rid(self) -> str:
@@ -76,12 +80,12 @@ class Request:
         return int(self._tokens[self.num_tokens - 1]) if self.num_output_tokens else None
 
     @property
-    def num_held(self) -> int:
-        return self.num_computed + self.num_scheduled
+    def num_scheduled(self) -> int:
+        return self.num_held - self.num_computed
 
     @property
     def max_tokens_left(self) -> int:
-        return self.message.max_new_tokens - self.num_output_tokens
+        return self._max_tokens - self.num_tokens
 
     @property
     def tokens(self) -> TokenArray:
@@ -92,14 +96,14 @@ class Request:
         return self._slots[: self.num_held]
 
     @property
-    def output_ids(self) -> TokenArray:
-        return self._tokens[self.num_prompt_tokens : self.num_tokens]
+    def last_slot(self) -> int | None:
+        return int(self._slots[self.num_held - 1]) if self.num_held else None
 
     @property
     def own_slots(self) -> SlotArray:
         """The held slots that the cache does not own."""
         shared = self.prefix.num_tokens
-        if not self._has_duplicates:
+        if not self.has_duplicates:
             return self.slots[shared:]
         duplicates = self.slots[:shared][self.slots[:shared] != self.prefix.slots]
         return np.concatenate((duplicates, self.slots[shared:]))
@@ -130,7 +134,7 @@ class Request:
         """Begin, or begin again after a retraction, with `prefix` computed already."""
         assert self.num_held == 0
         self.prefix = prefix
-        self.num_computed = prefix.num_tokens
+        self.num_computed = self.num_held = prefix.num_tokens
         self._slots = np.empty(len(self._tokens), dtype=np.int64)
         self._slots[: prefix.num_tokens] = prefix.slots
         self.runs = SlotRuns(prefix.slots)
@@ -140,39 +144,47 @@ class Request:
     def stop(self) -> None:
         """Hold nothing any more. The caller has given the slots back."""
         self.prefix = EMPTY_PREFIX
-        self._has_duplicates = False
-        self.num_computed = self.num_scheduled = 0
+        self.has_duplicates = False
+        self.num_computed = self.num_held = 0
         self._slots = _NO_SLOTS
         self.runs = SlotRuns()
 
     def schedule(self, slots: SlotArray) -> None:
         """The next len(slots) tokens are computed in this step, in these slots."""
         self._slots[self.num_held : self.num_held + len(slots)] = slots
-        self.num_scheduled += len(slots)
+        self.num_held += len(slots)
         self.runs.extend(slots)
+
+    def schedule_next(self, slot: int) -> None:
+        """The next token is computed in this step, in this slot."""
+        self._slots[self.num_held] = slot
+        self.num_held += 1
+        self.runs.append(slot)
+
+    def scheduled_rows(self) -> tuple[list[int], range, list[int]]:
+        """Tokens, positions and slots of what is being computed."""
+        begin, end = self.num_computed, self.num_held
+        return self._tokens[begin:end].tolist(), range(begin, end), self._slots[begin:end].tolist()
 
     def share(self, prefix: Prefix) -> None:
         """`prefix` now holds this request's first tokens, in part perhaps in other slots than this request's."""
         old, new = self.prefix.num_tokens, prefix.num_tokens
-        self._has_duplicates |= not np.array_equal(self._slots[old:new], prefix.slots[old:])
+        self.has_duplicates |= not np.array_equal(self._slots[old:new], prefix.slots[old:])
         self.prefix = prefix
 
     def settle_duplicates(self) -> SlotArray:
         """Point to the shared slots wherever this request computed its own; returns the slots no longer needed."""
-        if not self._has_duplicates:
-            return _NO_SLOTS
         shared = self._slots[: self.prefix.num_tokens]
         unneeded: SlotArray = shared[shared != self.prefix.slots]
         shared[:] = self.prefix.slots
         self.runs = SlotRuns(self.slots)
-        self._has_duplicates = False
+        self.has_duplicates = False
         return unneeded
 
     def commit(self) -> None:
         """The step is over: what was scheduled is computed."""
-        self.num_computed += self.num_scheduled
-        self.num_scheduled = 0
-        if not self.num_uncomputed:
+        self.num_computed = self.num_held
+        if self.num_computed == self.num_tokens:
             self.is_proven, self.is_suspect = True, False
 
     def suspect(self) -> None:
@@ -189,6 +201,27 @@ class Request:
     def append_token(self, token_id: int) -> None:
         self._tokens[self.num_tokens] = token_id
         self.num_tokens += 1
+        self._new_output_ids.append(token_id)
+
+    def add_output_logprob(self, entry: TokenLogprob) -> None:
+        """Of the token that is appended next."""
+        self._new_output_logprobs.append(entry)
+
+    def take_output_ids(self) -> list[int]:
+        """The output tokens since the last call."""
+        taken, self._new_output_ids = self._new_output_ids, []
+        return taken
+
+    def take_input_logprobs(self) -> list[TokenLogprob]:
+        """Those since the last call."""
+        taken = self.input_logprobs[self._num_input_logprobs_taken :]
+        self._num_input_logprobs_taken += len(taken)
+        return taken
+
+    def take_output_logprobs(self) -> list[TokenLogprob]:
+        """Those since the last call."""
+        taken, self._new_output_logprobs = self._new_output_logprobs, []
+        return taken
 
     def sampling_row(self) -> SamplingRow:
         """How to draw the token after the last one. Its arrays are views, valid until the step is over."""
@@ -197,8 +230,8 @@ class Request:
             seed=self.message.seed,
             sample_index=self.message.sample_index,
             position=self.num_tokens,
-            prompt_ids=self._tokens[: self.num_prompt_tokens],
-            output_ids=self.output_ids,
+            prompt_ids=self._tokens[: self.num_prompt_tokens] if self._has_penalties else _NO_TOKENS,
+            output_ids=self._tokens[self.num_prompt_tokens : self.num_tokens] if self._has_penalties else _NO_TOKENS,
             banned_ids=self._held_off_ids if self.num_output_tokens < self.params.min_new_tokens else (),
             allowed_mask=self.constraint.allowed_mask,
             return_logprob=self.message.return_logprob,

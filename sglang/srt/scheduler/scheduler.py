@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sglang.srt.cache.prefix_cache import PrefixCache
+from sglang.srt.errors import RequestFailedError
 from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
+from sglang.srt.grammar.matcher import OutputConstraint
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch
@@ -144,10 +146,7 @@ class Scheduler:
         outputs: list[RequestOutput | None] = []
         for request, problem in self._without_grammar.pop_ready():
             bisect.insort(self._waiting, request, key=_arrival)
-            if problem is not None:
-                outputs.append(self._fail(request, problem))
-            else:
-                outputs.append(self._extend(request, request.constraint.begin()))
+            outputs.append(self._extend(request) if problem is None else self._finish(request, problem))
         return [output for output in outputs if output is not None]
 
     def _schedule(self) -> ScheduledBatch | None:
@@ -195,7 +194,8 @@ class Scheduler:
         self.counters.computed_tokens += batch.num_rows
         for request in batch.requests:
             request.commit()
-            self._cache.free(request.settle_duplicates())
+            if request.has_duplicates:
+                self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
             request.add_input_logprobs(entries)
         outputs = [self._accept_token(*pair) for pair in zip(batch.sampled, result.samples, strict=True)]
@@ -207,28 +207,38 @@ class Scheduler:
         if error:
             return self._fail_distribution(request, error)
         if token.token_id is None:
-            return self._fail(request, str(token.dead_end))
+            return self._finish(request, _failure(str(token.dead_end)))
         if token.logprob is not None:
-            request.output_logprobs.append(TokenLogprob(token.logprob, token.token_id, token.top or None))
-        return self._extend(request, [token.token_id, *request.constraint.accept(token.token_id)])
+            request.add_output_logprob(TokenLogprob(token.logprob, token.token_id, token.top or None))
+        return self._extend(request, token.token_id)
 
-    def _extend(self, request: Request, token_ids: Sequence[int]) -> RequestOutput | None:
-        """Append a drawn token and those that follow from it, one by one, as far as the output goes."""
-        fitting = token_ids[: request.max_tokens_left]
-        for token_id in fitting:
+    def _extend(self, request: Request, drawn: int | None = None) -> RequestOutput | None:
+        """Append the drawn token, if any, and what follows from it. Only an end is reported to who does not stream."""
+        try:
+            finish = self._append(request, _following(request.constraint, drawn))
+        except Exception as error:  # noqa: BLE001 - a constraint or a search that breaks is that of one request
+            logger.exception("a token could not be added to a request")
+            finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
+        if finish is not None:
+            return self._finish(request, finish)
+        return self._output(request, None) if request.message.stream else None
+
+    def _append(self, request: Request, token_ids: Sequence[int]) -> FinishReason | None:
+        """Append tokens one by one, as far as the output goes. Returns why it ends, if it does."""
+        is_whole = len(token_ids) <= request.max_tokens_left
+        for token_id in token_ids[: request.max_tokens_left]:
             request.append_token(token_id)
             self.counters.generated_tokens += 1
             stop = self._stop(request, token_id)
             if stop is not None:
-                return self._finish(request, FinishReason(type="stop", matched=stop))
-        if len(fitting) == len(token_ids):
-            if request.constraint.error:
-                return self._fail(request, request.constraint.error)
-            if request.constraint.is_at_end:
-                return self._finish(request, FinishReason(type="stop", matched=request.last_output_id))
+                return FinishReason(type="stop", matched=stop)
+        if is_whole and request.constraint.error:
+            return _failure(request.constraint.error)
+        if is_whole and request.constraint.is_at_end:
+            return FinishReason(type="stop", matched=request.last_output_id)
         if request.max_tokens_left <= 0:
-            return self._finish(request, FinishReason(type="length", length=request.num_output_tokens))
-        return self._output(request, None) if request.message.stream else None
+            return FinishReason(type="length", length=request.num_output_tokens)
+        return None
 
     @staticmethod
     def _stop(request: Request, token_id: int) -> str | int | None:
@@ -249,14 +259,11 @@ class Scheduler:
         return self._output(request, _failure(f"the model gave no usable distribution: {error}"))
 
     def _finish(self, request: Request, reason: FinishReason) -> RequestOutput:
+        """What `request` computed is right, whatever the reason. A failure does not complete its text."""
         self._leave(request)
-        request.text.finish()
+        if reason.type != "abort":
+            request.text.finish()
         return self._output(request, reason)
-
-    def _fail(self, request: Request, message: str) -> RequestOutput:
-        """Only `request` is to blame, and what it computed is right."""
-        self._leave(request)
-        return self._output(request, _failure(message))
 
     def _recover(self, batch: ScheduledBatch, error: Exception) -> list[RequestOutput]:
         """A step broke. Its slots hold garbage, so all memory is taken back; everyone starts again but the culprit.
@@ -292,18 +299,22 @@ class Scheduler:
     @staticmethod
     def _output(request: Request, finish: FinishReason | None) -> RequestOutput:
         """What happened to `request` since its last output."""
-        since, request.num_reported = request.num_reported, request.num_output_tokens
-        logprobs = request.message.return_logprob
+        has_logprobs = request.message.return_logprob
         return RequestOutput(
-            rid=request.rid,
-            token_ids=request.output_ids[since:].tolist(),
-            text=request.text.take(),
-            finish=finish,
-            cached_tokens=request.cached_tokens or 0,
-            num_retractions=request.num_retractions,
-            input_logprobs=request.input_logprobs if logprobs and since == 0 else None,
-            output_logprobs=request.output_logprobs[since:] if logprobs else None,
+            request.rid,
+            request.take_output_ids(),
+            request.text.take(),
+            finish,
+            request.cached_tokens or 0,
+            request.num_retractions,
+            request.take_input_logprobs() if has_logprobs else None,
+            request.take_output_logprobs() if has_logprobs else None,
         )
+
+
+def _following(constraint: OutputConstraint, drawn: int | None) -> Sequence[int]:
+    """The drawn token and those that follow it for certain; where none is drawn yet, those that the output begins with."""
+    return constraint.begin() if drawn is None else (drawn, *constraint.accept(drawn))
 
 
 def _arrival(request: Request) -> int:
@@ -311,4 +322,4 @@ def _arrival(request: Request) -> int:
 
 
 def _failure(message: str) -> FinishReason:
-    return FinishReason(type="abort", message=message, status_code=500)
+    return FinishReason(type="abort", message=message, status_code=RequestFailedError.http_status)

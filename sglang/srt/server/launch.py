@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+import uvloop
 
 from sglang.srt.args import EngineArgs, ServerArgs
 from sglang.srt.model.source import resolve_model
@@ -31,7 +32,7 @@ def serve(engine_args: EngineArgs, server_args: ServerArgs, listener: socket.soc
     """`run_server` on a socket that listens."""
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
     path = resolve_model(engine_args.model_path, engine_args.revision)
-    asyncio.run(_serve(engine_args, server_args, path, listener))
+    uvloop.run(_serve(engine_args, server_args, path, listener))
 
 
 SHUTDOWN_SECONDS = 10

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 
 import msgspec
-import zmq
-import zmq.asyncio
 
 from sglang.srt import errors
 from sglang.srt.args import EngineArgs
 from sglang.srt.errors import EngineDeadError, SglangError
+from sglang.srt.frames import FrameReader, frame
 from sglang.srt.messages import (
     EngineInfo,
     EngineStart,
@@ -33,92 +29,87 @@ from sglang.srt.vocab import Vocab
 logger = logging.getLogger(__name__)
 
 LAST_WORDS_SECONDS = 0.2
-"""How long a dead process's last messages may still be on their way."""
+"""How long the end of the process may come after the end of its messages, or the other way round."""
 
 SHUTDOWN_SECONDS = 5.0
 """How long the process may take to end once it is told to."""
 
-LONGEST_FOLDER = 90
-"""Characters; the path of a socket may have no more than about a hundred."""
+OnMessage = Callable[[FromEngine], None]
 
 
 class EngineChannel:
-    """A running engine process and the two sockets to it. Belongs to the event loop it was created in.
+    """A running engine process and the socket to it. Belongs to the event loop it was created in.
 
     After `start`, `listen` says who gets the messages and the news if the process ends by itself.
     """
 
     def __init__(self, args: EngineArgs, model_path: str) -> None:
-        self._folder = _private_folder()
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # even if `close` is interrupted
-        self._context = zmq.asyncio.Context()
+        loop = asyncio.get_running_loop()
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(FromEngine)
-        self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._dead: asyncio.Future[None] = loop.create_future()
         self._is_closing = False
-        self._reader: asyncio.Task[None] | None = None
-        requests, outputs = (f"ipc://{self._folder}/{name}" for name in ("requests", "outputs"))
-        self._requests = self._socket(zmq.PUSH)
-        self._requests.connect(requests)  # a connecting socket queues at once, before the engine listens
-        self._outputs = self._socket(zmq.PULL)
-        self._outputs.bind(outputs)
-        start = EngineStart(args=args, model_path=model_path, requests_address=requests, outputs_address=outputs)
-        self._process = EngineProcess(start, self._exit_notice(asyncio.get_running_loop()))
+        self._inbox = _Inbox()
+        self._end: asyncio.Task[None] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._process = EngineProcess(EngineStart(args=args, model_path=model_path), self._exit_notice(loop))
 
     async def start(self, vocab: Vocab) -> EngineInfo:
         """Give the engine its vocabulary and wait until it is ready.
 
         Raises what stopped it from starting (ModelLoadError, ConfigurationError), or EngineDeadError.
         """
+        loop = asyncio.get_running_loop()
+        first: asyncio.Future[FromEngine] = loop.create_future()
+        self._inbox.on_message = first.set_result
+        connecting = loop.create_unix_connection(lambda: self._inbox, sock=self._process.connection)
+        self._transport, _ = await connecting
         self.send(SetVocab(vocab))
-        message = await self._receive()
-        shutil.rmtree(self._folder)  # both sides are connected; so nothing is left behind even if we are killed
+        ended = loop.create_task(self._wait_for_end())
+        await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not first.done():
+            raise EngineDeadError(self._death())
+        message = first.result()
         if isinstance(message, Ready):
             return message.info
         assert isinstance(message, StartupFailed)
         raise _startup_error(message)
 
-    def listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[str], None]) -> None:
+    def listen(self, on_message: OnMessage, on_death: Callable[[str], None]) -> None:
         """From now on hand over what the engine says. Both are called in the event loop; `on_death`, with the reason,
         at most once, and last.
         """
-        self._reader = asyncio.get_running_loop().create_task(self._listen(on_message, on_death))
+        self._inbox.on_message = on_message
+        self._end = asyncio.get_running_loop().create_task(self._report_end(on_death))
 
     def send(self, message: ToEngine) -> None:
         """Queue a message. Raises EngineDeadError if nobody is there to read it."""
         if self._is_closing:
             raise EngineDeadError("the engine was shut down; create a new one to go on")
-        if self._dead.done():
+        if self._dead.done() or self._inbox.closed.done():
             raise EngineDeadError(self._death())
-        zmq.Socket.send(self._requests, self._encoder.encode(message), zmq.NOBLOCK)
+        assert self._transport is not None
+        self._transport.write(frame(self._encoder.encode(message)))
 
     async def close(self) -> None:
         """End the engine process and free everything. Harmless when done twice."""
         if self._is_closing:
             return
-        with contextlib.suppress(EngineDeadError):
-            self.send(Shutdown())
+        if self._transport is not None:
+            with contextlib.suppress(EngineDeadError):
+                self.send(Shutdown())
+            self._transport.close()
+        else:
+            self._process.connection.close()
         self._is_closing = True
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait((self._reader,))
-        self._process.cut_lifeline()
+        if self._end is not None:
+            self._end.cancel()
+            await asyncio.wait((self._end,))
         await asyncio.wait((self._dead,), timeout=SHUTDOWN_SECONDS)
         self._process.kill()
-        self._requests.close(linger=0)
-        self._outputs.close(linger=0)
-        self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _death(self) -> str:
         return f"the engine process {self._process.describe_exit()}; its log says more. Start a new engine to go on."
-
-    def _socket(self, kind: int) -> zmq.asyncio.Socket:
-        socket = self._context.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)  # an unread message never keeps this process from ending
-        socket.setsockopt(zmq.SNDHWM, 0)
-        socket.setsockopt(zmq.RCVHWM, 0)
-        return socket
 
     def _exit_notice(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """For the watching thread: tell the loop, if that still runs. Holds no reference to the channel."""
@@ -130,38 +121,45 @@ class EngineChannel:
 
         return notice
 
-    async def _receive(self) -> FromEngine:
-        """The next message. Raises EngineDeadError if the engine died and left none."""
-        receiving = asyncio.ensure_future(self._outputs.recv())
-        try:
-            await asyncio.wait((receiving, self._dead), return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done():
-                await asyncio.wait((receiving,), timeout=LAST_WORDS_SECONDS)
-            if not receiving.done():
-                raise EngineDeadError(self._death())
-            message: FromEngine = self._decoder.decode(receiving.result())
-            return message
-        finally:
-            receiving.cancel()
+    async def _wait_for_end(self) -> None:
+        """Until the process has ended and all that it said has been handed over."""
+        ends = (self._dead, self._inbox.closed)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=LAST_WORDS_SECONDS)
 
-    async def _listen(self, on_message: Callable[[FromEngine], None], on_death: Callable[[str], None]) -> None:
+    async def _report_end(self, on_death: Callable[[str], None]) -> None:
+        await self._wait_for_end()
+        on_death(self._inbox.problem or self._death())
+
+
+class _Inbox(asyncio.Protocol):
+    """Hands over one message after another, until the socket closes or one cannot be handled."""
+
+    def __init__(self) -> None:
+        self.on_message: OnMessage | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.problem: str | None = None
+        self._frames = FrameReader()
+        self._decoder = msgspec.msgpack.Decoder(FromEngine)
+
+    def data_received(self, data: bytes) -> None:
+        if self.problem is not None:
+            return
+        assert self.on_message is not None
         try:
-            while True:
-                on_message(await self._receive())
-        except EngineDeadError as error:
-            on_death(str(error))
+            for message in self._frames.push(data):
+                self.on_message(self._decoder.decode(message))
         except Exception as error:
             logger.exception("a message from the engine could not be handled")
-            on_death(f"the engine's messages are not understood any more: {type(error).__name__}: {error}")
+            self.problem = f"the engine's messages are not understood any more: {type(error).__name__}: {error}"
+            self._close()
 
+    def connection_lost(self, error: Exception | None) -> None:
+        self._close()
 
-def _private_folder() -> str:
-    """Readable by this user only."""
-    folder = tempfile.mkdtemp(prefix="sglang-")
-    if len(folder) > LONGEST_FOLDER:
-        shutil.rmtree(folder)
-        folder = tempfile.mkdtemp(prefix="sglang-", dir="/tmp")
-    return folder
+    def _close(self) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
 def _startup_error(message: StartupFailed) -> SglangError:

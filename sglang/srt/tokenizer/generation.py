@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sglang.srt.errors import EngineDeadError, RequestFailedError
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestFailedError, SglangError
 from sglang.srt.messages import RequestOutput
 from sglang.srt.tokenizer.completion import Completion
+
+
+_ERRORS: dict[int | None, type[SglangError]] = {
+    error.http_status: error for error in (InvalidRequestError, RequestFailedError)
+}
+"""How the engine says no to one sequence. What it was told to abort is no error."""
 
 
 class Generation:
     """An async iterator over a call's completions: each time, one that has grown; it ends when all are finished.
 
     `put` and `die` are for the manager. `aclose` gives up what is unfinished; whoever gets a Generation must close it.
-    Belongs to one event loop. Raises RequestFailedError if the engine failed on a sequence, and EngineDeadError if it
-    died before all had their final answer.
+    Belongs to one event loop. Raises RequestFailedError if the engine failed on a sequence, InvalidRequestError if it
+    cannot do what one asks for, and EngineDeadError if it died before all had their final answer.
     """
 
     def __init__(self, completions: Sequence[Completion], give_up: Callable[[list[str]], None]) -> None:
@@ -53,8 +59,8 @@ class Generation:
         rid = next(iter(self._grown))
         completion = self._grown.pop(rid)
         finish = completion.finish_reason
-        if finish is not None and finish.status_code == RequestFailedError.http_status:
-            raise RequestFailedError(finish.message)
+        if finish is not None and finish.status_code in _ERRORS:
+            raise _ERRORS[finish.status_code](finish.message)
         return completion
 
     async def aclose(self) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from gguf import GGMLQuantizationType, dequantize
 
 from sglang.srt.errors import ModelLoadError
 from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.loader.gguf_file import TensorInfo, map_file, read_gguf_header
+from sglang.srt.model.loader.stored_weights import StoredWeight
 
 _NAMES = {
     "token_embd": "model.embed_tokens",
@@ -36,20 +34,7 @@ _LAYER_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 _IN_CONFIG = "rope_freqs.weight"  # `load_config` has read it
 
 
-@dataclass(frozen=True, slots=True)
-class GGUFWeight:
-    """One tensor as stored. name and the order of rows are the checkpoint's.
-
-    blocks: [shape[0], bytes per row] uint8, for vectors [shape[0], bytes per element].
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    type: GGMLQuantizationType
-    blocks: npt.NDArray[np.uint8]
-
-
-def iterate_gguf_blocks(path: Path, config: ModelConfig) -> Iterator[GGUFWeight]:
+def iterate_gguf_weights(path: Path, config: ModelConfig) -> Iterator[StoredWeight]:
     """Every weight in its stored, possibly quantised form, mapped from the file where its rows need no reordering.
 
     Raises ModelLoadError for a damaged file or a tensor that the llama architecture does not have.
@@ -63,17 +48,7 @@ def iterate_gguf_blocks(path: Path, config: ModelConfig) -> Iterator[GGUFWeight]
                 f"{path}: {tensor.name} is a vector of type {tensor.type.name}; F32, F16 or BF16 is possible"
             )
         blocks = np.frombuffer(data, np.uint8, tensor.num_bytes, tensor.offset).reshape(tensor.shape[0], -1)
-        yield GGUFWeight(checkpoint_name(tensor.name), tensor.shape, tensor.type, _in_order(tensor, blocks, config))
-
-
-def iterate_gguf_weights(path: Path, config: ModelConfig) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, float32 tensor) of every weight. Raises ModelLoadError, also for a type that has no dequantiser."""
-    for weight in iterate_gguf_blocks(path, config):
-        try:
-            values = dequantize(weight.blocks, weight.type)
-        except NotImplementedError as error:
-            raise ModelLoadError(f"{path}: {weight.name} has type {weight.type.name}: {error}") from error
-        yield weight.name, torch.from_numpy(np.require(values, np.float32, ["C", "W"]).reshape(weight.shape))
+        yield StoredWeight(checkpoint_name(tensor.name), tensor.shape, tensor.type, _in_order(tensor, blocks, config))
 
 
 def checkpoint_name(name: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from gguf import dequantize
 from torch import nn
 
 from sglang.srt.errors import ModelLoadError
@@ -13,10 +16,9 @@ from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.layers import checkpoint_tensors
 from sglang.srt.model.loader.gguf_weights import iterate_gguf_weights
 from sglang.srt.model.loader.safetensors_weights import iterate_safetensors_weights
+from sglang.srt.model.loader.stored_weights import StoredWeight, is_wanted, match_weights
 from sglang.srt.model.models import model_class
 from sglang.srt.model.models.llama import LlamaForCausalLM
-
-_MAX_NAMES_SHOWN = 8
 
 
 def load_model(
@@ -35,21 +37,23 @@ def load_model(
         model = model_class(config.architecture)(config)
     _allocate(model, dtype, device)
     with torch.inference_mode():
-        _fill(model, iterate_weights(path, config), path, on_progress)
+        _fill(model, iterate_stored_weights(path, config), path, on_progress)
     return model.eval()
 
 
-def iterate_weights(path: Path, config: ModelConfig) -> Iterator[tuple[str, torch.Tensor]]:
-    """(checkpoint name, tensor on cpu of any dtype) of every weight the checkpoint needs to hold.
-
-    Left out are tensors that older versions saved although they follow from the configuration.
-    Raises ModelLoadError if the checkpoint cannot be read.
-    """
+def iterate_stored_weights(path: Path, config: ModelConfig) -> Iterator[StoredWeight]:
+    """Every weight that the checkpoint needs to hold, as it is stored. Raises ModelLoadError if it cannot be read."""
     weights = iterate_safetensors_weights(path) if path.is_dir() else iterate_gguf_weights(path, config)
-    for name, weight in weights:
-        is_tied_copy = config.tie_word_embeddings and name == "lm_head.weight"
-        if not is_tied_copy and not name.endswith(".rotary_emb.inv_freq"):
-            yield name, weight
+    return (weight for weight in weights if is_wanted(weight.name, config))
+
+
+def as_floats(weight: StoredWeight) -> npt.NDArray[np.float32]:
+    """Its values, in its shape. Raises ModelLoadError for a type without a dequantiser."""
+    try:
+        values = dequantize(weight.blocks, weight.type)
+    except NotImplementedError as error:
+        raise ModelLoadError(f"{weight.name} has type {weight.type.name}: {error}") from error
+    return np.require(values, np.float32, ["C", "W"]).reshape(weight.shape)
 
 
 def _allocate(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
@@ -63,33 +67,16 @@ def _allocate(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Non
 
 def _fill(
     model: nn.Module,
-    weights: Iterator[tuple[str, torch.Tensor]],
+    weights: Iterator[StoredWeight],
     path: Path,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    missing = dict(checkpoint_tensors(model))
-    total = sum(target.numel() for target in missing.values())
+    targets = checkpoint_tensors(model)
+    total = sum(target.numel() for target in targets.values())
     done = 0
-    unexpected = []
-    for name, weight in weights:
-        target = missing.pop(name, None)
-        if target is None:
-            unexpected.append(name)
-            continue
-        if weight.shape != target.shape or not weight.is_floating_point():
-            raise ModelLoadError(
-                f"{path}: {name} is {weight.dtype} of shape {tuple(weight.shape)}; "
-                f"the configuration needs a floating-point tensor of shape {tuple(target.shape)}"
-            )
-        target.copy_(weight)
-        done += weight.numel()
+    for weight in match_weights({name: tuple(target.shape) for name, target in targets.items()}, weights, path):
+        target = targets[weight.name]
+        target.copy_(torch.from_numpy(as_floats(weight)))
+        done += target.numel()
         if on_progress is not None:
             on_progress(done, total)
-    problems = [("missing", list(missing)), ("unexpected", unexpected)]
-    if missing or unexpected:
-        raise ModelLoadError(f"{path}: " + "; ".join(_listing(kind, names) for kind, names in problems if names))
-
-
-def _listing(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMES_SHOWN} more" if len(names) > _MAX_NAMES_SHOWN else ""
-    return f"{kind} weights: {', '.join(names[:_MAX_NAMES_SHOWN])}{more}"

@@ -7,23 +7,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from gguf import GGMLQuantizationType
 from safetensors import SafetensorError, safe_open
 
 from sglang.srt.errors import ModelLoadError
+from sglang.srt.model.loader.stored_weights import StoredWeight
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 
-def iterate_safetensors_weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor in its stored dtype, mapped from its file) of every weight. Raises ModelLoadError."""
+_TYPES = {
+    torch.float32: GGMLQuantizationType.F32,
+    torch.float16: GGMLQuantizationType.F16,
+    torch.bfloat16: GGMLQuantizationType.BF16,
+    torch.float64: GGMLQuantizationType.F64,
+}
+
+
+def iterate_safetensors_weights(folder: Path) -> Iterator[StoredWeight]:
+    """Every weight as stored, mapped from its file. Raises ModelLoadError, also for one that is not floating-point."""
     for path in _files(folder):
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118  not a mapping
-                    yield name, file.get_tensor(name)
+                    yield _stored(name, file.get_tensor(name), path)
         except (SafetensorError, OSError) as error:
             raise ModelLoadError(f"cannot read {path}: {error}") from error
+
+
+def _stored(name: str, tensor: torch.Tensor, path: Path) -> StoredWeight:
+    if tensor.dtype not in _TYPES:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
+        raise ModelLoadError(f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}; possible are {names}")
+    shape = tuple(tensor.shape)
+    rows = tensor.contiguous().view(torch.uint8) if shape else tensor.reshape(1).view(torch.uint8)
+    return StoredWeight(name, shape, _TYPES[tensor.dtype], rows.numpy().reshape(shape[0] if shape else 1, -1))
 
 
 def _files(folder: Path) -> list[Path]:

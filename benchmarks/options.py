@@ -1,0 +1,190 @@
+"""The command line that all drivers share, and the systems it asks for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import Measurements
+from benchmarks.report import machine, show, write_json, write_plot
+from benchmarks.systems.base import BatchSystem, BenchmarkError, Endpoint
+from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
+from benchmarks.systems.openvino import OpenVino
+from benchmarks.systems.ours import OurEngine
+from sglang.srt.model.config import load_config
+from sglang.srt.model.source import resolve_model
+
+PEERS = ("llama.cpp", "openvino")
+
+EPILOG = """\
+Peers run outside this environment. They are found by these options or environment variables; a list is separated by
+colons, and each model file of a peer is measured as a system of its own:
+  --llama-bin          SGLANG_BENCH_LLAMA_BIN          folder with llama-batched-bench and llama-server
+  --llama-models       SGLANG_BENCH_LLAMA_MODELS       GGUF files, such as a Q4_0 and a Q8_0 one
+  --openvino-python    SGLANG_BENCH_OPENVINO_PYTHON    python of an environment with openvino-genai
+  --openvino-models    SGLANG_BENCH_OPENVINO_MODELS    GGUF files
+`llama-quantize --allow-requantize` makes other formats from the default model's file.
+"""
+
+
+def make_parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", default="smollm2", help="what our engine serves (default: %(default)s)")
+    add(
+        "--ours",
+        action="append",
+        metavar="NAME=VALUE,...",
+        help="options of our engine; given again, a further configuration of it is measured (default: its defaults)",
+    )
+    add("--peers", default="auto", metavar="NAMES", help=f"none, auto (all that are found), or of {','.join(PEERS)}")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every system (default: %(default)s)")
+    add("--rounds", type=int, default=rounds, help="measured after one to warm up (default: %(default)s)")
+    add("--quick", action="store_true", help="small sizes, one round")
+    add("--json", type=Path, metavar="FILE", help="write the raw values")
+    add("--plot", type=Path, metavar="FILE", help="draw a picture (needs matplotlib)")
+    add("--llama-bin", type=Path, default=_path("LLAMA_BIN"), metavar="FOLDER")
+    add("--llama-models", type=_files, default=_files(_environment("LLAMA_MODELS")), metavar="FILES")
+    add("--openvino-python", default=_environment("OPENVINO_PYTHON"), metavar="FILE")
+    add("--openvino-models", type=_files, default=_files(_environment("OPENVINO_MODELS")), metavar="FILES")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, quick: Mapping[str, Any]) -> argparse.Namespace:
+    """The command line; with ``--quick``, options that were left at their defaults have the values of `quick`."""
+    options = parser.parse_args()
+    if options.quick:
+        for name, value in {"rounds": 1, **quick}.items():
+            if getattr(options, name) == parser.get_default(name):
+                setattr(options, name, value)
+    wanted = PEERS if options.peers in ("auto", "none") else options.peers.split(",")
+    unknown = set(wanted) - set(PEERS)
+    if unknown:
+        parser.error(f"unknown peer {sorted(unknown)[0]!r}; there are {', '.join(PEERS)}")
+    return options
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(f"SGLANG_BENCH_{name}", "")
+
+
+def _path(name: str) -> Path | None:
+    return Path(_environment(name)) if _environment(name) else None
+
+
+def _files(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(os.pathsep) if part]
+
+
+def our_configurations(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The keyword arguments of each of our engines by its name."""
+    common = {"model_path": options.model, "num_threads": options.threads}
+    given = options.ours or [""]
+    return {f"sglang {text}".strip(): {**common, **parse_pairs(text)} for text in given}
+
+
+def parse_pairs(text: str) -> dict[str, Any]:
+    """``a=1,b=x`` as {"a": 1, "b": "x"}. Raises BenchmarkError."""
+    pairs: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise BenchmarkError(f"{part!r} should be NAME=VALUE")
+        pairs[name] = _value(value)
+    return pairs
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def is_wanted(options: argparse.Namespace, peer: str, *found: object) -> bool:
+    """Whether a peer takes part. Raises BenchmarkError if it was named but is not there in full."""
+    if options.peers == "none" or (options.peers != "auto" and peer not in options.peers.split(",")):
+        return False
+    if all(found):
+        return True
+    if options.peers == "auto":
+        return False
+    raise BenchmarkError(f"{peer} was asked for, but its options are not all given; see --help")
+
+
+def batch_systems(options: argparse.Namespace) -> list[BatchSystem]:
+    """Ours first, then every configuration of every peer that is there."""
+    systems: list[BatchSystem] = [OurEngine(name, **given) for name, given in our_configurations(options).items()]
+    if is_wanted(options, "llama.cpp", options.llama_bin, options.llama_models):
+        systems += [
+            LlamaBatchedBench(_label("llama.cpp", model), options.llama_bin, model, options.threads)
+            for model in options.llama_models
+        ]
+    return [*systems, *openvino_systems(options)]
+
+
+def endpoints(options: argparse.Namespace, *, slots: int, slot_tokens: int) -> list[Endpoint]:
+    """As `batch_systems`; llama.cpp's server gets `slots` requests at a time with `slot_tokens` for each."""
+    systems: list[Endpoint] = [OurEngine(name, **given) for name, given in our_configurations(options).items()]
+    systems += llama_servers(options, slots=slots, slot_tokens=slot_tokens)
+    return [*systems, *openvino_systems(options)]
+
+
+def llama_servers(
+    options: argparse.Namespace, *, slots: int, slot_tokens: int, suffix: str = "", given: Sequence[str] = ()
+) -> list[LlamaServer]:
+    """A server for each model file, with `suffix` after its name and the options `given` to it."""
+    if not is_wanted(options, "llama.cpp", options.llama_bin, options.llama_models):
+        return []
+    total = slots * slot_tokens
+    return [
+        LlamaServer(_label("llama.cpp", model) + suffix, options.llama_bin, model, options.threads, total, slots, given)
+        for model in options.llama_models
+    ]
+
+
+def openvino_systems(options: argparse.Namespace) -> list[OpenVino]:
+    if not is_wanted(options, "openvino", options.openvino_python, options.openvino_models):
+        return []
+    return [
+        OpenVino(_label("openvino", model), options.openvino_python, model, options.threads)
+        for model in options.openvino_models
+    ]
+
+
+def _label(peer: str, model: Path) -> str:
+    """The peer with the format of its file: the part after the last dot or hyphen of its name."""
+    return f"{peer} {model.stem.replace('-', '.').rpartition('.')[2]}"
+
+
+def vocab_size(options: argparse.Namespace) -> int:
+    return load_config(resolve_model(options.model)).vocab_size
+
+
+def publish(measurements: Measurements, options: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Show the results, and write what the options ask for."""
+    show(measurements, facts)
+    if options.json is not None:
+        write_json(options.json, measurements, facts)
+    if options.plot is not None:
+        write_plot(options.plot, measurements)
+
+
+def new_measurements(title: str, options: argparse.Namespace) -> tuple[Measurements, dict[str, Any]]:
+    """An empty table, and the machine as it is before the run."""
+    return Measurements(title, ours=next(iter(our_configurations(options)))), machine()
+
+
+def run(main: Callable[[], None]) -> None:
+    """What a driver does when it is started; a BenchmarkError ends it with a message."""
+    try:
+        main()
+    except BenchmarkError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""What is measured: this engine and its peers, each behind the same small protocols."""

@@ -1,0 +1,576 @@
+// Keys and values: turning and storing them, and attention over them.
+//
+// A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores, their
+// maximum, exponentials against the maximum so far, and the weighted sum of values, after what was summed before has been
+// scaled to the new maximum. The order of operations of one query is fixed by positions alone: a score adds pairs of
+// dimensions ascending; exponentials are summed by position mod 16, and these 16 sums in a tree at the very end; a
+// weighted value adds pairs of positions (2j, 2j + 1) ascending. Which other queries share the registers, where the slots
+// lie, and whether keys and values were copied together before, never shows in the result. Probabilities are rounded to
+// bfloat16 before they are summed, so that the weights of the values add up to one.
+
+namespace attention {
+
+constexpr int64_t kMaxDim = 256;
+constexpr int64_t kGroupQueries = 128;  // queries whose running sums are held at a time
+
+// The register tile: queries by vectors of 16 scores or values. It takes kSums vectors of running sums.
+#if defined(SGL_AVX512)
+constexpr int kTileQueries = 6;
+constexpr int kTileVectors = 4;
+constexpr int kSums = 24;
+#else
+constexpr int kTileQueries = kRegisters == 2 ? 4 : 2;
+constexpr int kTileVectors = kTileQueries;
+constexpr int kSums = kTileQueries;
+#endif
+
+constexpr int vectors_beside(int queries) {
+  return kSums / queries < kTileVectors ? kSums / queries : kTileVectors;
+}
+
+// Up to this many queries read keys and values where they are; for more it pays to copy them in order of position once.
+constexpr int64_t kDirectQueries = 2 * kTileQueries;
+// Slots in a row whose keys are worth a score vector of their own; fewer are gathered with their neighbours.
+constexpr int kFewSlots = 8;
+// A gathered vector but the last is full or stands before one of at least kFewSlots positions.
+constexpr int kMaxSegments = 2 * int(kContextBlock) / (kFewSlots + 1) + 2;
+
+SGL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <int kValue>
+struct Constant {
+  static constexpr int value = kValue;
+};
+
+// Calls `function` with Constant<value>; 1 <= value <= kMax.
+template <int kMax, class Function>
+SGL_INLINE void with_constant(int64_t value, const Function& function) {
+  if constexpr (kMax > 1) {
+    if (value < kMax) return with_constant<kMax - 1>(value, function);
+  }
+  function(Constant<kMax>{});
+}
+
+// --- the storage of one key/value head -------------------------------------------------------------------------------
+
+// `Element` is uint16_t (bfloat16) or int8_t.
+template <class Element>
+struct KvHead {
+  Element* keys;    // [slot / 16][dim / 2][16][2]
+  Element* values;  // [slot][dim]
+  float* key_scales;
+  float* value_scales;
+  int64_t dim;  // padded
+
+  KvHead(const KvLayer& layer, int64_t head)
+      : keys((Element*)layer.keys + head * layer.num_slots * layer.padded_dim),
+        values((Element*)layer.values + head * layer.num_slots * layer.padded_dim),
+        key_scales(layer.key_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
+        value_scales(layer.value_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
+        dim(layer.padded_dim) {}
+
+  Element* key_block(int64_t slot) const { return keys + slot / kSlotBlock * kSlotBlock * dim; }
+  Element* value(int64_t slot) const { return values + slot * dim; }
+};
+
+// --- turning and storing ---------------------------------------------------------------------------------------------
+
+// Turns the pairs (x[i], x[i + half]) by the angles whose cosines and sines are given, then multiplies by `factor`.
+SGL_INLINE void turn(const float* x, const float* cos_sin, int64_t half, float factor, float* out) {
+  const float *cosines = cos_sin, *sines = cos_sin + half;
+  for (int64_t i = 0; i < half; ++i) {
+    out[i] = (x[i] * cosines[i] - x[half + i] * sines[i]) * factor;
+    out[half + i] = (x[half + i] * cosines[i] + x[i] * sines[i]) * factor;
+  }
+}
+
+// `size` is a multiple of 16 in the following.
+SGL_INLINE void put_bf16(const float* x, int64_t size, uint16_t* out) {
+  for (int64_t i = 0; i < size; i += kLanes) store_bf16(out + i, load<F32x16>(x + i));
+}
+
+// Codes of x in units of the returned scale, the largest magnitude / 127. Magnitudes are compared as integers, which
+// puts infinity and NaN above all numbers: their scale is not finite, so that what is read back is NaN.
+SGL_INLINE float put_int8(const float* x, int64_t size, int8_t* out) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const int32_t magnitude = load<int32_t>(x + i) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  const float scale = load<float>(&largest) / 127.0f;
+  const bool is_normal = scale >= 1.17549435e-38f && scale <= 3.40282347e38f;
+  for (int64_t i = 0; i < size; i += kLanes) {
+    int32_t codes[kLanes] = {};
+    if (is_normal) store(codes, round_to_int(load<F32x16>(x + i) / splat(scale)));
+    for (int lane = 0; lane < kLanes; ++lane) out[i + lane] = int8_t(codes[lane]);
+  }
+  return scale;
+}
+
+// One token's key, pair by pair, into its lane of a block of 16 slots.
+template <class Element>
+SGL_INLINE void spread_key(const Element* key, int64_t size, int64_t lane, Element* block) {
+  for (int64_t pair = 0; pair < size / 2; ++pair)
+    std::memcpy(block + 2 * (pair * kSlotBlock + lane), key + 2 * pair, 2 * sizeof(Element));
+}
+
+SGL_INLINE void store_token(const KvHead<uint16_t>& head, int64_t slot, const float* key, const float* value) {
+  uint16_t rounded[kMaxDim];
+  put_bf16(key, head.dim, rounded);
+  spread_key(rounded, head.dim, slot % kSlotBlock, head.key_block(slot));
+  put_bf16(value, head.dim, head.value(slot));
+}
+
+SGL_INLINE void store_token(const KvHead<int8_t>& head, int64_t slot, const float* key, const float* value) {
+  int8_t codes[kMaxDim];
+  head.key_scales[slot] = put_int8(key, head.dim, codes);
+  spread_key(codes, head.dim, slot % kSlotBlock, head.key_block(slot));
+  head.value_scales[slot] = put_int8(value, head.dim, head.value(slot));
+}
+
+template <class Element>
+void rotate_and_store_rows(const RotaryArgs& args, const KvLayer& layer, const StepRows& rows, int64_t begin,
+                           int64_t end) {
+  const int64_t dim = layer.head_dim, half = dim / 2, padded = layer.padded_dim, heads = args.num_heads;
+  float key[kMaxDim] = {}, value[kMaxDim] = {};  // the padding stays zero
+  float query[kMaxDim] = {};
+  for (int64_t row = begin; row < end; ++row) {
+    const float* queries = args.qkv + row * args.qkv_stride;
+    const float *keys = queries + heads * dim, *values = keys + layer.num_kv_heads * dim;
+    const float* cos_sin = args.cos_sin + rows.positions[row] * dim;
+    for (int64_t head = 0; head < heads; ++head) {
+      turn(queries + head * dim, cos_sin, half, args.query_scale, query);
+      put_bf16(query, padded, args.queries + (row * heads + head) * padded);
+    }
+    for (int64_t head = 0; head < layer.num_kv_heads; ++head) {
+      turn(keys + head * dim, cos_sin, half, 1.0f, key);
+      std::memcpy(value, values + head * dim, size_t(dim) * sizeof(float));
+      store_token(KvHead<Element>(layer, head), rows.slots[row], key, value);
+    }
+  }
+}
+
+// --- scratch memory --------------------------------------------------------------------------------------------------
+
+// A vector of keys, lanes [lane, lane + count) of which are those of consecutive positions from `offset` in the block on.
+struct KeySegment {
+  const uint16_t* keys;  // [dim / 2][16][2]
+  int lane;
+  int count;
+  int offset;
+};
+
+struct Query {
+  const uint16_t* vector;  // [dim]
+  int64_t length;          // positions it attends to
+  float* output;           // [head_dim]
+};
+
+// What a thread needs while it works on a task. Offsets are multiples of 64 bytes.
+struct Scratch {
+  uint16_t* copied_keys;    // [kMaxSegments][dim / 2][16][2]
+  uint16_t* packed_values;  // [kContextBlock / 2][dim][2]
+  int64_t* slots;           // [kContextBlock], of the positions of the block
+  KeySegment* segments;     // [kMaxSegments]
+  float* scores;            // [kTileQueries][kContextBlock]
+  uint16_t* probabilities;  // [kTileQueries][kContextBlock]
+  Query* queries;           // [kGroupQueries]
+  float* outputs;           // [kGroupQueries][dim], sums of values relative to the maximum
+  float* sums;              // [kGroupQueries][16]
+  float* maxima;            // [kGroupQueries]
+  uint16_t* last_pair;      // [dim][2]
+  size_t bytes;
+
+  Scratch(void* start, int64_t dim) : bytes(0) {
+    take(start, copied_keys, kMaxSegments * kSlotBlock * dim);
+    take(start, packed_values, kContextBlock * dim);
+    take(start, slots, kContextBlock);
+    take(start, segments, kMaxSegments);
+    take(start, scores, kTileQueries * kContextBlock);
+    take(start, probabilities, kTileQueries * kContextBlock);
+    take(start, queries, kGroupQueries);
+    take(start, outputs, kGroupQueries * dim);
+    take(start, sums, kGroupQueries * kLanes);
+    take(start, maxima, kGroupQueries);
+    take(start, last_pair, 2 * dim);
+  }
+
+ private:
+  template <class Item>
+  void take(void* start, Item*& items, int64_t count) {
+    items = start == nullptr ? nullptr : (Item*)((uint8_t*)start + bytes);
+    bytes += (size_t(count) * sizeof(Item) + 63) / 64 * 64;
+  }
+};
+
+// --- one block of the context ----------------------------------------------------------------------------------------
+
+// Walks through the slots of a sequence in order of position.
+struct RunCursor {
+  const int64_t* start;
+  const int64_t* length;
+  int64_t taken;  // slots of the present run
+
+  // The next at most `limit` slots that follow one another, from *slot on; returns how many.
+  int64_t take(int64_t limit, int64_t* slot) {
+    for (; taken == *length; ++start, ++length) taken = 0;
+    const int64_t count = smaller(limit, *length - taken);
+    *slot = *start + taken;
+    taken += count;
+    return count;
+  }
+};
+
+// Copies the keys of `count` slots of one block of 16, as bfloat16, to the lanes from `target` on.
+SGL_INLINE void copy_keys(const KvHead<uint16_t>& head, int64_t slot, int count, uint16_t* target) {
+  const uint16_t* source = head.key_block(slot) + 2 * (slot % kSlotBlock);
+  for (int lane = 0; lane < count; ++lane, source += 2, target += 2)
+    for (int64_t pair = 0; pair < head.dim / 2; ++pair)
+      std::memcpy(target + 2 * kSlotBlock * pair, source + 2 * kSlotBlock * pair, 2 * sizeof(uint16_t));
+}
+
+SGL_INLINE void copy_keys(const KvHead<int8_t>& head, int64_t slot, int count, uint16_t* target) {
+  const int8_t* source = head.key_block(slot);
+  const F32x16 scales = load<F32x16>(head.key_scales + slot / kSlotBlock * kSlotBlock);
+  for (int64_t pair = 0; pair < head.dim / 2; ++pair) {
+    I32x16 first, second;
+    load_int8_pairs(source + 2 * kSlotBlock * pair, first, second);
+    store_lanes(target + 2 * kSlotBlock * pair, interleave(to_float(first) * scales, to_float(second) * scales),
+                int(slot % kSlotBlock), count);
+  }
+}
+
+// The keys of a block of 16 slots as bfloat16: where they lie, or else copied to `target`.
+SGL_INLINE const uint16_t* whole_block(const KvHead<uint16_t>& head, int64_t slot, uint16_t*) {
+  return head.key_block(slot);
+}
+
+SGL_INLINE const uint16_t* whole_block(const KvHead<int8_t>& head, int64_t slot, uint16_t* target) {
+  copy_keys(head, slot / kSlotBlock * kSlotBlock, kSlotBlock, target);
+  return target;
+}
+
+SGL_INLINE Bf16x32 value_pair(const KvHead<uint16_t>& head, int64_t first, int64_t second, int64_t dim) {
+  return interleave(head.value(first) + dim, head.value(second) + dim);
+}
+
+SGL_INLINE Bf16x32 value_pair(const KvHead<int8_t>& head, int64_t first, int64_t second, int64_t dim) {
+  return interleave(to_float(load_int8(head.value(first) + dim)) * splat(head.value_scales[first]),
+                    to_float(load_int8(head.value(second) + dim)) * splat(head.value_scales[second]));
+}
+
+// Collects the key segments of one block of positions and notes the slots.
+template <class Element>
+struct BlockReader {
+  const KvHead<Element>& head;
+  const Scratch& scratch;
+  int whole_lanes;  // a block of slots is used whole for as many of its lanes; fewer are gathered with others
+  int num_segments = 0;
+  bool is_open = false;  // the last segment is gathered and has room
+
+  void read(RunCursor& cursor, int64_t count) {
+    for (int64_t offset = 0; offset < count;) {
+      int64_t slot;
+      const int64_t length = cursor.take(count - offset, &slot);
+      for (int64_t i = 0; i < length; ++i) scratch.slots[offset + i] = slot + i;
+      add_run(slot, length, offset);
+      offset += length;
+    }
+    if (count % 2 != 0) scratch.slots[count] = scratch.slots[count - 1];  // so that the last pair can be read
+  }
+
+ private:
+  void add_run(int64_t slot, int64_t length, int64_t offset) {
+    while (length > 0) {
+      const int64_t lane = slot % kSlotBlock, count = smaller(kSlotBlock - lane, length);
+      add_lanes(slot, int(count), int(offset));
+      slot += count;
+      offset += count;
+      length -= count;
+    }
+  }
+
+  void add_lanes(int64_t slot, int count, int offset) {
+    if (count < whole_lanes) return gather(slot, count, offset);
+    const uint16_t* keys = whole_block(head, slot, copy_of(num_segments));
+    scratch.segments[num_segments++] = {keys, int(slot % kSlotBlock), count, offset};
+    is_open = false;
+  }
+
+  void gather(int64_t slot, int count, int offset) {
+    while (count > 0) {
+      if (!is_open) {
+        scratch.segments[num_segments] = {copy_of(num_segments), 0, 0, offset};
+        ++num_segments;
+      }
+      KeySegment& segment = scratch.segments[num_segments - 1];
+      const int copied = int(smaller(kSlotBlock - segment.count, count));
+      copy_keys(head, slot, copied, copy_of(num_segments - 1) + 2 * segment.count);
+      segment.count += copied;
+      is_open = segment.count < kSlotBlock;
+      slot += copied;
+      offset += copied;
+      count -= copied;
+    }
+  }
+
+  uint16_t* copy_of(int segment) const { return scratch.copied_keys + segment * kSlotBlock * head.dim; }
+};
+
+// Values as pairs of positions of the block, read where they lie.
+struct DirectValues {
+  const KvHead<uint16_t>& head;
+  const int64_t* slots;
+
+  SGL_INLINE Bf16x32 pair(int64_t index, int64_t dim) const {
+    return value_pair(head, slots[2 * index], slots[2 * index + 1], dim);
+  }
+};
+
+// The same, copied together.
+struct PackedValues {
+  const uint16_t* pairs;  // [kContextBlock / 2][dim][2]
+  int64_t size;
+
+  SGL_INLINE Bf16x32 pair(int64_t index, int64_t dim) const {
+    return load<Bf16x32>(pairs + 2 * (index * size + dim));
+  }
+};
+
+template <class Element>
+void pack_values(const KvHead<Element>& head, const Scratch& scratch, int64_t count) {
+  for (int64_t i = 0; i < count; i += 2) {
+    for (int64_t dim = 0; dim < head.dim; dim += kLanes)
+      store(scratch.packed_values + i * head.dim + 2 * dim,
+            value_pair(head, scratch.slots[i], scratch.slots[i + 1], dim));
+  }
+}
+
+// --- a tile of queries over a block ----------------------------------------------------------------------------------
+
+template <int kQueries, int kVectors>
+SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, int64_t dim, float* scores) {
+  F32x16 sums[kQueries][kVectors];
+#pragma GCC unroll 6
+  for (int query = 0; query < kQueries; ++query)
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector) sums[query][vector] = splat(0.0f);
+  for (int64_t pair = 0; pair < dim / 2; ++pair) {
+    Bf16x32 keys[kVectors];
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector)
+      keys[vector] = load<Bf16x32>(segments[vector].keys + 2 * kSlotBlock * pair);
+#pragma GCC unroll 6
+    for (int query = 0; query < kQueries; ++query) {
+      const Bf16x32 factor = splat_pair(load<int32_t>(queries[query].vector + 2 * pair));
+#pragma GCC unroll 4
+      for (int vector = 0; vector < kVectors; ++vector)
+        sums[query][vector] = dot(sums[query][vector], keys[vector], factor);
+    }
+  }
+#pragma GCC unroll 6
+  for (int query = 0; query < kQueries; ++query)
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector)
+      store_lanes(scores + query * kContextBlock + segments[vector].offset, sums[query][vector], segments[vector].lane,
+                  segments[vector].count);
+}
+
+// Scores of the first `count` positions of the block and perhaps more.
+template <int kQueries>
+SGL_INLINE void score(const Query* queries, const KeySegment* segments, int num_segments, int64_t count, int64_t dim,
+                      float* scores) {
+  constexpr int kVectors = vectors_beside(kQueries);
+  const KeySegment* end = segments + num_segments;
+  while (segments < end && segments->offset < count) {
+    with_constant<kVectors>(end - segments, [&](auto vectors) {
+      score_vectors<kQueries, decltype(vectors)::value>(queries, segments, dim, scores);
+    });
+    segments += kVectors;
+  }
+}
+
+// Probabilities of `count` positions relative to the maximum so far. Returns the factor that brings what was summed
+// relative to the maximum before to the new one.
+SGL_INLINE float softmax(float* scores, int64_t count, float* maximum, float* sums, uint16_t* probabilities) {
+  for (int64_t i = count; i % kLanes != 0; ++i) scores[i] = -INFINITY;
+  F32x16 largest = splat(*maximum);
+  for (int64_t i = 0; i < count; i += kLanes) largest = max(load<F32x16>(scores + i), largest);
+  const float new_maximum = max_lanes(largest);
+  const F32x16 factor = exp(splat(*maximum - new_maximum));
+  F32x16 total = load<F32x16>(sums) * factor;
+  for (int64_t i = 0; i < count; i += kLanes)
+    total = total + store_bf16(probabilities + i, exp(load<F32x16>(scores + i) - splat(new_maximum)));
+  store(sums, total);
+  *maximum = new_maximum;
+  return load<float>(&factor);
+}
+
+// Adds pairs [begin, end) of the block to dimensions [dim, dim + 16 * kVectors) of the outputs.
+template <int kQueries, int kVectors, class Values>
+SGL_INLINE void add_columns(const Values& values, const uint16_t* probabilities, int64_t begin, int64_t end,
+                            int64_t dim, float* outputs, int64_t stride) {
+  F32x16 sums[kQueries][kVectors];
+#pragma GCC unroll 6
+  for (int query = 0; query < kQueries; ++query)
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector)
+      sums[query][vector] = load<F32x16>(outputs + query * stride + dim + vector * kLanes);
+  for (int64_t pair = begin; pair < end; ++pair) {
+    Bf16x32 row[kVectors];
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector) row[vector] = values.pair(pair, dim + vector * kLanes);
+#pragma GCC unroll 6
+    for (int query = 0; query < kQueries; ++query) {
+      const Bf16x32 factor = splat_pair(load<int32_t>(probabilities + query * kContextBlock + 2 * pair));
+#pragma GCC unroll 4
+      for (int vector = 0; vector < kVectors; ++vector)
+        sums[query][vector] = dot(sums[query][vector], row[vector], factor);
+    }
+  }
+#pragma GCC unroll 6
+  for (int query = 0; query < kQueries; ++query)
+#pragma GCC unroll 4
+    for (int vector = 0; vector < kVectors; ++vector)
+      store(outputs + query * stride + dim + vector * kLanes, sums[query][vector]);
+}
+
+template <int kQueries, class Values>
+SGL_INLINE void add_pairs(const Values& values, const uint16_t* probabilities, int64_t begin, int64_t end,
+                          float* outputs, int64_t size) {
+  constexpr int kVectors = vectors_beside(kQueries);
+  int64_t dim = 0;
+  for (; dim + kVectors * kLanes <= size; dim += kVectors * kLanes)
+    add_columns<kQueries, kVectors>(values, probabilities, begin, end, dim, outputs, size);
+  if constexpr (kVectors > 1) {
+    for (; dim < size; dim += kLanes)
+      add_columns<kQueries, 1>(values, probabilities, begin, end, dim, outputs, size);
+  }
+}
+
+// Adds positions [2 * begin, end) of the block for one query. A position that is not the query's, the second of its last
+// pair, counts as zero whatever its value is.
+template <class Values>
+SGL_INLINE void add_rest(const Values& values, const Scratch& scratch, const uint16_t* probabilities, int64_t begin,
+                         int64_t end, float* outputs, int64_t size) {
+  add_pairs<1>(values, probabilities, begin, end / 2, outputs, size);
+  if (end % 2 == 0) return;
+  for (int64_t dim = 0; dim < size; dim += kLanes)
+    store(scratch.last_pair + 2 * dim, first_of_two(values.pair(end / 2, dim)));
+  add_pairs<1>(PackedValues{scratch.last_pair, size}, probabilities + end - 1, 0, 1, outputs, size);
+}
+
+// Queries [first, first + kQueries) of the group over the block of `count` positions from `start` on. All of them reach
+// into the block; their lengths do not decrease.
+template <int kQueries, class Values>
+void attend_tile(const Values& values, const Scratch& scratch, int num_segments, int64_t size, int64_t start,
+                 int64_t count, int64_t first) {
+  const Query* queries = scratch.queries + first;
+  float* outputs = scratch.outputs + first * size;
+  const auto reach = [&](int query) { return smaller(queries[query].length - start, count); };
+  score<kQueries>(queries, scratch.segments, num_segments, reach(kQueries - 1), size, scratch.scores);
+  for (int query = 0; query < kQueries; ++query) {
+    const float factor = softmax(scratch.scores + query * kContextBlock, reach(query), scratch.maxima + first + query,
+                                 scratch.sums + (first + query) * kLanes,
+                                 scratch.probabilities + query * kContextBlock);
+    for (float* output = outputs + query * size; output < outputs + (query + 1) * size; output += kLanes)
+      store(output, load<F32x16>(output) * splat(factor));
+  }
+  const int64_t common = reach(0) / 2;
+  add_pairs<kQueries>(values, scratch.probabilities, 0, common, outputs, size);
+  for (int query = 0; query < kQueries; ++query)
+    if (2 * common < reach(query))
+      add_rest(values, scratch, scratch.probabilities + query * kContextBlock, common, reach(query),
+               outputs + query * size, size);
+}
+
+// --- a group of queries ----------------------------------------------------------------------------------------------
+
+template <class Values>
+void attend_block(const Values& values, const Scratch& scratch, int num_segments, int64_t size, int64_t start,
+                  int64_t count, int64_t num_queries) {
+  int64_t first = 0;
+  while (scratch.queries[first].length <= start) ++first;
+  for (; first < num_queries; first += kTileQueries)
+    with_constant<kTileQueries>(num_queries - first, [&](auto queries) {
+      attend_tile<decltype(queries)::value>(values, scratch, num_segments, size, start, count, first);
+    });
+}
+
+// `queries` are in scratch; the longest is the last.
+template <class Element>
+void attend_group(const KvHead<Element>& head, const Scratch& scratch, RunCursor cursor, int64_t num_queries) {
+  constexpr bool kIsBf16 = sizeof(Element) == sizeof(uint16_t);
+  const bool is_direct = num_queries <= kDirectQueries;
+  const int64_t length = scratch.queries[num_queries - 1].length;
+  for (int64_t start = 0; start < length; start += kContextBlock) {
+    const int64_t count = smaller(kContextBlock, length - start);
+    BlockReader<Element> reader{head, scratch, is_direct ? kFewSlots : kSlotBlock};
+    reader.read(cursor, count);
+    if constexpr (kIsBf16) {
+      if (is_direct) {
+        attend_block(DirectValues{head, scratch.slots}, scratch, reader.num_segments, head.dim, start, count,
+                     num_queries);
+        continue;
+      }
+    }
+    pack_values(head, scratch, count);
+    attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, reader.num_segments, head.dim, start, count,
+                 num_queries);
+  }
+}
+
+// Query `index` of the task: heads of a row are neighbours, so that lengths do not decrease.
+SGL_INLINE Query query_at(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows,
+                          const AttentionTask& task, int64_t index) {
+  const int64_t heads = task.head_end - task.head_begin;
+  const int64_t row = task.row_begin + index / heads;
+  const int64_t at = row * args.num_heads + task.head_begin + index % heads;
+  return {args.queries + at * layer.padded_dim, rows.positions[row] + 1, args.output + at * layer.head_dim};
+}
+
+SGL_INLINE void write_output(const KvLayer& layer, const Scratch& scratch, int64_t query) {
+  const F32x16 total = splat(sum_lanes(load<F32x16>(scratch.sums + query * kLanes)));
+  float* values = scratch.outputs + query * layer.padded_dim;
+  for (int64_t dim = 0; dim < layer.padded_dim; dim += kLanes) store(values + dim, load<F32x16>(values + dim) / total);
+  std::memcpy(scratch.queries[query].output, values, size_t(layer.head_dim) * sizeof(float));
+}
+
+template <class Element>
+void attend_task(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
+                 void* memory) {
+  const Scratch scratch(memory, layer.padded_dim);
+  const KvHead<Element> head(layer, task.kv_head);
+  const int64_t run = rows.run_begin[task.sequence];
+  const int64_t total = int64_t(task.row_end - task.row_begin) * (task.head_end - task.head_begin);
+  for (int64_t first = 0; first < total; first += kGroupQueries) {
+    const int64_t count = smaller(kGroupQueries, total - first);
+    for (int64_t i = 0; i < count; ++i) {
+      scratch.queries[i] = query_at(args, layer, rows, task, first + i);
+      scratch.maxima[i] = -INFINITY;
+    }
+    std::memset(scratch.outputs, 0, size_t(count * layer.padded_dim) * sizeof(float));
+    std::memset(scratch.sums, 0, size_t(count * kLanes) * sizeof(float));
+    attend_group(head, scratch, {rows.run_start + run, rows.run_length + run, 0}, count);
+    for (int64_t i = 0; i < count; ++i) write_output(layer, scratch, i);
+  }
+}
+
+}  // namespace attention
+
+void rotate_and_store(const RotaryArgs& args, const KvLayer& layer, const StepRows& rows, int64_t begin, int64_t end) {
+  if (layer.dtype == KvDtype::kBf16)
+    attention::rotate_and_store_rows<uint16_t>(args, layer, rows, begin, end);
+  else
+    attention::rotate_and_store_rows<int8_t>(args, layer, rows, begin, end);
+}
+
+size_t attention_scratch_bytes(const KvLayer& layer) { return attention::Scratch(nullptr, layer.padded_dim).bytes; }
+
+void attend(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
+            void* scratch) {
+  if (layer.dtype == KvDtype::kBf16)
+    attention::attend_task<uint16_t>(args, layer, rows, task, scratch);
+  else
+    attention::attend_task<int8_t>(args, layer, rows, task, scratch);
+}

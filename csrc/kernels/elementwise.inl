@@ -1,0 +1,173 @@
+// Row-wise operations: norms, conversions of rows to what products read, token embeddings.
+
+// Largest magnitude of 32 values as a float; NaN if one of them is NaN or infinite. Magnitudes order as integers.
+SGL_INLINE float largest_magnitude(const F32x16& a, const F32x16& b) {
+  I32x16 bits;
+  SGL_EACH_REGISTER {
+    const IntRegister x = (IntRegister)a.part[i] & 0x7fffffff, y = (IntRegister)b.part[i] & 0x7fffffff;
+    bits.part[i] = x > y ? x : y;
+  }
+  int32_t lanes[kLanes];
+  store(lanes, bits);
+  int32_t largest = 0;
+  for (int lane = 0; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  if (largest >= 0x7f800000) return NAN;
+  float result;
+  std::memcpy(&result, &largest, 4);
+  return result;
+}
+
+// A block with a value that is not finite gets NaN as its scale, so that nothing made of it looks like a result.
+SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at) {
+  const F32x16 low = load<F32x16>(x), high = load<F32x16>(x + kLanes);
+  const float largest = largest_magnitude(low, high);
+  const float scale = largest / 127.0f;
+  // A scale so small that its inverse overflows stands for zeros.
+  const F32x16 inverse = splat(largest > 1e-36f ? 127.0f / largest : 0.0f);
+  const I32x16 codes[2] = {round_to_int(low * inverse), round_to_int(high * inverse)};
+  int32_t values[kBlock];
+  store(values, codes[0]);
+  store(values + kLanes, codes[1]);
+  int32_t sums[2] = {0, 0};
+  int8_t* bytes = target.codes + at * kBlock;
+  for (int i = 0; i < kBlock; ++i) bytes[i] = int8_t(values[i]);
+  for (int i = 0; i < kLanes; ++i) {
+    sums[0] += values[i];
+    sums[1] += values[i + kLanes];
+  }
+  target.scales[at] = scale;
+  target.sums[at] = scale * float(sums[0] + sums[1]);
+  target.halves[2 * at] = sums[0];
+  target.halves[2 * at + 1] = sums[1];
+}
+
+// Puts values [start, start + count) of a row; `start` is a multiple of 32, `count` too or the rest of the row.
+SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int64_t start, int64_t count) {
+  switch (target.kind) {
+    case RowKind::kFloat:
+      std::memcpy(target.floats + row * target.size + start, x, size_t(count) * sizeof(float));
+      return;
+    case RowKind::kBf16: {
+      uint16_t* out = target.bf16 + row * ((target.size + 1) / 2 * 2) + start;
+      for (int64_t i = 0; i < count; ++i) out[i] = float_to_bf16(x[i]);
+      if (count % 2) out[count] = 0;
+      return;
+    }
+    case RowKind::kQuantized:
+      for (int64_t block = 0; block < count / kBlock; ++block)
+        quantize_block(x + block * kBlock, target.quantized, (row * target.size + start) / kBlock + block);
+  }
+}
+
+void convert(const float* source, int64_t source_stride, const Rows& target, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) put_values(source + row * source_stride, target, row, 0, target.size);
+}
+
+// The sum of squares goes lane by lane (index mod 16), then over the lanes in a fixed tree.
+float sum_of_squares(const float* x, int64_t size) {
+  F32x16 total = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    const F32x16 values = load<F32x16>(x + i);
+    total = fma(values, values, total);
+  }
+  if (i < size) {
+    const F32x16 values = load_some(x + i, size - i);
+    total = fma(values, values, total);
+  }
+  return sum_lanes(total);
+}
+
+void rms_norm(const float* source, int64_t source_stride, const float* weight, float eps, const Rows& target,
+              int64_t begin, int64_t end) {
+  constexpr int64_t kPiece = 512;  // a multiple of every block
+  const int64_t size = target.size;
+  float normed[kPiece];
+  for (int64_t row = begin; row < end; ++row) {
+    const float* x = source + row * source_stride;
+    const float factor = 1.0f / std::sqrt(sum_of_squares(x, size) / float(size) + eps);
+    for (int64_t start = 0; start < size; start += kPiece) {
+      const int64_t count = size - start < kPiece ? size - start : kPiece;
+      for (int64_t i = 0; i < count; ++i) normed[i] = x[start + i] * factor * weight[start + i];
+      put_values(normed, target, row, start, count);
+    }
+  }
+}
+
+// silu(gate) * up for products whose gate and up projections could not share tiles. source: [rows, 2 * size].
+void silu_and_mul(const float* source, int64_t source_stride, const Rows& target, int64_t begin, int64_t end) {
+  constexpr int64_t kPiece = 512;
+  float values[kPiece];
+  for (int64_t row = begin; row < end; ++row) {
+    const float *gate = source + row * source_stride, *up = gate + target.size;
+    for (int64_t start = 0; start < target.size; start += kPiece) {
+      const int64_t count = target.size - start < kPiece ? target.size - start : kPiece;
+      for (int64_t i = 0; i < count; i += kLanes) {
+        const F32x16 product = silu(load_some(gate + start + i, count - i)) * load_some(up + start + i, count - i);
+        store_some(values + i, product, count - i);
+      }
+      put_values(values, target, row, start, count);
+    }
+  }
+}
+
+// target += source, [rows, size] both.
+void add(const float* source, float* target, int64_t size, int64_t begin, int64_t end) {
+  for (int64_t i = begin * size; i < end * size; ++i) target[i] += source[i];
+}
+
+template <class Format>
+SGL_INLINE void unpack_column(const PackedWeight& weight, int64_t column, float* output) {
+  const int64_t lane = column % kTileColumns, panel = lane / kLanes, place = 4 * (lane % kLanes);
+  const uint8_t* bytes = weight.tiles + size_t(column / kTileColumns) * weight.tile_bytes;
+  for (int64_t block = 0; block < weight.inputs / kBlock; ++block, bytes += Format::kBlockBytes) {
+    const uint8_t* codes = bytes + panel * Format::kPanelCodes + place;
+    const auto value_at = [&](int64_t index) {
+      const uint8_t* at = bytes + Format::kScales + index * Format::kScaleBytes;
+      if (Format::kScaleBytes == 4) return load<float>(at);
+      return half_to_float(load<uint16_t>(at));
+    };
+    const float minimum = Format::kMin ? value_at(kTileColumns + lane) : 0.0f;
+    for (int i = 0; i < kBlock; ++i) {
+      const int group = i / 4;
+      const int code = Format::kBits == 8 ? codes[64 * group + i % 4]
+                       : group % 2        ? codes[64 * (group / 2) + i % 4] >> 4
+                                          : codes[64 * (group / 2) + i % 4] & 15;
+      const float scale = value_at(i / (kBlock / Format::kGroups) * kTileColumns + lane);
+      output[block * kBlock + i] = float(code - weight.offset) * scale + minimum;
+    }
+  }
+}
+
+void unpack_float_column(const PackedWeight& weight, int64_t column, float* output) {
+  const int64_t lane = column % kTileColumns;
+  const uint8_t* tile = weight.tiles + size_t(column / kTileColumns) * weight.tile_bytes;
+  for (int64_t k = 0; k < weight.inputs; ++k) {
+    if (weight.format == WeightFormat::kFloat)
+      output[k] = load<float>(tile + (k * kTileColumns + lane) * 4);
+    else if (weight.format == WeightFormat::kHalf)
+      output[k] = half_to_float(load<uint16_t>(tile + (k * kTileColumns + lane) * 2));
+    else
+      output[k] = bf16_to_float(load<uint16_t>(tile + (k / 2 * kTileColumns + lane) * 4 + k % 2 * 2));
+  }
+}
+
+// Column `column` of a weight as float32: a row of the checkpoint's matrix.
+void unpack_any_column(const PackedWeight& weight, int64_t column, float* output) {
+  switch (weight.format) {
+#define SGL_FORMAT(format) \
+  case WeightFormat::format: return unpack_column<Quantized<WeightFormat::format>>(weight, column, output);
+    SGL_FORMAT(kU4HalfOffset)
+    SGL_FORMAT(kU4HalfMin)
+    SGL_FORMAT(kU4FloatMin)
+    SGL_FORMAT(kU8HalfOffset)
+    SGL_FORMAT(kU8FloatMin)
+    SGL_FORMAT(kU8FloatOffset16)
+#undef SGL_FORMAT
+    default: return unpack_float_column(weight, column, output);
+  }
+}
+
+void embed(const PackedWeight& weight, const int64_t* token_ids, float* output, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) unpack_any_column(weight, token_ids[row], output + row * weight.inputs);
+}

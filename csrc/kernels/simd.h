@@ -1,0 +1,473 @@
+// Sixteen lanes at a time, on whatever registers this dispatch level has.
+//
+// One source serves all levels: a vector of 16 lanes is one register with AVX-512, two with AVX2, four of 128 bits
+// elsewhere. Only what compilers do not find by themselves (dot products, fused multiply-add, conversions) is written
+// per level. The translation unit is compiled with the level's flags and -ffp-contract=off, so an operation is fused
+// exactly where `fma` is written, and results do not depend on how a compiler arranged a loop.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(__AVX512BW__)
+#define SGL_AVX512 1
+#define SGL_REGISTER_BYTES 64
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define SGL_AVX2 1
+#define SGL_REGISTER_BYTES 32
+#else
+#define SGL_REGISTER_BYTES 16
+#endif
+
+#define SGL_INLINE inline __attribute__((always_inline))
+
+namespace sgl {
+namespace SGL_LEVEL {
+
+constexpr int kLanes = 16;
+constexpr int kRegisters = 64 / SGL_REGISTER_BYTES;  // registers per vector of 16 lanes
+constexpr int kRegisterLanes = kLanes / kRegisters;
+
+typedef float FloatRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef int32_t IntRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef uint8_t ByteRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+
+struct F32x16 {
+  FloatRegister part[kRegisters];
+};
+
+struct I32x16 {
+  IntRegister part[kRegisters];
+};
+
+// 64 bytes: 16 lanes of four 8-bit codes.
+struct U8x64 {
+  ByteRegister part[kRegisters];
+};
+
+// 16 lanes of two bfloat16 values; the one with the lower index in the lower half of a lane.
+struct Bf16x32 {
+  IntRegister part[kRegisters];
+};
+
+#define SGL_EACH_REGISTER _Pragma("GCC unroll 4") for (int i = 0; i < kRegisters; ++i)
+
+// --- loads, stores, constants ----------------------------------------------------------------------------------------
+
+template <class Vector>
+SGL_INLINE Vector load(const void* source) {
+  Vector result;
+  std::memcpy(&result, source, sizeof(result));
+  return result;
+}
+
+template <class Vector>
+SGL_INLINE void store(void* target, const Vector& value) {
+  std::memcpy(target, &value, sizeof(value));
+}
+
+SGL_INLINE F32x16 splat(float value) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = FloatRegister{} + value;
+  return result;
+}
+
+SGL_INLINE I32x16 splat(int32_t value) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = IntRegister{} + value;
+  return result;
+}
+
+// --- arithmetic ------------------------------------------------------------------------------------------------------
+
+SGL_INLINE F32x16 operator+(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] + b.part[i];
+  return result;
+}
+
+SGL_INLINE F32x16 operator-(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] - b.part[i];
+  return result;
+}
+
+SGL_INLINE F32x16 operator*(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] * b.part[i];
+  return result;
+}
+
+SGL_INLINE F32x16 operator/(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] / b.part[i];
+  return result;
+}
+
+SGL_INLINE I32x16 operator+(const I32x16& a, const I32x16& b) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] + b.part[i];
+  return result;
+}
+
+SGL_INLINE I32x16 operator-(const I32x16& a, const I32x16& b) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] - b.part[i];
+  return result;
+}
+
+// a * b + c, rounded once where the level has a fused instruction (the portable one rounds twice).
+SGL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+  F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_fmadd_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER
+  result.part[i] = (FloatRegister)_mm256_fmadd_ps((__m256)a.part[i], (__m256)b.part[i], (__m256)c.part[i]);
+#else
+  SGL_EACH_REGISTER result.part[i] = a.part[i] * b.part[i] + c.part[i];
+#endif
+  return result;
+}
+
+// Of equal values, and where one is NaN, the second.
+SGL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return result;
+}
+
+SGL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+  return result;
+}
+
+SGL_INLINE F32x16 abs(const F32x16& a) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = (FloatRegister)((IntRegister)a.part[i] & 0x7fffffff);
+  return result;
+}
+
+// --- conversions -----------------------------------------------------------------------------------------------------
+
+SGL_INLINE F32x16 to_float(const I32x16& a) {
+  F32x16 result;
+  SGL_EACH_REGISTER result.part[i] = __builtin_convertvector(a.part[i], FloatRegister);
+  return result;
+}
+
+// To the nearest integer, halves to even. |a| must be below 2^22.
+SGL_INLINE I32x16 round_to_int(const F32x16& a) {
+  I32x16 result;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer in the low mantissa
+  SGL_EACH_REGISTER {
+    const FloatRegister shifted = a.part[i] + magic;
+    result.part[i] = (IntRegister)shifted - (IntRegister)(FloatRegister{} + magic);
+  }
+  return result;
+}
+
+SGL_INLINE float half_to_float(uint16_t half) {
+#if defined(SGL_AVX512) || defined(SGL_AVX2)
+  return _cvtsh_ss(half);
+#else
+  const uint32_t sign = uint32_t(half & 0x8000) << 16;
+  const uint32_t magnitude = half & 0x7fff;
+  uint32_t bits;
+  if (magnitude >= 0x7c00) {
+    bits = 0x7f800000 | (magnitude << 13);
+  } else if (magnitude >= 0x0400) {
+    bits = (magnitude << 13) + (112u << 23);
+  } else {
+    const float value = float(magnitude) * 5.9604644775390625e-8f;  // subnormal: units of 2^-24
+    std::memcpy(&bits, &value, 4);
+  }
+  bits |= sign;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+#endif
+}
+
+SGL_INLINE F32x16 load_half(const void* source) {
+  F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)source));
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER
+  result.part[i] = (FloatRegister)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)source + i));
+#else
+  uint16_t halves[kLanes];
+  float values[kLanes];
+  std::memcpy(halves, source, sizeof(halves));
+  for (int lane = 0; lane < kLanes; ++lane) values[lane] = half_to_float(halves[lane]);
+  result = load<F32x16>(values);
+#endif
+  return result;
+}
+
+SGL_INLINE float bf16_to_float(uint16_t value) {
+  const uint32_t bits = uint32_t(value) << 16;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+
+// To the nearest bfloat16, halves to even; NaN stays NaN.
+SGL_INLINE uint16_t float_to_bf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t((bits >> 16) | 0x40);
+  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// --- dot products ----------------------------------------------------------------------------------------------------
+
+// acc[lane] += sum over 4 of codes[4 * lane + j] * values[j]; `values` are four int8 (not -128), the same for all lanes.
+// The sum is exact. kMaxCode bounds the codes: 15 or 255.
+template <int kMaxCode>
+SGL_INLINE I32x16 dot(const I32x16& acc, const U8x64& codes, int32_t values) {
+  I32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0],
+                                                    _mm512_set1_epi32(values));
+#elif defined(SGL_AVX2)
+  const __m256i x = _mm256_set1_epi32(values), ones = _mm256_set1_epi16(1);
+  SGL_EACH_REGISTER {
+    const __m256i c = (__m256i)codes.part[i];
+    __m256i sum;
+    if (kMaxCode <= 127) {
+      sum = _mm256_madd_epi16(_mm256_maddubs_epi16(c, x), ones);
+    } else {  // 255 * 127 * 2 would saturate 16 bits: the highest bit is multiplied by itself
+      const __m256i low = _mm256_and_si256(c, _mm256_set1_epi8(127));
+      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(c, 7), _mm256_set1_epi8(1));
+      const __m256i high_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(high, x), ones);
+      sum = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
+      sum = _mm256_add_epi32(sum, _mm256_slli_epi32(high_sum, 7));
+    }
+    result.part[i] = (IntRegister)_mm256_add_epi32((__m256i)acc.part[i], sum);
+  }
+#else
+  int8_t x[4];
+  uint8_t c[64];
+  int32_t sums[kLanes];
+  std::memcpy(x, &values, 4);
+  store(c, codes);
+  store(sums, acc);
+  for (int lane = 0; lane < kLanes; ++lane)
+    sums[lane] += c[4 * lane] * x[0] + c[4 * lane + 1] * x[1] + c[4 * lane + 2] * x[2] + c[4 * lane + 3] * x[3];
+  result = load<I32x16>(sums);
+#endif
+  return result;
+}
+
+// acc[lane] += a[2 * lane + 1] * b[2 * lane + 1], then += a[2 * lane] * b[2 * lane], in one fixed order of rounding.
+SGL_INLINE F32x16 dot(const F32x16& acc, const Bf16x32& a, const Bf16x32& b) {
+  F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_dpbf16_ps((__m512)acc.part[0], (__m512bh)a.part[0], (__m512bh)b.part[0]);
+#else
+  F32x16 a_low, a_high, b_low, b_high;
+  SGL_EACH_REGISTER {
+    a_low.part[i] = (FloatRegister)(a.part[i] << 16);
+    b_low.part[i] = (FloatRegister)(b.part[i] << 16);
+    a_high.part[i] = (FloatRegister)(a.part[i] & (int32_t)0xffff0000);
+    b_high.part[i] = (FloatRegister)(b.part[i] & (int32_t)0xffff0000);
+  }
+  result = fma(a_low, b_low, fma(a_high, b_high, acc));
+#endif
+  return result;
+}
+
+// Two bfloat16 (the first in the lower half), the same for all lanes.
+SGL_INLINE Bf16x32 splat_pair(int32_t pair) {
+  const I32x16 all = splat(pair);
+  Bf16x32 result;
+  SGL_EACH_REGISTER result.part[i] = all.part[i];
+  return result;
+}
+
+// --- reductions: a fixed tree over the lanes -------------------------------------------------------------------------
+
+SGL_INLINE float sum_lanes(const F32x16& a) {
+  float lanes[kLanes];
+  store(lanes, a);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  return lanes[0];
+}
+
+SGL_INLINE float max_lanes(const F32x16& a) {
+  float lanes[kLanes];
+  store(lanes, a);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane)
+      lanes[lane] = lanes[lane] > lanes[lane + width] ? lanes[lane] : lanes[lane + width];
+  return lanes[0];
+}
+
+// --- functions -------------------------------------------------------------------------------------------------------
+
+// e^x with a relative error below 2e-7; 0 below -87.3, and for -infinity; x must not exceed 88. NaN gives NaN.
+// Cephes' expf: x = n ln 2 + r, a polynomial of degree 6 in r, and n put into the exponent.
+SGL_INLINE F32x16 exp(const F32x16& x) {
+  const F32x16 clamped = max(splat(-87.33f), x);
+  const I32x16 n = round_to_int(clamped * splat(1.44269504088896341f));
+  const F32x16 n_float = to_float(n);
+  F32x16 r = fma(n_float, splat(-0.693359375f), clamped);
+  r = fma(n_float, splat(2.12194440e-4f), r);
+  F32x16 y = splat(1.9875691500e-4f);
+  y = fma(y, r, splat(1.3981999507e-3f));
+  y = fma(y, r, splat(8.3334519073e-3f));
+  y = fma(y, r, splat(4.1665795894e-2f));
+  y = fma(y, r, splat(1.6666665459e-1f));
+  y = fma(y, r, splat(5.0000001201e-1f));
+  y = fma(y, r * r, r) + splat(1.0f);
+  F32x16 result;
+  SGL_EACH_REGISTER {
+    const FloatRegister power = (FloatRegister)((n.part[i] + 127) << 23);
+    const FloatRegister value = y.part[i] * power;
+    result.part[i] = x.part[i] < -87.33f ? FloatRegister{} : value;
+  }
+  return result;
+}
+
+// --- parts of vectors, bfloat16 and int8 in memory -------------------------------------------------------------------
+
+typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+
+// Stores lanes [begin, begin + count) of 32 bits, and only those, one after the other at `target`.
+template <class Vector>
+SGL_INLINE void store_lanes(void* target, const Vector& value, int begin, int count) {
+#if defined(SGL_AVX512)
+  const __mmask16 mask = __mmask16(((1u << count) - 1) << begin);
+  _mm512_mask_storeu_epi32((int32_t*)target - begin, mask, (__m512i)value.part[0]);
+#else
+  if (count == kLanes) return store(target, value);
+  int32_t lanes[kLanes];
+  store(lanes, value);
+  std::memcpy(target, lanes + begin, size_t(count) * sizeof(int32_t));
+#endif
+}
+
+// To the nearest bfloat16, halves to even; NaN stays NaN. Whether a subnormal becomes zero depends on the level.
+SGL_INLINE F32x16 round_to_bf16(const F32x16& a) {
+  F32x16 result;
+#if defined(SGL_AVX512)
+  const __m256i halves = (__m256i)_mm512_cvtneps_pbh((__m512)a.part[0]);
+  result.part[0] = (FloatRegister)((WordRegister)_mm512_maskz_cvtepu16_epi32(0xffff, halves) << 16);
+#else
+  SGL_EACH_REGISTER {
+    const WordRegister bits = (WordRegister)a.part[i];
+    const WordRegister rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    const WordRegister is_nan = (WordRegister)((bits & 0x7fffffff) > 0x7f800000);
+    result.part[i] = (FloatRegister)(((is_nan & (bits | 0x400000)) | (~is_nan & rounded)) & 0xffff0000);
+  }
+#endif
+  return result;
+}
+
+// Stores 16 values rounded to bfloat16 and returns them.
+SGL_INLINE F32x16 store_bf16(void* target, const F32x16& a) {
+  const F32x16 rounded = round_to_bf16(a);
+#if defined(SGL_AVX512)
+  _mm256_storeu_si256((__m256i*)target, (__m256i)_mm512_cvtneps_pbh((__m512)a.part[0]));
+#elif defined(SGL_AVX2)
+  const __m256i low = _mm256_srli_epi32((__m256i)rounded.part[0], 16);
+  const __m256i high = _mm256_srli_epi32((__m256i)rounded.part[1], 16);
+  _mm256_storeu_si256((__m256i*)target, _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8));
+#else
+  uint32_t lanes[kLanes];
+  uint16_t halves[kLanes];
+  store(lanes, rounded);
+  for (int lane = 0; lane < kLanes; ++lane) halves[lane] = uint16_t(lanes[lane] >> 16);
+  std::memcpy(target, halves, sizeof(halves));
+#endif
+  return rounded;
+}
+
+// 16 signed bytes.
+SGL_INLINE I32x16 load_int8(const void* source) {
+  I32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128((const __m128i*)source));
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER
+  result.part[i] = (IntRegister)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)((const int8_t*)source + 8 * i)));
+#else
+  int32_t lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = ((const int8_t*)source)[lane];
+  result = load<I32x16>(lanes);
+#endif
+  return result;
+}
+
+// 16 times two signed bytes: the first of each two, and the second.
+SGL_INLINE void load_int8_pairs(const void* source, I32x16& first, I32x16& second) {
+#if defined(SGL_AVX512) || defined(SGL_AVX2)
+  I32x16 both;
+#if defined(SGL_AVX512)
+  both.part[0] = (IntRegister)_mm512_maskz_cvtepi16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)source));
+#else
+  SGL_EACH_REGISTER both.part[i] = (IntRegister)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)source + i));
+#endif
+  SGL_EACH_REGISTER {
+    first.part[i] = (IntRegister)((WordRegister)both.part[i] << 24) >> 24;
+    second.part[i] = both.part[i] >> 8;
+  }
+#else
+  int32_t low[kLanes], high[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    low[lane] = ((const int8_t*)source)[2 * lane];
+    high[lane] = ((const int8_t*)source)[2 * lane + 1];
+  }
+  first = load<I32x16>(low);
+  second = load<I32x16>(high);
+#endif
+}
+
+// Lanes of two: `first` rounded to bfloat16 in the lower half, `second` in the upper.
+SGL_INLINE Bf16x32 interleave(const F32x16& first, const F32x16& second) {
+  const F32x16 low = round_to_bf16(first), high = round_to_bf16(second);
+  Bf16x32 result;
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)((WordRegister)low.part[i] >> 16) | (IntRegister)high.part[i];
+  return result;
+}
+
+// The same of 16 bfloat16 in memory each.
+SGL_INLINE Bf16x32 interleave(const uint16_t* first, const uint16_t* second) {
+  Bf16x32 result;
+#if defined(SGL_AVX512)
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i low = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)first));
+  const __m512i both = _mm512_mask_broadcast_i64x4(low, 0xf0, _mm256_loadu_si256((const __m256i*)second));
+  result.part[0] = (IntRegister)_mm512_permutexvar_epi16(order, both);
+#elif defined(SGL_AVX2)
+  const __m256i low = _mm256_loadu_si256((const __m256i*)first), high = _mm256_loadu_si256((const __m256i*)second);
+  const __m256i even = _mm256_unpacklo_epi16(low, high), odd = _mm256_unpackhi_epi16(low, high);
+  result.part[0] = (IntRegister)_mm256_permute2x128_si256(even, odd, 0x20);
+  result.part[1] = (IntRegister)_mm256_permute2x128_si256(even, odd, 0x31);
+#else
+  uint32_t pairs[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) pairs[lane] = uint32_t(first[lane]) | uint32_t(second[lane]) << 16;
+  result = load<Bf16x32>(pairs);
+#endif
+  return result;
+}
+
+// The second of each two replaced by zero.
+SGL_INLINE Bf16x32 first_of_two(const Bf16x32& a) {
+  Bf16x32 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] & 0xffff;
+  return result;
+}
+
+}  // namespace SGL_LEVEL
+}  // namespace sgl

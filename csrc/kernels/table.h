@@ -1,0 +1,205 @@
+// What a dispatch level offers: one table of functions over plain structs. Nothing here depends on the level.
+//
+// All functions are pure in their arguments, may run on any thread, and compute every output element in one order of
+// operations that depends on nothing but the element's own inputs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sgl {
+
+constexpr int kTileColumns = 32;     // output columns of a weight tile: two vectors of 16
+constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
+constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
+constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
+
+// --- rows of activations ---------------------------------------------------------------------------------------------
+
+// How a matrix product reads its input rows.
+enum class RowKind : uint8_t {
+  kFloat,      // float32
+  kBf16,       // bfloat16, an odd row length padded by a zero
+  kQuantized,  // int8 with a scale per block of 32
+};
+
+struct QuantizedRows {
+  int8_t* codes;    // [rows, size], -127..127
+  float* scales;    // [rows, size / 32]
+  float* sums;      // [rows, size / 32]: scale times the sum of the block's codes
+  int32_t* halves;  // [rows, size / 16]: sums of 16 codes
+};
+
+// Rows of one kind; the members of the other kinds are null. `size` values each.
+struct Rows {
+  RowKind kind;
+  int64_t size;
+  float* floats;    // [rows, size]
+  uint16_t* bf16;   // [rows, size rounded up to even]
+  QuantizedRows quantized;
+};
+
+// --- packed weights --------------------------------------------------------------------------------------------------
+
+// A tile holds 32 output columns, all inputs, contiguous; see packing.h for the bytes.
+enum class WeightFormat : uint8_t {
+  kU4HalfOffset,  // 4-bit codes, fp16 scale per 32: (code - offset) * scale              GGUF Q4_0
+  kU4HalfMin,     // 4-bit codes, fp16 scale and minimum per 32: code * scale + minimum    GGUF Q4_1
+  kU4FloatMin,    // the same with float32                                                 GGUF Q4_K
+  kU8HalfOffset,  // 8-bit codes, fp16 scale per 32                                        GGUF Q8_0
+  kU8FloatMin,    // 8-bit codes, float32 scale and minimum per 32                         GGUF Q5_K
+  kU8FloatOffset16,  // 8-bit codes, float32 scale per 16                                  GGUF Q6_K
+  kBf16,
+  kHalf,
+  kFloat,
+};
+
+struct PackedWeight {
+  WeightFormat format;
+  int32_t offset;       // of the codes; 0 where the format has none
+  int64_t inputs;       // K
+  int64_t columns;      // N; the last tile is padded with zeros
+  const uint8_t* tiles;
+  size_t tile_bytes;
+};
+
+// What becomes of a product.
+enum class Epilogue : uint8_t {
+  kStore,
+  kAdd,         // out += product
+  kSiluAndMul,  // tiles hold 16 columns of a gate and the same 16 of an up projection: out = silu(gate) * up
+};
+
+struct MatmulArgs {
+  Rows input;
+  const PackedWeight* weight;
+  const float* bias;     // [columns] or null
+  Epilogue epilogue;
+  float* output;         // [rows, output_stride]
+  int64_t output_stride;
+};
+
+// --- keys, values, attention -----------------------------------------------------------------------------------------
+
+enum class KvDtype : uint8_t { kBf16, kInt8 };
+
+// One layer's keys and values. head_dim is padded to a multiple of 16 here (`padded_dim`), the padding zero.
+struct KvLayer {
+  KvDtype dtype;
+  int64_t num_kv_heads;
+  int64_t head_dim;
+  int64_t padded_dim;
+  int64_t num_slots;  // a multiple of 16
+  // bf16 keys [kv_head][slot / 16][padded_dim / 2][16][2]; values [kv_head][slot][padded_dim]
+  // int8: the same order of int8 (keys: [..][padded_dim / 2][16][2]), and a float32 scale for each (kv_head, slot)
+  void* keys;
+  void* values;
+  float* key_scales;    // [kv_head][slot], int8 only
+  float* value_scales;
+};
+
+// The rows of a step, as attention sees them.
+struct StepRows {
+  int64_t num_rows;
+  const int64_t* positions;  // [rows]
+  const int64_t* slots;      // [rows], where each row's key and value go
+  int64_t num_sequences;
+  const int64_t* first_row;  // [sequences]
+  const int64_t* row_count;  // [sequences]
+  const int64_t* run_begin;  // [sequences + 1], into the next two
+  const int64_t* run_start;  // slots of a sequence in order of position: runs (start, length)
+  const int64_t* run_length;
+};
+
+struct RotaryArgs {
+  const float* qkv;      // [rows, (heads + 2 * kv_heads) * head_dim], queries first
+  int64_t qkv_stride;
+  int64_t num_heads;
+  const float* cos_sin;  // [max positions, head_dim]: head_dim / 2 cosines, then as many sines
+  float query_scale;     // queries are multiplied by it after turning
+  uint16_t* queries;     // [rows, heads, padded_dim] bfloat16
+};
+
+// Rows [row_begin, row_end) of one sequence, query heads [head_begin, head_end) which all read key/value head `kv_head`.
+struct AttentionTask {
+  int32_t sequence;
+  int32_t row_begin, row_end;  // rows of the step
+  int32_t kv_head;
+  int32_t head_begin, head_end;
+};
+
+struct AttentionArgs {
+  const uint16_t* queries;  // [rows, heads, padded_dim] bfloat16, scaled
+  int64_t num_heads;
+  float* output;            // [rows, heads * head_dim]
+};
+
+// --- sampling --------------------------------------------------------------------------------------------------------
+
+constexpr int kVocabBlock = 256;  // tokens whose weights are summed before blocks are
+
+// The first of equal ones; NaN and no token if any logit is NaN.
+struct HighestLogit {
+  int64_t token_id;
+  float value;
+};
+
+struct Weighing {
+  float highest;      // of the logits
+  float temperature;  // above 0
+  float least;        // a token with a log-weight below it has no weight
+};
+
+// Of each token its log-weight (logit - highest) / temperature and the weight e^log-weight. The arrays of tokens are
+// padded to whole blocks with log-weights of -infinity.
+struct TokenWeights {
+  int64_t size;
+  float* log_weights;
+  float* weights;
+  double* block_sums;   // of weights, by block
+  float* block_maxima;  // of log-weights, by block
+};
+
+// --- the table -------------------------------------------------------------------------------------------------------
+
+struct KernelTable {
+  const char* name;
+
+  RowKind (*row_kind)(WeightFormat format);  // the kind of input rows that a format multiplies
+
+  // Elementwise, over rows [begin, end).
+  void (*convert)(const float* source, int64_t source_stride, const Rows& target, int64_t begin, int64_t end);
+  void (*rms_norm)(const float* source, int64_t source_stride, const float* weight, float eps, const Rows& target,
+                   int64_t begin, int64_t end);
+  void (*silu_and_mul)(const float* source, int64_t source_stride, const Rows& target, int64_t begin, int64_t end);
+  void (*add)(const float* source, float* target, int64_t size, int64_t begin, int64_t end);
+  void (*embed)(const PackedWeight& weight, const int64_t* token_ids, float* output, int64_t begin, int64_t end);
+
+  // Tiles [tile_begin, tile_end) of the weight times rows [row_begin, row_end).
+  void (*matmul)(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end);
+
+  // Attention. `scratch` is at least attention_scratch_bytes(...) long and 64-byte aligned, one per thread.
+  void (*rotate_and_store)(const RotaryArgs& args, const KvLayer& layer, const StepRows& rows, int64_t begin,
+                           int64_t end);
+  size_t (*attention_scratch_bytes)(const KvLayer& layer);
+  void (*attend)(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
+                 void* scratch);
+
+  // Sampling, one row of `size` logits.
+  HighestLogit (*highest_logit)(const float* logits, int64_t size);
+  // target: padded to a multiple of 16. A token without its bit in the mask, or past it, gets -infinity.
+  void (*copy_allowed_logits)(const float* logits, int64_t size, const uint32_t* mask, int64_t num_words,
+                              float* target);
+  // `logits` may be `out.log_weights` itself.
+  void (*weigh_logits)(const float* logits, const Weighing& how, const TokenWeights& out);
+  // Writes the ids of tokens with low <= log-weight < high, rising, and returns how many there are. `ids` has room for
+  // the padding too.
+  int64_t (*gather_tokens)(const TokenWeights& from, float low, float high, uint32_t* ids);
+};
+
+// The tables; those for x86 exist where SGL_BUILD_AVX2 and SGL_BUILD_AVX512 say so.
+const KernelTable* portable_table();
+const KernelTable* avx2_table();
+const KernelTable* avx512_table();
+
+}  // namespace sgl

@@ -1,0 +1,320 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace sgl {
+
+namespace {
+
+constexpr int64_t kRowChunk = 192;      // rows of a product that go through all weights together: they fit in L2
+constexpr int64_t kAttentionRows = 16;  // rows of a prompt that attend together
+constexpr int64_t kPartsPerThread = 8;  // how finely work is dealt out
+constexpr size_t kAlignment = 64;
+
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+// The bytes of `count` rows, and with `start` the pointers into them.
+size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
+  const size_t size = size_t(rows->size), n = size_t(count);
+  switch (rows->kind) {
+    case RowKind::kFloat:
+      rows->floats = reinterpret_cast<float*>(start);
+      return aligned(n * size * 4);
+    case RowKind::kBf16:
+      rows->bf16 = reinterpret_cast<uint16_t*>(start);
+      return aligned(n * ((size + 1) / 2 * 2) * 2);
+    case RowKind::kQuantized: {
+      const size_t codes = aligned(n * size), scales = aligned(n * (size / kBlock) * 4);
+      rows->quantized.codes = reinterpret_cast<int8_t*>(start);
+      rows->quantized.scales = reinterpret_cast<float*>(start + codes);
+      rows->quantized.sums = reinterpret_cast<float*>(start + codes + scales);
+      rows->quantized.halves = reinterpret_cast<int32_t*>(start + codes + 2 * scales);
+      return codes + 2 * scales + aligned(n * (size / kBlock) * 8);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+Program::Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool) : kernels_(kernels), pool_(std::move(pool)) {
+  scratch_.resize(size_t(pool_->num_threads()));
+}
+
+// --- building --------------------------------------------------------------------------------------------------------
+
+int Program::buffer(RowKind kind, int64_t size) {
+  require(size >= 1, "a buffer has at least one column");
+  require(kind != RowKind::kQuantized || size % kBlock == 0, "quantised rows need a multiple of 32 columns");
+  Buffer buffer;
+  buffer.rows = Rows{};
+  buffer.rows.kind = kind;
+  buffer.rows.size = size;
+  buffers_.push_back(std::move(buffer));
+  capacity_ = 0;
+  return int(buffers_.size()) - 1;
+}
+
+void Program::check_float(int buffer, int64_t least_size) const {
+  require(buffer >= 0 && size_t(buffer) < buffers_.size(), "there is no such buffer");
+  require(rows(buffer).kind == RowKind::kFloat, "this buffer must be of floats");
+  require(rows(buffer).size >= least_size, "the buffer is too narrow");
+}
+
+void Program::embed(Weight weight, int output) {
+  check_float(output, weight->view().inputs);
+  require(rows(output).size == weight->view().inputs, "embeddings have another size than the buffer");
+  instructions_.emplace_back(Embed{std::move(weight), output});
+}
+
+void Program::gather(int output) {
+  check_float(output, 1);
+  instructions_.emplace_back(Gather{output});
+}
+
+void Program::rms_norm(int input, Vector weight, float eps, int output) {
+  check_float(input, int64_t(weight->size()));
+  require(rows(input).size == int64_t(weight->size()) && rows(output).size == rows(input).size,
+          "a norm's input, weight and output differ in size");
+  instructions_.emplace_back(RmsNorm{input, std::move(weight), eps, output});
+}
+
+void Program::convert(int input, int64_t first_column, int output) {
+  require(first_column >= 0, "columns count from 0");
+  check_float(input, first_column + rows(output).size);
+  require(input != output, "a conversion needs two buffers");
+  instructions_.emplace_back(Convert{input, first_column, output});
+}
+
+void Program::silu_and_mul(int input, int output) {
+  check_float(input, 2 * rows(output).size);
+  instructions_.emplace_back(SiluAndMul{input, output});
+}
+
+void Program::add(int input, int output) {
+  check_float(input, 1);
+  check_float(output, 1);
+  require(rows(input).size == rows(output).size && input != output, "an addition needs two buffers of one size");
+  instructions_.emplace_back(Add{input, output});
+}
+
+void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, int output, int64_t first_column) {
+  const PackedWeight& view = weight->view();
+  const int64_t columns = epilogue == Epilogue::kSiluAndMul ? view.columns / 2 : view.columns;
+  require(first_column >= 0, "columns count from 0");
+  check_float(output, first_column + columns);
+  require(rows(input).kind == kernels_.row_kind(view.format), "the weight multiplies rows of another kind");
+  require(rows(input).size == view.inputs, "the weight has another number of inputs than the rows");
+  require(bias == nullptr || (int64_t(bias->size()) == view.columns && epilogue != Epilogue::kSiluAndMul),
+          "the bias does not fit the weight");
+  instructions_.emplace_back(Matmul{input, std::move(weight), std::move(bias), epilogue, output, first_column});
+}
+
+void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector cos_sin,
+                        std::shared_ptr<const KvCache> cache, int64_t layer, int output) {
+  require(layer >= 0 && layer < cache->num_layers(), "the cache has no such layer");
+  const KvLayer& kv = cache->layer(layer);
+  require(num_heads >= 1 && num_heads % kv.num_kv_heads == 0, "query heads are a multiple of key/value heads");
+  require(num_heads_ == 0 || (num_heads_ == num_heads && num_kv_heads_ == kv.num_kv_heads),
+          "all layers have the same numbers of heads");
+  check_float(qkv, (num_heads + 2 * kv.num_kv_heads) * kv.head_dim);
+  check_float(output, num_heads * kv.head_dim);
+  require(rows(output).size == num_heads * kv.head_dim, "attention's output is as wide as its queries");
+  require(cos_sin->size() % size_t(kv.head_dim) == 0, "the rotary table has another head size");
+  num_heads_ = num_heads;
+  num_kv_heads_ = kv.num_kv_heads;
+  for (Pages& scratch : scratch_)
+    if (scratch.size() < kernels_.attention_scratch_bytes(kv))
+      scratch = Pages(kernels_.attention_scratch_bytes(kv), Pages::Size::kHuge);
+  int queries = -1;
+  for (const Instruction& instruction : instructions_)
+    if (const auto* other = std::get_if<Attention>(&instruction)) queries = other->queries;
+  if (queries < 0) queries = buffer(RowKind::kBf16, num_heads * kv.padded_dim);
+  instructions_.emplace_back(
+      Attention{qkv, num_heads, query_scale, std::move(cos_sin), std::move(cache), layer, queries, output});
+}
+
+// --- running ---------------------------------------------------------------------------------------------------------
+
+void Program::run(const Inputs& inputs) {
+  check(inputs);
+  num_rows_ = inputs.rows.num_rows;
+  if (num_rows_ == 0) return;
+  reserve(num_rows_);
+  if (num_kv_heads_ > 0) plan_attention(inputs.rows);
+  pool_->run([&](int thread) {
+    for (const Instruction& instruction : instructions_)
+      std::visit([&](const auto& concrete) { execute(concrete, inputs, thread); }, instruction);
+  });
+}
+
+const float* Program::values(int buffer) const {
+  check_float(buffer, 1);
+  return rows(buffer).floats;
+}
+
+void Program::check(const Inputs& inputs) const {
+  const int64_t count = inputs.rows.num_rows;
+  for (const Instruction& instruction : instructions_) {
+    if (const auto* embed = std::get_if<Embed>(&instruction)) {
+      require(inputs.token_ids != nullptr || count == 0, "the program needs token ids");
+      for (int64_t row = 0; row < count; ++row)
+        require(inputs.token_ids[row] >= 0 && inputs.token_ids[row] < embed->weight->view().columns,
+                "a token id is outside the vocabulary");
+    } else if (std::holds_alternative<Gather>(instruction)) {
+      for (int64_t row = 0; row < count; ++row)
+        require(inputs.gathered_rows[row] >= 0 && inputs.gathered_rows[row] < inputs.gathered_count,
+                "a row to gather is outside the source");
+    } else if (const auto* attention = std::get_if<Attention>(&instruction)) {
+      if (attention->layer == 0) check_attention(*attention, inputs.rows);
+    }
+  }
+}
+
+void Program::check_attention(const Attention& instruction, const StepRows& step) const {
+  const KvLayer& layer = instruction.cache->layer(instruction.layer);
+  const int64_t num_positions = int64_t(instruction.cos_sin->size()) / layer.head_dim;
+  for (int64_t row = 0; row < step.num_rows; ++row) {
+    require(step.positions[row] >= 0 && step.positions[row] < num_positions, "a position is outside the context");
+    require(step.slots[row] >= 0 && step.slots[row] < layer.num_slots, "a slot is outside the cache");
+  }
+  int64_t next_row = 0;
+  for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
+    require(step.first_row[sequence] == next_row && step.row_count[sequence] >= 1, "sequences do not add up to the rows");
+    next_row += step.row_count[sequence];
+    require(next_row <= step.num_rows, "sequences have more rows than the step");
+    int64_t length = 0;
+    for (int64_t run = step.run_begin[sequence]; run < step.run_begin[sequence + 1]; ++run) {
+      require(step.run_start[run] >= 0 && step.run_length[run] >= 1 &&
+                  step.run_start[run] + step.run_length[run] <= layer.num_slots,
+              "a run of slots is outside the cache");
+      length += step.run_length[run];
+    }
+    for (int64_t row = next_row - step.row_count[sequence]; row < next_row; ++row)
+      require(step.positions[row] < length, "a row's position is outside its sequence");
+  }
+  require(next_row == step.num_rows, "sequences do not add up to the rows");
+}
+
+void Program::reserve(int64_t num_rows) {
+  if (num_rows <= capacity_) return;
+  capacity_ = std::max(num_rows, 2 * capacity_);
+  for (Buffer& buffer : buffers_) {
+    buffer.memory = Pages(place_rows(&buffer.rows, capacity_, nullptr), Pages::Size::kHuge);
+    place_rows(&buffer.rows, capacity_, buffer.memory.data());
+  }
+}
+
+// A prompt's rows go in groups, its later ones, which take longer, first. Where there are few tasks for the threads, each
+// query head is one.
+void Program::plan_attention(const StepRows& step) {
+  tasks_.clear();
+  const int32_t group = int32_t(num_heads_ / num_kv_heads_);
+  int64_t num_tasks = 0;
+  for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
+    num_tasks += (step.row_count[sequence] + kAttentionRows - 1) / kAttentionRows * num_kv_heads_;
+  const int32_t heads_per_task = num_tasks < 2 * pool_->num_threads() ? 1 : group;
+  for (int32_t kv_head = 0; kv_head < num_kv_heads_; ++kv_head) {
+    for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
+      const int64_t first = step.first_row[sequence];
+      for (int64_t end = first + step.row_count[sequence]; end > first; end -= kAttentionRows)
+        for (int32_t head = 0; head < group; head += heads_per_task)
+          tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(std::max(first, end - kAttentionRows)), int32_t(end),
+                                         kv_head, kv_head * group + head, kv_head * group + head + heads_per_task});
+    }
+  }
+}
+
+template <class Body>
+void Program::for_rows(Body&& body) {
+  pool_->for_each(num_rows_, std::max<int64_t>(1, num_rows_ / (kPartsPerThread * pool_->num_threads())), body);
+}
+
+void Program::execute(const Embed& instruction, const Inputs& inputs, int) {
+  for_rows([&](int64_t begin, int64_t end) {
+    kernels_.embed(instruction.weight->view(), inputs.token_ids, rows(instruction.output).floats, begin, end);
+  });
+}
+
+void Program::execute(const Gather& instruction, const Inputs& inputs, int) {
+  const Rows& target = rows(instruction.output);
+  for_rows([&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      std::memcpy(target.floats + row * target.size, inputs.gathered + inputs.gathered_rows[row] * target.size,
+                  size_t(target.size) * sizeof(float));
+  });
+}
+
+void Program::execute(const RmsNorm& instruction, const Inputs&, int) {
+  const Rows& source = rows(instruction.input);
+  for_rows([&](int64_t begin, int64_t end) {
+    kernels_.rms_norm(source.floats, source.size, instruction.weight->data(), instruction.eps, rows(instruction.output),
+                      begin, end);
+  });
+}
+
+void Program::execute(const Convert& instruction, const Inputs&, int) {
+  const Rows& source = rows(instruction.input);
+  for_rows([&](int64_t begin, int64_t end) {
+    kernels_.convert(source.floats + instruction.first_column, source.size, rows(instruction.output), begin, end);
+  });
+}
+
+void Program::execute(const SiluAndMul& instruction, const Inputs&, int) {
+  const Rows& source = rows(instruction.input);
+  for_rows([&](int64_t begin, int64_t end) {
+    kernels_.silu_and_mul(source.floats, source.size, rows(instruction.output), begin, end);
+  });
+}
+
+void Program::execute(const Add& instruction, const Inputs&, int) {
+  const Rows &source = rows(instruction.input), &target = rows(instruction.output);
+  for_rows([&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
+}
+
+// Parts are (chunk of rows, tile of columns), all tiles of a chunk before the next chunk.
+void Program::execute(const Matmul& instruction, const Inputs&, int) {
+  const PackedWeight& weight = instruction.weight->view();
+  const Rows& target = rows(instruction.output);
+  const MatmulArgs args{rows(instruction.input), &weight,
+                        instruction.bias ? instruction.bias->data() : nullptr, instruction.epilogue,
+                        target.floats + instruction.first_column, target.size};
+  const int64_t tiles = (weight.columns + kTileColumns - 1) / kTileColumns;
+  const int64_t threads = pool_->num_threads();
+  const int64_t chunks = std::max((num_rows_ + kRowChunk - 1) / kRowChunk,
+                                  std::min((num_rows_ + 5) / 6, (2 * threads + tiles - 1) / tiles));
+  const int64_t grain = std::max<int64_t>(1, tiles * chunks / (kPartsPerThread * threads));
+  pool_->for_each(tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t chunk = begin / tiles, tile = begin % tiles;
+      const int64_t tile_end = std::min(tiles, tile + end - begin);
+      kernels_.matmul(args, tile, tile_end, chunk * num_rows_ / chunks, (chunk + 1) * num_rows_ / chunks);
+      begin += tile_end - tile;
+    }
+  });
+}
+
+// Every key and value of the step is stored before any row attends: a row may read what another row writes.
+void Program::execute(const Attention& instruction, const Inputs& inputs, int thread) {
+  const KvLayer& layer = instruction.cache->layer(instruction.layer);
+  const Rows& qkv = rows(instruction.qkv);
+  uint16_t* queries = rows(instruction.queries).bf16;
+  const RotaryArgs rotary{qkv.floats, qkv.size, instruction.num_heads, instruction.cos_sin->data(),
+                          instruction.query_scale, queries};
+  for_rows([&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, inputs.rows, begin, end); });
+  const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
+  void* scratch = scratch_[size_t(thread)].data();
+  pool_->for_each(int64_t(tasks_.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task)
+      kernels_.attend(args, layer, inputs.rows, tasks_[size_t(task)], scratch);
+  });
+}
+
+}  // namespace sgl

@@ -1,0 +1,47 @@
+#include "thread_pool.h"
+
+#include <thread>
+
+#include "exercise.h"
+
+namespace sgl::exercise {
+
+namespace {
+
+// Regions in which every thread reads what others wrote before the last wait.
+void sum_in_regions(ThreadPool& pool, int64_t count, int64_t grain, int regions) {
+  std::vector<int64_t> values(static_cast<size_t>(count)), doubled(values.size());
+  for (int region = 0; region < regions; ++region) {
+    pool.run([&](int) {
+      pool.for_each(count, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) values[size_t(i)] = i + region;
+      });
+      pool.for_each(count, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) doubled[size_t(i)] = 2 * values[size_t(count - 1 - i)];
+      });
+    });
+    for (int64_t i = 0; i < count; ++i)
+      require(doubled[size_t(i)] == 2 * (count - 1 - i + region), "a part was not computed");
+  }
+}
+
+}  // namespace
+
+void thread_pool(Random& random) {
+  ThreadPool pool(int(random.integer(1, 4)));
+  const int64_t count = random.integer(0, 100), grain = random.integer(1, 10);
+  sum_in_regions(pool, count, grain, 20);
+  std::exception_ptr failure;
+  std::thread other([&] {
+    try {
+      sum_in_regions(pool, count, grain, 20);
+    } catch (const std::exception&) {
+      failure = std::current_exception();
+    }
+  });
+  sum_in_regions(pool, count, grain, 20);
+  other.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace sgl::exercise

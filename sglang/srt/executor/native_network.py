@@ -1,0 +1,53 @@
+"""A model computed by the native kernels: its graph, lowered once, runs in one call for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import fx
+
+from sglang.srt.executor.lowering import Lowering
+from sglang.srt.executor.step import IntArray, StepInput
+from sglang.srt.kernels._native import KvCache, Program, ThreadPool
+from sglang.srt.model.loader.packed_weights import PackedWeights
+
+_RUN_BEGINS_AT_0 = np.zeros(1, dtype=np.int64)
+
+
+class NativeNetwork:
+    """forward, compute_logits: the model's graphs. tensors: its buffers, by name."""
+
+    def __init__(
+        self,
+        level: str,
+        pool: ThreadPool,
+        forward: fx.Graph,
+        compute_logits: fx.Graph,
+        weights: PackedWeights,
+        tensors: Mapping[str, torch.Tensor],
+        cache: KvCache,
+    ) -> None:
+        self._body, self._head = Program(level, pool), Program(level, pool)
+        self._hidden, hidden_size = Lowering(self._body, weights, tensors, cache).run(forward)
+        self._logits, _ = Lowering(self._head, weights, tensors, cache).run(compute_logits, hidden_size)
+
+    def compute(self, step: StepInput) -> None:
+        sequences = step.sequences
+        runs = np.concatenate([rows.runs for rows in sequences]).T
+        run_counts = np.array([len(rows.runs) for rows in sequences], dtype=np.int64)
+        self._body.run(
+            step.token_ids,
+            step.positions,
+            step.slots,
+            np.array([rows.first_row for rows in sequences], dtype=np.int64),
+            np.array([rows.num_rows for rows in sequences], dtype=np.int64),
+            np.concatenate((_RUN_BEGINS_AT_0, run_counts.cumsum())),
+            *np.ascontiguousarray(runs),
+        )
+
+    def logits(self, rows: IntArray) -> npt.NDArray[np.float32]:
+        self._head.run_rows(self._body, self._hidden, rows)
+        return self._head.values(self._logits)

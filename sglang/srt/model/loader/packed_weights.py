@@ -1,0 +1,195 @@
+"""Weights as the native kernels read them: in the checkpoint's own precision, packed once at load."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gguf import GGMLQuantizationType
+from torch import nn
+
+from sglang.srt.kernels._native import Weight
+from sglang.srt.model.config import ModelConfig
+from sglang.srt.model.layers import checkpoint_parts
+from sglang.srt.model.loader.load import as_floats, iterate_stored_weights
+from sglang.srt.model.loader.stored_weights import StoredWeight, match_weights
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+
+_PACKED = tuple(
+    GGMLQuantizationType[name] for name in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+)
+"""What has a packed format that represents it exactly."""
+
+_SUBSTITUTE = GGMLQuantizationType.F16
+"""What other types are converted to."""
+
+_FLOAT_TYPES = {
+    torch.float32: GGMLQuantizationType.F32,
+    torch.float16: GGMLQuantizationType.F16,
+    torch.bfloat16: GGMLQuantizationType.BF16,
+}
+
+_PANEL = 16
+"""Columns that paired matrices take in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPart:
+    """Columns of a layer's output that one packed matrix computes."""
+
+    weight: Weight
+    first_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackedMatrix:
+    """is_paired: the only part holds two matrices, 16 columns of the one and 16 of the other in turn."""
+
+    parts: Sequence[PackedPart]
+    columns: int
+    is_paired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeights:
+    """By the names of the model's parameters. type_name: of most matrices, as GGUF calls it."""
+
+    matrices: Mapping[str, PackedMatrix]
+    vectors: Mapping[str, FloatArray]
+    type_name: str
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(part.weight.num_bytes for matrix in self.matrices.values() for part in matrix.parts)
+
+
+def load_packed_weights(
+    path: Path,
+    config: ModelConfig,
+    model: nn.Module,
+    paired: set[str],
+    dtype: torch.dtype | None,
+    num_threads: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PackedWeights:
+    """The weights of `path` for `model`, whose parameters have shapes only.
+
+    paired: parameters of two equal projections to be packed in turn, if both are stored alike. dtype: what to convert
+    matrices to; None keeps them as they are stored, as far as there are kernels for that. on_progress(done, total) is
+    called with numbers of parameters. Raises ModelLoadError if a weight is missing, superfluous or of a wrong shape.
+    """
+    parts = list(checkpoint_parts(model))
+    shapes = {part.name: tuple(part.tensor.shape) for part in parts}
+    stored = {weight.name: weight for weight in match_weights(shapes, iterate_stored_weights(path, config), path)}
+    members: dict[str, list[StoredWeight]] = {}
+    for part in parts:
+        members.setdefault(part.parameter, []).append(stored[part.name])
+    vectors = {
+        name: np.concatenate([as_floats(weight).reshape(-1) for weight in weights])
+        for name, weights in members.items()
+        if len(weights[0].shape) == 1
+    }
+    choice = _TypeChoice(None if dtype is None else _FLOAT_TYPES[dtype])
+    packable = {
+        name: [choice.packable(weight) for weight in weights]
+        for name, weights in members.items()
+        if name not in vectors
+    }
+    choice.report(path)
+    done, total = 0, sum(math.prod(shape) for shape in shapes.values())
+    matrices: dict[str, PackedMatrix] = {}
+    with ThreadPoolExecutor(num_threads, "packing") as workers:
+        jobs = {name: workers.submit(_pack, weights, name in paired) for name, weights in packable.items()}
+        for name, job in jobs.items():
+            matrices[name] = job.result()
+            done += sum(math.prod(weight.shape) for weight in members[name])
+            if on_progress is not None:
+                on_progress(done, total)
+    return PackedWeights(matrices, vectors, choice.most_common())
+
+
+class _Packable(NamedTuple):
+    """A weight and the type to pack it in."""
+
+    stored: StoredWeight
+    type: GGMLQuantizationType
+
+    def converted(self) -> StoredWeight:
+        weight = self.stored
+        if self.type is weight.type:
+            return weight
+        dtype = next(dtype for dtype, type_ in _FLOAT_TYPES.items() if type_ is self.type)
+        rows = torch.from_numpy(as_floats(weight)).to(dtype).view(torch.uint8).numpy()
+        return StoredWeight(weight.name, weight.shape, self.type, rows.reshape(weight.shape[0], -1))
+
+
+class _TypeChoice:
+    """Decides in which type each matrix is packed, and remembers what it decided. wanted: None, if as stored."""
+
+    def __init__(self, wanted: GGMLQuantizationType | None) -> None:
+        self._wanted = wanted
+        self._packed: Counter[str] = Counter()
+        self._replaced: Counter[str] = Counter()
+
+    def packable(self, weight: StoredWeight) -> _Packable:
+        type_ = self._wanted or (weight.type if weight.type in _PACKED else _SUBSTITUTE)
+        self._packed[type_.name] += 1
+        if self._wanted is None and type_ is not weight.type:
+            self._replaced[weight.type.name] += 1
+        return _Packable(weight, type_)
+
+    def most_common(self) -> str:
+        return self._packed.most_common(1)[0][0].lower()
+
+    def report(self, path: Path) -> None:
+        for name, count in self._replaced.items():
+            logger.warning(
+                "%s: %d matrices of type %s, for which there are no kernels, are converted to %s",
+                path.name, count, name, _SUBSTITUTE.name,
+            )  # fmt: skip
+
+
+def _pack(members: Sequence[_Packable], is_paired: bool) -> PackedMatrix:
+    weights = [member.converted() for member in members]
+    columns = sum(weight.shape[0] for weight in weights)
+    types = {weight.type for weight in weights}
+    if is_paired and len(weights) == 2 and len(types) == 1 and weights[0].shape == weights[1].shape:
+        matrix = _empty(weights[0], columns)
+        for first_column, weight in zip((0, _PANEL), weights, strict=True):
+            matrix.put(weight.type.value, weight.blocks, first_column, panel_stride=2)
+        return PackedMatrix([PackedPart(matrix, 0)], columns, is_paired=True)
+    return PackedMatrix(list(_side_by_side(weights)), columns, is_paired=False)
+
+
+def _side_by_side(weights: Sequence[StoredWeight]) -> Iterator[PackedPart]:
+    """Neighbours of one type become one matrix."""
+    begin = first_column = 0
+    while begin < len(weights):
+        end = begin + 1
+        while end < len(weights) and weights[end].type is weights[begin].type:
+            end += 1
+        group = weights[begin:end]
+        matrix = _empty(group[0], sum(weight.shape[0] for weight in group))
+        column = 0
+        for weight in group:
+            matrix.put(weight.type.value, weight.blocks, column)
+            column += weight.shape[0]
+        yield PackedPart(matrix, first_column)
+        first_column += column
+        begin = end
+
+
+def _empty(like: StoredWeight, columns: int) -> Weight:
+    return Weight(like.type.value, like.shape[1], columns)
