@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 NATIVE := CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: install model demo serve test lint bench clean
+.PHONY: install model demo serve test lint bench sanitize clean
 
 install: $(READY)
 
@@ -46,10 +46,28 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# Our engine alone, in a few minutes. Each driver can do more, and measure peers beside it: see its --help.
+# Random work on the native kernels of every level this machine has, watched by the sanitizers: ROUNDS of it, with a
+# fresh SEED unless one is given. Needs cmake and GCC or Clang, no Python; takes a few minutes the first time.
+SANITIZERS := address,undefined thread
+ROUNDS ?= 30
+SEED ?=
+sanitize:
+	@export PATH="$(abspath $(BIN)):$$PATH"; for sanitizer in $(SANITIZERS); do \
+		build=build/sanitize-$$sanitizer && \
+		cmake -S csrc/sanitize -B $$build -DSANITIZE=$$sanitizer >/dev/null && \
+		cmake --build $$build --parallel 2 && \
+		$$build/exercise $(ROUNDS) $(SEED) && echo "nothing found by $$sanitizer" || exit 1; \
+	done
+
 bench: model
-	@$(BIN)/python -m benchmarks.engine
+	@set -e; for driver in single "batch --http" prefill shared_prefix json startup memory; do \
+		$(BIN)/python -m benchmarks.$$driver --quick --peers none; \
+	done
+	@$(BIN)/python -m benchmarks.overhead --quick
+	@$(BIN)/python -m benchmarks.ablations --quick
 	@$(BIN)/python -m benchmarks.radix_lookup
 	@$(BIN)/python -m benchmarks.run_batch
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build sglang/srt/kernels/_native.*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,7 +24,7 @@ from typing import Any
 
 import sglang as sgl
 from benchmarks.measurements import Measurements
-from benchmarks.options import make_parser, new_measurements, our_configurations, parse, publish, run, vocab_size
+from benchmarks.options import make_parser, new_measurements, only_configuration, parse, publish, run, vocab_size
 from benchmarks.prompts import Prompts
 from benchmarks.rounds import alone, running, say
 from benchmarks.systems.base import Tokens
@@ -166,20 +166,20 @@ def compare(case: str, variants: Sequence[Variant], rounds: int, measurements: M
 
 
 def main() -> None:
-    options = parse(make_parser(__doc__, rounds=3), quick={})
+    options = parse(make_parser(__doc__, rounds=3, peers=()), quick={})
     measurements, facts = new_measurements("ablations", options)
-    given = next(iter(our_configurations(options).values()))
+    given = only_configuration(options)
     measurements.ours = "full"
     small, vocab = options.quick, vocab_size(options)
     groups = Groups(vocab, groups=4 if small else 12, group_size=4 if small else 8)
     limits = {**given, "max_total_tokens": groups.cache_tokens, "max_running_requests": RUNNING}
-    full, fcfs = OurEngine("full", **limits), OurEngine("fcfs", **limits, schedule_policy="fcfs")
+    full, fcfs = OurEngine("full", **limits), OurEngine("fcfs", **{**limits, "schedule_policy": "fcfs"})
     orders: list[Variant] = [
         ("full", full, groups.send_in_turn),
         ("fcfs", fcfs, groups.send_in_turn),
         ("random order", fcfs, groups.send_shuffled),
         ("best order", fcfs, groups.send_by_group),
-        ("no cache", OurEngine("no cache", **limits, disable_radix_cache=True), groups.send_in_turn),
+        ("no cache", OurEngine("no cache", **{**limits, "disable_radix_cache": True}), groups.send_in_turn),
     ]
     compare("scheduling", orders, options.rounds, measurements)
 

@@ -83,14 +83,15 @@ def peak_mebibytes(server: HttpServer, source: Prompts, cache_tokens: int, promp
 
 
 def main() -> None:
-    parser = make_parser(__doc__, rounds=1)
+    parser = make_parser(__doc__, rounds=1, peers=("llama.cpp",))
     parser.add_argument("--cache-tokens", type=int, default=65_536)
     parser.add_argument("--prompt-tokens", type=int, default=2000)
     options = parse(parser, quick={"cache_tokens": 8192})
     measurements, facts = new_measurements(f"cache of {options.cache_tokens:,} tokens, filled", options)
     vocab, cache_tokens, prompt_tokens = vocab_size(options), options.cache_tokens, options.prompt_tokens
     ours = [
-        OurServer(name, **given, max_total_tokens=cache_tokens) for name, given in our_configurations(options).items()
+        OurServer(name, **{**configuration, "max_total_tokens": cache_tokens})
+        for name, configuration in our_configurations(options).items()
     ]
     slot_tokens = prompt_tokens + 2 * NEW_TOKENS
     slots = max(1, cache_tokens // slot_tokens)

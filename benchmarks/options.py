@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,29 +14,24 @@ from typing import Any
 
 from benchmarks.measurements import Measurements
 from benchmarks.report import machine, show, write_json, write_plot
-from benchmarks.systems.base import BatchSystem, BenchmarkError, Endpoint
+from benchmarks.systems.base import PEERS, BatchSystem, BenchmarkError, Endpoint
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
 from benchmarks.systems.openvino import OpenVino
 from benchmarks.systems.ours import OurEngine
 from sglang.srt.model.config import load_config
 from sglang.srt.model.source import resolve_model
 
-PEERS = ("llama.cpp", "openvino")
-
 EPILOG = """\
-Peers run outside this environment. They are found by these options or environment variables; a list is separated by
-colons, and each model file of a peer is measured as a system of its own:
-  --llama-bin          SGLANG_BENCH_LLAMA_BIN          folder with llama-batched-bench and llama-server
-  --llama-models       SGLANG_BENCH_LLAMA_MODELS       GGUF files, such as a Q4_0 and a Q8_0 one
-  --openvino-python    SGLANG_BENCH_OPENVINO_PYTHON    python of an environment with openvino-genai
-  --openvino-models    SGLANG_BENCH_OPENVINO_MODELS    GGUF files
-`llama-quantize --allow-requantize` makes other formats from the default model's file.
+Peers run outside this environment and are found by these options or by environment variables. A list of files is
+separated by colons; each is measured as a system of its own. `llama-quantize --allow-requantize` makes other formats
+from the default model's file.
 """
 
 
-def make_parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+def make_parser(description: str | None, *, rounds: int, peers: Sequence[str] = PEERS) -> argparse.ArgumentParser:
+    """Of a driver that can measure these `peers` beside our engine."""
     parser = argparse.ArgumentParser(
-        description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, epilog=EPILOG if peers else None, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--model", default="smollm2", help="what our engine serves (default: %(default)s)")
@@ -44,17 +41,65 @@ def make_parser(description: str | None, *, rounds: int) -> argparse.ArgumentPar
         metavar="NAME=VALUE,...",
         help="options of our engine; given again, a further configuration of it is measured (default: its defaults)",
     )
-    add("--peers", default="auto", metavar="NAMES", help=f"none, auto (all that are found), or of {','.join(PEERS)}")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every system (default: %(default)s)")
-    add("--rounds", type=int, default=rounds, help="measured after one to warm up (default: %(default)s)")
+    add("--rounds", type=int, default=rounds, help="how often to measure (default: %(default)s)")
     add("--quick", action="store_true", help="small sizes, one round")
     add("--json", type=Path, metavar="FILE", help="write the raw values")
     add("--plot", type=Path, metavar="FILE", help="draw a picture (needs matplotlib)")
-    add("--llama-bin", type=Path, default=_path("LLAMA_BIN"), metavar="FOLDER")
-    add("--llama-models", type=_files, default=_files(_environment("LLAMA_MODELS")), metavar="FILES")
-    add("--openvino-python", default=_environment("OPENVINO_PYTHON"), metavar="FILE")
-    add("--openvino-models", type=_files, default=_files(_environment("OPENVINO_MODELS")), metavar="FILES")
+    if peers:
+        kind = functools.partial(_peers, known=peers)
+        add(
+            "--peers",
+            type=kind,
+            default="auto",
+            metavar="NAMES",
+            help=f"none, auto (those found), or {','.join(peers)}",
+        )
+    if "llama.cpp" in peers:
+        _add_llama(parser)
+    if "openvino" in peers:
+        _add_openvino(parser)
     return parser
+
+
+def _add_llama(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--llama-bin",
+        type=Path,
+        default=Path(_environment("LLAMA_BIN")) if _environment("LLAMA_BIN") else None,
+        metavar="FOLDER",
+        help="has llama-batched-bench and llama-server (default: $SGLANG_BENCH_LLAMA_BIN)",
+    )
+    parser.add_argument(
+        "--llama-models",
+        type=_files,
+        default=_files(_environment("LLAMA_MODELS")),
+        metavar="FILES",
+        help="GGUF files, such as a Q4_0 and a Q8_0 one (default: $SGLANG_BENCH_LLAMA_MODELS)",
+    )
+
+
+def _add_openvino(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--openvino-python",
+        default=_environment("OPENVINO_PYTHON"),
+        metavar="FILE",
+        help="python of an environment with openvino-genai (default: $SGLANG_BENCH_OPENVINO_PYTHON)",
+    )
+    parser.add_argument(
+        "--openvino-models",
+        type=_files,
+        default=_files(_environment("OPENVINO_MODELS")),
+        metavar="FILES",
+        help="GGUF files; it reads no BF16 ones (default: $SGLANG_BENCH_OPENVINO_MODELS)",
+    )
+    parser.add_argument(
+        "--openvino-batched-tokens",
+        type=_integers,
+        default=[1024],
+        metavar="NUMBERS",
+        help="tokens it computes in a step, 256 by its own default; each of several is measured (default: 1024)",
+    )
 
 
 def parse(parser: argparse.ArgumentParser, quick: Mapping[str, Any]) -> argparse.Namespace:
@@ -64,23 +109,26 @@ def parse(parser: argparse.ArgumentParser, quick: Mapping[str, Any]) -> argparse
         for name, value in {"rounds": 1, **quick}.items():
             if getattr(options, name) == parser.get_default(name):
                 setattr(options, name, value)
-    wanted = PEERS if options.peers in ("auto", "none") else options.peers.split(",")
-    unknown = set(wanted) - set(PEERS)
-    if unknown:
-        parser.error(f"unknown peer {sorted(unknown)[0]!r}; there are {', '.join(PEERS)}")
     return options
+
+
+def _peers(text: str, known: Sequence[str]) -> str:
+    for name in () if text in ("auto", "none") else text.split(","):
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"unknown peer {name!r}; there are {', '.join(known)}")
+    return text
 
 
 def _environment(name: str) -> str:
     return os.environ.get(f"SGLANG_BENCH_{name}", "")
 
 
-def _path(name: str) -> Path | None:
-    return Path(_environment(name)) if _environment(name) else None
-
-
 def _files(text: str) -> list[Path]:
     return [Path(part) for part in text.split(os.pathsep) if part]
+
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def our_configurations(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -88,6 +136,14 @@ def our_configurations(options: argparse.Namespace) -> dict[str, dict[str, Any]]
     common = {"model_path": options.model, "num_threads": options.threads}
     given = options.ours or [""]
     return {f"sglang {text}".strip(): {**common, **parse_pairs(text)} for text in given}
+
+
+def only_configuration(options: argparse.Namespace) -> dict[str, Any]:
+    """For drivers that compare our engine with itself. Raises BenchmarkError if several were given."""
+    configurations = list(our_configurations(options).values())
+    if len(configurations) > 1:
+        raise BenchmarkError("--ours can be given only once here")
+    return configurations[0]
 
 
 def parse_pairs(text: str) -> dict[str, Any]:
@@ -153,9 +209,17 @@ def llama_servers(
 def openvino_systems(options: argparse.Namespace) -> list[OpenVino]:
     if not is_wanted(options, "openvino", options.openvino_python, options.openvino_models):
         return []
+    budgets = options.openvino_batched_tokens
     return [
-        OpenVino(_label("openvino", model), options.openvino_python, model, options.threads)
+        OpenVino(
+            _label("openvino", model) + (f" {budget}" if len(budgets) > 1 else ""),
+            options.openvino_python,
+            model,
+            options.threads,
+            ["--max-batched-tokens", str(budget)],
+        )
         for model in options.openvino_models
+        for budget in budgets
     ]
 
 
@@ -183,7 +247,11 @@ def new_measurements(title: str, options: argparse.Namespace) -> tuple[Measureme
 
 
 def run(main: Callable[[], None]) -> None:
-    """What a driver does when it is started; a BenchmarkError ends it with a message."""
+    """What a driver does when it is started; a BenchmarkError ends it with a message.
+
+    A SIGTERM ends it as Ctrl-C does: no process is left behind, or standing still.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except BenchmarkError as error:

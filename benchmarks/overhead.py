@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.measurements import Measurements
-from benchmarks.options import make_parser, new_measurements, our_configurations, parse, publish, run
+from benchmarks.options import make_parser, new_measurements, only_configuration, parse, publish, run
 from benchmarks.prompts import Prompts
 from benchmarks.rounds import say
 from sglang.srt.args import EngineArgs, engine_args
@@ -133,13 +133,11 @@ def measure(args: EngineArgs, count: int, rounds: int, measurements: Measurement
 
 
 def main() -> None:
-    parser = make_parser(__doc__, rounds=3)
+    parser = make_parser(__doc__, rounds=3, peers=())
     parser.add_argument("--requests", type=int, default=100)
     options = parse(parser, quick={"requests": 16})
     measurements, facts = new_measurements("cost of the radix tree without any reuse", options)
-    measure(
-        engine_args(**our_configurations(options)[measurements.ours]), options.requests, options.rounds, measurements
-    )
+    measure(engine_args(**only_configuration(options)), options.requests, options.rounds, measurements)
     publish(measurements, options, facts)
 
 

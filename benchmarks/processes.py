@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -92,7 +92,8 @@ def frozen(pids: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile; who asks it for something will find out
+                process.send_signal(signal.SIGCONT)
 
 
 def proportional_bytes(pids: Iterable[int]) -> int:

@@ -24,7 +24,7 @@ from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
 from sglang.srt.model.config import load_config
 from sglang.srt.model.loader.load import load_model
 
-LLAMA_CPP_PROCESS = Path(__file__).with_name("quality_llama_cpp.py")
+LLAMA_CPP_PROCESS = Path(__file__).parent / "children" / "quality_llama_cpp.py"
 
 
 class WindowModel(Protocol):
@@ -84,7 +84,7 @@ class LlamaCppModel:
         assert process.stdin is not None and process.stdout is not None
         self._process, self._token_ids, self._answers = process, process.stdin, process.stdout
         header = json.loads(self._answers.readline() or self._fail())
-        self.name = f"llama.cpp, KV {kv_type} (llama-cpp-python {header['version']})"
+        self.name = f"llama-cpp-python {header['version']}, KV {kv_type}"
         self._shape = (window, int(header["vocab_size"]))
 
     def window_logits(self, token_ids: IntArray) -> Logits:
@@ -109,8 +109,7 @@ def start_llama_cpp(
 
     Raises BackendError if there is no such interpreter, or its process ends before it has loaded the model.
     """
-    # As text, not by its path: a script's own folder is searched for modules before the standard library is.
-    command = [python, "-c", LLAMA_CPP_PROCESS.read_text(), str(model_path), str(window), str(num_threads), kv_type]
+    command = [python, str(LLAMA_CPP_PROCESS), str(model_path), str(window), str(num_threads), kv_type]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 import sglang
 from benchmarks.measurements import Case, Measurements
+from benchmarks.systems.base import PEERS
 
 BUSY_LOAD = 0.5
 LINE_WIDTH = 120
@@ -54,11 +56,20 @@ def show(measurements: Measurements, facts: dict[str, Any]) -> None:
         table.add_section()
     console = Console(width=max(Console().width, LINE_WIDTH))
     console.print(table)
-    for note in measurements.notes:
+    for note in [*_against_best(measurements), *measurements.notes]:
         console.print(note, highlight=False)
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()), highlight=False, style="dim")
     if facts["load_before"] > BUSY_LOAD:
         console.print(f"The machine was busy before this run (load {facts['load_before']}): trust ratios, not figures.")
+
+
+def _against_best(measurements: Measurements) -> Iterator[str]:
+    """A line for each case that peers did too."""
+    ours = measurements.ours
+    for case in measurements.cases:
+        best = case.best([system for system in case.values if system.startswith(PEERS)])
+        if best is not None and ours in case.values:
+            yield f"{case.name}: {ours} is {case.advantage(ours, best):.2f}x the best peer, {best}"
 
 
 def _lines(case: Case, ours: str) -> list[tuple[str, ...]]:

@@ -10,18 +10,8 @@
 
 namespace nb = nanobind;
 
-#if __has_include("bindings_program.cpp")
-void bind_program(nb::module_& module);
-#define SGL_PROGRAM
-#endif
-#if __has_include("bindings_attention.cpp")
-void bind_attention(nb::module_& module);
-#define SGL_ATTENTION
-#endif
-#if __has_include("bindings_sampling.cpp")
-void bind_sampling(nb::module_& module);
-#define SGL_SAMPLING
-#endif
+void bind_program(nb::module_& module);   // bindings_program.cpp
+void bind_sampling(nb::module_& module);  // bindings_sampling.cpp
 
 namespace {
 
@@ -36,13 +26,6 @@ std::vector<std::string> names(const std::vector<const sgl::KernelTable*>& table
 NB_MODULE(_native, module) {
   module.def("compiled_levels", [] { return names(sgl::compiled_levels()); });
   module.def("usable_levels", [] { return names(sgl::usable_levels()); });
-#if defined(SGL_PROGRAM)
   bind_program(module);
-#endif
-#if defined(SGL_ATTENTION)
-  bind_attention(module);
-#endif
-#if defined(SGL_SAMPLING)
   bind_sampling(module);
-#endif
 }

@@ -52,8 +52,9 @@ void put(WeightStorage& weight, int gguf_type, const Bytes& rows, int64_t first_
 }
 
 nb::ndarray<nb::numpy, const float, nb::ndim<2>> view(const Program& program, int buffer, nb::handle owner) {
+  const float* values = program.values(buffer);
   const size_t shape[2] = {size_t(program.num_rows()), size_t(program.size(buffer))};
-  return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(program.values(buffer), 2, shape, owner);
+  return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(values, 2, shape, owner);
 }
 
 void require_sizes(bool condition) {
@@ -83,11 +84,13 @@ void run_step(Program& program, const Int64s& token_ids, const Int64s& positions
 }
 
 void run_rows(Program& program, const Program& source, int buffer, const Int64s& rows) {
+  if (&source == &program) throw std::invalid_argument("rows are gathered from one of two programs into the other");
   Program::Inputs inputs;
   inputs.rows.num_rows = int64_t(rows.size());
   inputs.gathered = source.values(buffer);
   inputs.gathered_rows = rows.data();
   inputs.gathered_count = source.num_rows();
+  inputs.gathered_size = source.size(buffer);
   nb::gil_scoped_release release;
   program.run(inputs);
 }

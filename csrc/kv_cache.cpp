@@ -7,6 +7,7 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kDimMultiple = 16;
+constexpr int64_t kMaxDim = 256;  // what the kernels have room for
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -16,8 +17,8 @@ int64_t code_bytes(KvDtype dtype) { return dtype == KvDtype::kBf16 ? 2 : 1; }
 
 KvCache::KvCache(int64_t num_layers, int64_t num_kv_heads, int64_t head_dim, int64_t num_slots, KvDtype dtype)
     : num_slots_(num_slots) {
-  if (num_layers < 1 || num_kv_heads < 1 || head_dim < 2 || head_dim % 2 != 0 || num_slots < 1)
-    throw std::invalid_argument("a cache needs layers, heads, slots and an even head size");
+  if (num_layers < 1 || num_kv_heads < 1 || head_dim < 2 || head_dim % 2 != 0 || head_dim > kMaxDim || num_slots < 1)
+    throw std::invalid_argument("a cache needs layers, heads, slots and an even head size of at most 256");
   const int64_t padded_dim = round_up(head_dim, kDimMultiple), slots = round_up(num_slots, kSlotBlock);
   const int64_t codes = num_kv_heads * slots * padded_dim * code_bytes(dtype);
   const int64_t scales = dtype == KvDtype::kInt8 ? num_kv_heads * slots * int64_t(sizeof(float)) : 0;

@@ -218,8 +218,9 @@ WeightStorage::WeightStorage(WeightFormat format, int64_t inputs, int64_t column
   if (traits.code_bits != 0 && inputs % kBlock != 0)
     throw std::invalid_argument("a quantised weight needs a multiple of 32 inputs, not " + std::to_string(inputs));
   const size_t bytes = tile_bytes(format, inputs);
-  memory_ = Pages(bytes * size_t((columns + kTileColumns - 1) / kTileColumns), Pages::Size::kHuge);
-  view_ = PackedWeight{format, traits.offset, inputs, columns, memory_.data(), bytes};
+  static Arena arena;
+  memory_ = arena.allocate(bytes * size_t((columns + kTileColumns - 1) / kTileColumns));
+  view_ = PackedWeight{format, traits.offset, inputs, columns, memory_.get(), bytes};
 }
 
 void WeightStorage::put(GgufType type, const uint8_t* rows, size_t num_bytes, int64_t num_rows, int64_t first_column,
@@ -231,13 +232,20 @@ void WeightStorage::put(GgufType type, const uint8_t* rows, size_t num_bytes, in
   if (num_bytes != size_t(num_rows) * row_bytes(type, view_.inputs))
     throw std::invalid_argument("the rows have " + std::to_string(num_bytes) + " bytes, not " +
                                 std::to_string(size_t(num_rows) * row_bytes(type, view_.inputs)));
+  if (panel_stride != 1 && panel_stride != 2)
+    throw std::invalid_argument("panels have a stride of 1 or 2, not " + std::to_string(panel_stride));
+  // The last panel of each of two matrices may be partly padding, and so end after the last column.
+  const int64_t end = panel_stride == 1 ? view_.columns : (view_.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
+  const int64_t last_row = num_rows > 0 ? num_rows - 1 : 0;
+  const int64_t last_offset = last_row / kPanel * panel_stride * kPanel + last_row % kPanel;
+  if (first_column < 0 || first_column >= end - last_offset)
+    throw std::invalid_argument(std::to_string(num_rows) + " columns from " + std::to_string(first_column) +
+                                " on are outside the weight");
   const Traits traits = traits_of(view_.format);
   const size_t stride = row_bytes(type, view_.inputs);
   for (int64_t row = 0; row < num_rows; ++row) {
     const int64_t column = first_column + row / kPanel * panel_stride * kPanel + row % kPanel;
-    if (column < 0 || column >= (view_.columns + kTileColumns - 1) / kTileColumns * kTileColumns)
-      throw std::invalid_argument("column " + std::to_string(column) + " is outside the weight");
-    uint8_t* tile = memory_.data() + size_t(column / kTileColumns) * view_.tile_bytes;
+    uint8_t* tile = memory_.get() + size_t(column / kTileColumns) * view_.tile_bytes;
     const int lane = int(column % kTileColumns);
     if (traits.code_bits == 0) {
       put_float_row(view_.format, rows + row * stride, view_.inputs, lane, tile);

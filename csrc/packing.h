@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "kernels/table.h"
 #include "memory.h"
@@ -44,7 +45,7 @@ class WeightStorage {
 
  private:
   PackedWeight view_;
-  Pages memory_;
+  std::shared_ptr<uint8_t> memory_;
 };
 
 }  // namespace sgl

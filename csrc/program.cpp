@@ -58,12 +58,16 @@ int Program::buffer(RowKind kind, int64_t size) {
   buffer.rows.kind = kind;
   buffer.rows.size = size;
   buffers_.push_back(std::move(buffer));
-  capacity_ = 0;
+  capacity_ = num_rows_ = 0;
   return int(buffers_.size()) - 1;
 }
 
-void Program::check_float(int buffer, int64_t least_size) const {
+void Program::check_buffer(int buffer) const {
   require(buffer >= 0 && size_t(buffer) < buffers_.size(), "there is no such buffer");
+}
+
+void Program::check_float(int buffer, int64_t least_size) const {
+  check_buffer(buffer);
   require(rows(buffer).kind == RowKind::kFloat, "this buffer must be of floats");
   require(rows(buffer).size >= least_size, "the buffer is too narrow");
 }
@@ -80,6 +84,7 @@ void Program::gather(int output) {
 }
 
 void Program::rms_norm(int input, Vector weight, float eps, int output) {
+  check_buffer(output);
   check_float(input, int64_t(weight->size()));
   require(rows(input).size == int64_t(weight->size()) && rows(output).size == rows(input).size,
           "a norm's input, weight and output differ in size");
@@ -88,12 +93,14 @@ void Program::rms_norm(int input, Vector weight, float eps, int output) {
 
 void Program::convert(int input, int64_t first_column, int output) {
   require(first_column >= 0, "columns count from 0");
+  check_buffer(output);
   check_float(input, first_column + rows(output).size);
   require(input != output, "a conversion needs two buffers");
   instructions_.emplace_back(Convert{input, first_column, output});
 }
 
 void Program::silu_and_mul(int input, int output) {
+  check_buffer(output);
   check_float(input, 2 * rows(output).size);
   instructions_.emplace_back(SiluAndMul{input, output});
 }
@@ -109,11 +116,14 @@ void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, i
   const PackedWeight& view = weight->view();
   const int64_t columns = epilogue == Epilogue::kSiluAndMul ? view.columns / 2 : view.columns;
   require(first_column >= 0, "columns count from 0");
+  require(epilogue != Epilogue::kSiluAndMul || view.columns % 2 == 0, "two matrices in turn have an even number of columns");
+  check_buffer(input);
   check_float(output, first_column + columns);
   require(rows(input).kind == kernels_.row_kind(view.format), "the weight multiplies rows of another kind");
   require(rows(input).size == view.inputs, "the weight has another number of inputs than the rows");
   require(bias == nullptr || (int64_t(bias->size()) == view.columns && epilogue != Epilogue::kSiluAndMul),
           "the bias does not fit the weight");
+  require(input != output, "a product needs two buffers");
   instructions_.emplace_back(Matmul{input, std::move(weight), std::move(bias), epilogue, output, first_column});
 }
 
@@ -122,21 +132,23 @@ void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector co
   require(layer >= 0 && layer < cache->num_layers(), "the cache has no such layer");
   const KvLayer& kv = cache->layer(layer);
   require(num_heads >= 1 && num_heads % kv.num_kv_heads == 0, "query heads are a multiple of key/value heads");
-  require(num_heads_ == 0 || (num_heads_ == num_heads && num_kv_heads_ == kv.num_kv_heads),
-          "all layers have the same numbers of heads");
   check_float(qkv, (num_heads + 2 * kv.num_kv_heads) * kv.head_dim);
   check_float(output, num_heads * kv.head_dim);
   require(rows(output).size == num_heads * kv.head_dim, "attention's output is as wide as its queries");
+  require(qkv != output, "attention needs two buffers");
   require(cos_sin->size() % size_t(kv.head_dim) == 0, "the rotary table has another head size");
+  int queries = -1;
+  for (const Instruction& instruction : instructions_)
+    if (const auto* other = std::get_if<Attention>(&instruction)) queries = other->queries;
+  require(queries < 0 || (num_heads_ == num_heads && num_kv_heads_ == kv.num_kv_heads &&
+                          rows(queries).size == num_heads * kv.padded_dim),
+          "all layers have the same heads");
+  if (queries < 0) queries = buffer(RowKind::kBf16, num_heads * kv.padded_dim);
   num_heads_ = num_heads;
   num_kv_heads_ = kv.num_kv_heads;
   for (Pages& scratch : scratch_)
     if (scratch.size() < kernels_.attention_scratch_bytes(kv))
       scratch = Pages(kernels_.attention_scratch_bytes(kv), Pages::Size::kHuge);
-  int queries = -1;
-  for (const Instruction& instruction : instructions_)
-    if (const auto* other = std::get_if<Attention>(&instruction)) queries = other->queries;
-  if (queries < 0) queries = buffer(RowKind::kBf16, num_heads * kv.padded_dim);
   instructions_.emplace_back(
       Attention{qkv, num_heads, query_scale, std::move(cos_sin), std::move(cache), layer, queries, output});
 }
@@ -162,18 +174,25 @@ const float* Program::values(int buffer) const {
 
 void Program::check(const Inputs& inputs) const {
   const int64_t count = inputs.rows.num_rows;
+  if (count == 0) return;
+  const Attention* checked = nullptr;  // layers mostly share cache and table
   for (const Instruction& instruction : instructions_) {
     if (const auto* embed = std::get_if<Embed>(&instruction)) {
-      require(inputs.token_ids != nullptr || count == 0, "the program needs token ids");
+      require(inputs.token_ids != nullptr, "the program needs token ids");
       for (int64_t row = 0; row < count; ++row)
         require(inputs.token_ids[row] >= 0 && inputs.token_ids[row] < embed->weight->view().columns,
                 "a token id is outside the vocabulary");
-    } else if (std::holds_alternative<Gather>(instruction)) {
+    } else if (const auto* gather = std::get_if<Gather>(&instruction)) {
+      require(inputs.gathered_rows != nullptr, "the program needs rows of another program");
+      require(inputs.gathered_size == rows(gather->output).size, "the rows to gather have another size");
       for (int64_t row = 0; row < count; ++row)
         require(inputs.gathered_rows[row] >= 0 && inputs.gathered_rows[row] < inputs.gathered_count,
                 "a row to gather is outside the source");
     } else if (const auto* attention = std::get_if<Attention>(&instruction)) {
-      if (attention->layer == 0) check_attention(*attention, inputs.rows);
+      require(inputs.rows.positions != nullptr, "the program needs positions and slots");
+      if (checked == nullptr || checked->cache != attention->cache || checked->cos_sin != attention->cos_sin)
+        check_attention(*attention, inputs.rows);
+      checked = attention;
     }
   }
 }
@@ -187,18 +206,22 @@ void Program::check_attention(const Attention& instruction, const StepRows& step
   }
   int64_t next_row = 0;
   for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
-    require(step.first_row[sequence] == next_row && step.row_count[sequence] >= 1, "sequences do not add up to the rows");
+    require(step.first_row[sequence] == next_row && step.row_count[sequence] >= 1 &&
+                step.row_count[sequence] <= step.num_rows - next_row,
+            "sequences do not add up to the rows");
     next_row += step.row_count[sequence];
-    require(next_row <= step.num_rows, "sequences have more rows than the step");
     int64_t length = 0;
     for (int64_t run = step.run_begin[sequence]; run < step.run_begin[sequence + 1]; ++run) {
-      require(step.run_start[run] >= 0 && step.run_length[run] >= 1 &&
-                  step.run_start[run] + step.run_length[run] <= layer.num_slots,
+      require(step.run_start[run] >= 0 && step.run_start[run] < layer.num_slots && step.run_length[run] >= 1 &&
+                  step.run_length[run] <= layer.num_slots - step.run_start[run],
               "a run of slots is outside the cache");
       length += step.run_length[run];
     }
-    for (int64_t row = next_row - step.row_count[sequence]; row < next_row; ++row)
+    const int64_t first = next_row - step.row_count[sequence];
+    for (int64_t row = first; row < next_row; ++row) {
       require(step.positions[row] < length, "a row's position is outside its sequence");
+      require(row == first || step.positions[row] > step.positions[row - 1], "rows of a sequence are out of order");
+    }
   }
   require(next_row == step.num_rows, "sequences do not add up to the rows");
 }
@@ -220,7 +243,7 @@ void Program::plan_attention(const StepRows& step) {
   int64_t num_tasks = 0;
   for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
     num_tasks += (step.row_count[sequence] + kAttentionRows - 1) / kAttentionRows * num_kv_heads_;
-  const int32_t heads_per_task = num_tasks < 2 * pool_->num_threads() ? 1 : group;
+  const int32_t heads_per_task = num_tasks < pool_->num_threads() ? 1 : group;
   for (int32_t kv_head = 0; kv_head < num_kv_heads_; ++kv_head) {
     for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
       const int64_t first = step.first_row[sequence];

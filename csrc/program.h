@@ -45,9 +45,9 @@ class Program {
   struct Inputs {
     StepRows rows{};
     const int64_t* token_ids = nullptr;      // [rows], if the program embeds
-    const float* gathered = nullptr;         // [gathered_count, size of the gathering buffer], if it gathers
+    const float* gathered = nullptr;         // [gathered_count, gathered_size], if it gathers
     const int64_t* gathered_rows = nullptr;  // [rows]
-    int64_t gathered_count = 0;
+    int64_t gathered_count = 0, gathered_size = 0;
   };
   void run(const Inputs& inputs);
 
@@ -107,6 +107,7 @@ class Program {
   using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention>;
 
   const Rows& rows(int buffer) const { return buffers_[size_t(buffer)].rows; }
+  void check_buffer(int buffer) const;
   void check_float(int buffer, int64_t least_size) const;
   void check(const Inputs& inputs) const;
   void check_attention(const Attention& instruction, const StepRows& step) const;

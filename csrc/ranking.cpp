@@ -8,8 +8,6 @@ namespace sgl {
 
 namespace {
 
-constexpr float kShell = 1.0f;  // thickness of a shell: the least likely token in it is e times less likely than the first
-
 constexpr int64_t kFewTokens = 192;  // up to here a comparison sort is faster
 constexpr int kDigits = 4, kDigitValues = 256;
 
@@ -60,18 +58,28 @@ void Ranking::start(const KernelTable& kernels, const TokenWeights& weights, con
   weights_ = weights;
   values_ = values;
   bound_ = INFINITY;
-  count_ = 0;
+  shells_.clear();
 }
 
 void Ranking::extend(float least) {
   // Log-weights are at most 0. Below kNoWeight a shell has no sensible thickness, and all the rest is one.
-  const float next = std::min(bound_, 0.0f) - kShell;
+  const float next = std::min(bound_, 0.0f) - kThickness;
   const float low = std::max(next < kNoWeight ? -INFINITY : next, least);
-  uint32_t* shell = ids_.data() + count_;
-  const int64_t added = kernels_->gather_tokens(weights_, low, bound_, shell);
-  sorter_.sort(shell, added, values_);
-  count_ += added;
+  const int64_t begin = count();
+  const GatheredTokens added = kernels_->gather_tokens(weights_, low, bound_, ids_.data() + begin);
+  shells_.push_back({begin, begin + added.count, weight(), weight() + added.weight, false});
   bound_ = low;
+}
+
+void Ranking::cut_last(int64_t count, double weight_through) {
+  shells_.back().end = shells_.back().begin + count;
+  shells_.back().weight_through = weight_through;
+}
+
+void Ranking::sort(int64_t index) {
+  Shell& shell = shells_[size_t(index)];
+  if (!shell.is_sorted) sorter_.sort(ids_.data() + shell.begin, shell.end - shell.begin, values_);
+  shell.is_sorted = true;
 }
 
 }  // namespace sgl

@@ -30,7 +30,12 @@ struct RowInputs {
     return row->num_mask_words >= 0 || row->num_biased > 0 || row->num_banned > 0 || row->repetition_penalty != 1.0 ||
            has_counted_penalties();
   }
+  bool takes_highest() const { return row->temperature == 0.0 && row->num_top < 0 && !adjusts_logits(); }
 };
+
+// Other threads are woken for work that takes longer than waking them: in tokens looked at, some 0.1 ms.
+constexpr int64_t kWorthWaking = 2000000;
+constexpr int64_t kWeighingWork = 12;  // how many times longer than finding the highest logit weighing all tokens takes
 
 void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
@@ -79,11 +84,13 @@ std::vector<RowInputs> split(const SamplingRows& rows, const SamplingResults& re
   return inputs;
 }
 
+double just_below(double value) { return std::nextafter(value, 0.0); }
+
 // The first index whose cumulative weight is above `wanted`; its own weight is never zero. Where rounding has lifted
 // `wanted` to the total or past it, that is the first index to reach the total.
 int64_t first_above(const double* cumulative, int64_t count, double wanted) {
-  const double below_total = std::nextafter(cumulative[count - 1], 0.0);
-  return std::upper_bound(cumulative, cumulative + count, std::min(wanted, below_total)) - cumulative;
+  wanted = std::min(wanted, just_below(cumulative[count - 1]));
+  return std::upper_bound(cumulative, cumulative + count, wanted) - cumulative;
 }
 
 }  // namespace
@@ -109,6 +116,8 @@ struct Sampler::Scratch {
   void penalize_counted(const RowInputs& inputs);
   int64_t draw(const KernelTable& kernels, const SamplingRow& row, const float* logits, float highest);
   int64_t draw_ranked(const KernelTable& kernels, const SamplingRow& row, float least, double u);
+  void cut_last_shell(int64_t top_k, double share);
+  int64_t accumulate(int64_t shell);
   int64_t invert_blocks(double u);
   double sum_blocks();
 
@@ -116,7 +125,7 @@ struct Sampler::Scratch {
   AlignedArray<float> weights;
   AlignedArray<double> block_sums;
   AlignedArray<float> block_maxima;
-  AlignedArray<double> cumulative;  // weight of tokens in order of rank, or of blocks, or of tokens of a block
+  AlignedArray<double> cumulative;  // weight, up to each of the tokens of a shell, or of blocks, or of a block's tokens
   std::vector<int32_t> counts;      // all zero between rows
   Ranking ranking;
   TokenWeights tokens;
@@ -197,19 +206,37 @@ int64_t Sampler::Scratch::draw(const KernelTable& kernels, const SamplingRow& ro
 
 // The tokens kept are the first ones of the ranking: as many as reach `top_p`, at most `top_k`, as far as `min_p`.
 int64_t Sampler::Scratch::draw_ranked(const KernelTable& kernels, const SamplingRow& row, float least, double u) {
-  const double wanted = row.top_p < 1.0 ? row.top_p * sum_blocks() : INFINITY;
+  const double share = row.top_p < 1.0 ? row.top_p * sum_blocks() : INFINITY;
   least = std::max(least, Ranking::kNoWeight);
-  double sum = 0.0;
   ranking.start(kernels, tokens, log_weights.data());
-  while (ranking.count() < row.top_k && sum < wanted && !ranking.reaches(least)) {
-    const int64_t begin = ranking.count();
-    ranking.extend(least);
-    for (int64_t rank = begin; rank < ranking.count(); ++rank) cumulative[rank] = sum += double(weights[ranking[rank]]);
-  }
+  do ranking.extend(least);
+  while (ranking.count() < row.top_k && ranking.weight() < share && !ranking.reaches(least));
+  cut_last_shell(row.top_k, share);
+  const double wanted = std::min(u * ranking.weight(), just_below(ranking.weight()));
+  int64_t shell = 0;
+  while (ranking.shell(shell).weight_through <= wanted) ++shell;
+  const int64_t count = accumulate(shell);
+  return ranking[ranking.shell(shell).begin + first_above(cumulative.data(), count, wanted)];
+}
+
+// Only the last shell may have tokens that are not kept: before it neither limit was reached.
+void Sampler::Scratch::cut_last_shell(int64_t top_k, double share) {
+  if (ranking.count() <= top_k && ranking.weight() < share) return;
+  const int64_t last = ranking.num_shells() - 1;
+  int64_t kept = std::min(accumulate(last), top_k - ranking.shell(last).begin);
   const double* sums = cumulative.data();
-  int64_t kept = std::min(ranking.count(), row.top_k);
-  kept = std::min<int64_t>(kept, std::lower_bound(sums, sums + kept, wanted) - sums + 1);
-  return ranking[first_above(sums, kept, u * sums[kept - 1])];
+  kept = std::min<int64_t>(kept, std::lower_bound(sums, sums + kept, share) - sums + 1);
+  ranking.cut_last(kept, sums[kept - 1]);
+}
+
+// Leaves in `cumulative` the weight up to each token of a shell, in order of rank. Returns how many these are.
+int64_t Sampler::Scratch::accumulate(int64_t shell) {
+  ranking.sort(shell);
+  const Shell& tokens_of = ranking.shell(shell);
+  double sum = tokens_of.weight_before;
+  for (int64_t rank = tokens_of.begin; rank < tokens_of.end; ++rank)
+    cumulative[rank - tokens_of.begin] = sum += double(weights[ranking[rank]]);
+  return tokens_of.end - tokens_of.begin;
 }
 
 // The token that holds fraction `u` of all weight, found by its block and then inside the block.
@@ -241,7 +268,10 @@ double Sampler::Scratch::score(const KernelTable& kernels, const RowInputs& inpu
   const auto logprob = [&](int64_t id) { return double(inputs.logits[id]) - double(highest) - log_sum; };
   num_top = std::min(num_top, tokens.size);
   ranking.start(kernels, tokens, inputs.logits);
-  while (ranking.count() < num_top) ranking.extend(-INFINITY);
+  while (ranking.count() < num_top) {
+    ranking.extend(-INFINITY);
+    ranking.sort(ranking.num_shells() - 1);
+  }
   for (int64_t rank = 0; rank < num_top; ++rank) {
     inputs.top_ids[rank] = ranking[rank];
     inputs.top_logprobs[rank] = logprob(ranking[rank]);
@@ -259,13 +289,26 @@ Sampler::Sampler(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool, i
 
 Sampler::~Sampler() = default;
 
+// Calls body(row, scratch) for each row; `work` decides whether other threads take part.
+template <class Body>
+void Sampler::for_each_row(int64_t count, int64_t work, Body&& body) {
+  if (work * vocab_size_ < kWorthWaking) {
+    for (int64_t row = 0; row < count; ++row) body(row, scratch_[0]);
+    return;
+  }
+  pool_->run([&](int thread) {
+    pool_->for_each(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) body(row, scratch_[size_t(thread)]);
+    });
+  });
+}
+
 void Sampler::sample(const SamplingRows& rows, const SamplingResults& results) {
   const std::vector<RowInputs> inputs = split(rows, results, vocab_size_);
-  pool_->run([&](int thread) {
-    pool_->for_each(rows.count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        scratch_[size_t(thread)].sample(kernels_, inputs[size_t(i)], results.token_ids[i], results.values[i]);
-    });
+  int64_t work = 0;
+  for (const RowInputs& input : inputs) work += input.takes_highest() ? 1 : kWeighingWork;
+  for_each_row(rows.count, work, [&](int64_t i, Scratch& scratch) {
+    scratch.sample(kernels_, inputs[size_t(i)], results.token_ids[i], results.values[i]);
   });
 }
 
@@ -273,19 +316,14 @@ void Sampler::score(const ScoredRows& rows, const SamplingResults& results) {
   require(rows.num_top >= 0, "num_top must not be negative");
   require_in_vocabulary(rows.token_ids, rows.count, vocab_size_);
   const int64_t num_top = std::min(rows.num_top, vocab_size_);
-  pool_->run([&](int thread) {
-    pool_->for_each(rows.count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        RowInputs inputs{};
-        inputs.logits = rows.logits + i * vocab_size_;
-        inputs.top_ids = results.top_ids + i * num_top;
-        inputs.top_logprobs = results.top_logprobs + i * num_top;
-        const float highest = kernels_.highest_logit(inputs.logits, vocab_size_).value;
-        results.values[i] = std::isfinite(highest) ? scratch_[size_t(thread)].score(kernels_, inputs, highest,
-                                                                                    rows.token_ids[i], num_top)
-                                                   : NAN;
-      }
-    });
+  for_each_row(rows.count, rows.count * kWeighingWork, [&](int64_t i, Scratch& scratch) {
+    RowInputs inputs{};
+    inputs.logits = rows.logits + i * vocab_size_;
+    inputs.top_ids = results.top_ids + i * num_top;
+    inputs.top_logprobs = results.top_logprobs + i * num_top;
+    const float highest = kernels_.highest_logit(inputs.logits, vocab_size_).value;
+    results.values[i] =
+        std::isfinite(highest) ? scratch.score(kernels_, inputs, highest, rows.token_ids[i], num_top) : NAN;
   });
 }
 

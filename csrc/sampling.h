@@ -80,6 +80,9 @@ class Sampler {
  private:
   struct Scratch;
 
+  template <class Body>
+  void for_each_row(int64_t count, int64_t work, Body&& body);
+
   const KernelTable& kernels_;
   const std::shared_ptr<ThreadPool> pool_;
   const int64_t vocab_size_;

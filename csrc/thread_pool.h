@@ -1,8 +1,8 @@
 // The threads that compute a step together.
 //
 // `run` enters one parallel region: the calling thread is thread 0, the others are woken from sleep and go back to it
-// when the region ends, so an idle engine uses no processor time. Inside a region all threads call `for_each` and
-// `wait` in the same order; they spin there, briefly, and then let other processes run.
+// soon after the region ends, so an idle engine uses no processor time. Inside a region all threads call `for_each` and
+// `wait` in the same order; they spin there, briefly, and then sleep.
 #pragma once
 
 #include <atomic>
@@ -51,14 +51,14 @@ class ThreadPool {
   void work(int thread);
 
   const int num_threads_;
-  alignas(64) std::atomic<int64_t> next_{0};   // first part not handed out yet; set to 0 by the last to arrive
+  alignas(64) std::atomic<int64_t> next_{0};  // first part not handed out yet; set to 0 by the last to arrive
   alignas(64) std::atomic<int> num_waiting_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};  // counts completed waits
-  alignas(64) std::mutex mutex_;
-  std::mutex region_mutex_;
-  std::condition_variable wake_;
+  alignas(64) std::atomic<uint64_t> region_{0};      // counts regions; changes under mutex_
+  alignas(64) std::atomic<int> num_asleep_{0};       // in `wait`
+  std::mutex mutex_, region_mutex_;
+  std::condition_variable wake_, all_here_;
   const std::function<void(int)>* body_ = nullptr;  // guarded by mutex_
-  uint64_t region_ = 0;                             // guarded by mutex_: counts regions
   bool stopping_ = false;                           // guarded by mutex_
   std::vector<std::thread> workers_;
 };

@@ -23,6 +23,7 @@ FIELDS = EngineArgs.__struct_fields__
 
 REJECTED: list[tuple[str, Any, str]] = [
     ("dtype", "int8", "dtype must be one of auto, float32, bfloat16, float16, not 'int8'"),
+    ("kv_cache_dtype", "fp8_e5m2", "kv_cache_dtype must be one of auto, bfloat16, int8, not 'fp8_e5m2'"),
     ("schedule_policy", "LPM", "schedule_policy must be one of lpm, fcfs, not 'LPM'"),
     ("log_level", "trace", "log_level must be one of debug, info, warning, error, not 'trace'"),
     ("log_level", None, "log_level must be one of debug, info, warning, error, not None"),
@@ -71,12 +72,14 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("random_seed", 0),
     ("context_length", 1),
     ("dtype", "bfloat16"),
+    ("kv_cache_dtype", "int8"),
 ]
 
 NOT_DEFAULT = {
     "model_path": "some/model.gguf",
     "revision": "v2",
     "dtype": "bfloat16",
+    "kv_cache_dtype": "int8",
     "device": "elsewhere",
     "chat_template": "template.jinja",
     "context_length": 1000,
@@ -137,6 +140,7 @@ def test_defaults() -> None:
         "model_path": "m",
         "revision": None,
         "dtype": "auto",
+        "kv_cache_dtype": "auto",
         "device": "auto",
         "chat_template": None,
         "context_length": None,

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 Tokens = Sequence[int]
 
+PEERS = ("llama.cpp", "openvino")
+"""The name of a peer's system begins with one of these."""
+
 
 @dataclass(frozen=True)
 class Request:

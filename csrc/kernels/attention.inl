@@ -1,12 +1,14 @@
 // Keys and values: turning and storing them, and attention over them.
 //
-// A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores, their
-// maximum, exponentials against the maximum so far, and the weighted sum of values, after what was summed before has been
-// scaled to the new maximum. The order of operations of one query is fixed by positions alone: a score adds pairs of
-// dimensions ascending; exponentials are summed by position mod 16, and these 16 sums in a tree at the very end; a
-// weighted value adds pairs of positions (2j, 2j + 1) ascending. Which other queries share the registers, where the slots
-// lie, and whether keys and values were copied together before, never shows in the result. Probabilities are rounded to
-// bfloat16 before they are summed, so that the weights of the values add up to one.
+// A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores,
+// their maximum, exponentials against the maximum so far, and the weighted sum of values, after what was summed before
+// has been scaled to the new maximum. The order of operations of one query is fixed by positions alone: a score adds
+// pairs of dimensions ascending; exponentials are summed by position mod 16, and these 16 sums in a tree at the very
+// end; a weighted value adds pairs of positions (2j, 2j + 1) ascending. Which other queries share the registers, where
+// the slots lie, and whether keys and values were copied together before, never shows in the result. Probabilities are
+// rounded to bfloat16 before they are summed, so that the weights of the values add up to one.
+//
+// Rows of a sequence come in order of position, and head_dim is at most kMaxDim.
 
 namespace attention {
 
@@ -58,7 +60,7 @@ template <class Element>
 struct KvHead {
   Element* keys;    // [slot / 16][dim / 2][16][2]
   Element* values;  // [slot][dim]
-  float* key_scales;
+  float* key_scales;    // [slot], int8 only
   float* value_scales;
   int64_t dim;  // padded
 
@@ -98,7 +100,7 @@ SGL_INLINE float put_int8(const float* x, int64_t size, int8_t* out) {
     largest = magnitude > largest ? magnitude : largest;
   }
   const float scale = load<float>(&largest) / 127.0f;
-  const bool is_normal = scale >= 1.17549435e-38f && scale <= 3.40282347e38f;
+  const bool is_normal = scale >= 1.17549435e-38f && scale <= 3.40282347e38f;  // not subnormal, infinite or NaN
   for (int64_t i = 0; i < size; i += kLanes) {
     int32_t codes[kLanes] = {};
     if (is_normal) store(codes, round_to_int(load<F32x16>(x + i) / splat(scale)));
@@ -152,7 +154,7 @@ void rotate_and_store_rows(const RotaryArgs& args, const KvLayer& layer, const S
 
 // --- scratch memory --------------------------------------------------------------------------------------------------
 
-// A vector of keys, lanes [lane, lane + count) of which are those of consecutive positions from `offset` in the block on.
+// A vector of keys. Lanes [lane, lane + count) belong to consecutive positions of the block, from `offset` on.
 struct KeySegment {
   const uint16_t* keys;  // [dim / 2][16][2]
   int lane;
@@ -179,9 +181,10 @@ struct Scratch {
   float* sums;              // [kGroupQueries][16]
   float* maxima;            // [kGroupQueries]
   uint16_t* last_pair;      // [dim][2]
+  int64_t dim;
   size_t bytes;
 
-  Scratch(void* start, int64_t dim) : bytes(0) {
+  Scratch(void* start, int64_t padded_dim) : dim(padded_dim), bytes(0) {
     take(start, copied_keys, kMaxSegments * kSlotBlock * dim);
     take(start, packed_values, kContextBlock * dim);
     take(start, slots, kContextBlock);
@@ -204,6 +207,12 @@ struct Scratch {
 };
 
 // --- one block of the context ----------------------------------------------------------------------------------------
+
+struct ContextBlock {
+  int64_t start;  // position
+  int64_t count;
+  int num_segments;
+};
 
 // Walks through the slots of a sequence in order of position.
 struct RunCursor {
@@ -378,32 +387,29 @@ SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, 
 
 // Scores of the first `count` positions of the block and perhaps more.
 template <int kQueries>
-SGL_INLINE void score(const Query* queries, const KeySegment* segments, int num_segments, int64_t count, int64_t dim,
-                      float* scores) {
+SGL_INLINE void score(const Query* queries, const Scratch& scratch, int num_segments, int64_t count) {
   constexpr int kVectors = vectors_beside(kQueries);
-  const KeySegment* end = segments + num_segments;
-  while (segments < end && segments->offset < count) {
-    with_constant<kVectors>(end - segments, [&](auto vectors) {
-      score_vectors<kQueries, decltype(vectors)::value>(queries, segments, dim, scores);
+  for (int i = 0; i < num_segments && scratch.segments[i].offset < count; i += kVectors)
+    with_constant<kVectors>(num_segments - i, [&](auto vectors) {
+      score_vectors<kQueries, decltype(vectors)::value>(queries, scratch.segments + i, scratch.dim, scratch.scores);
     });
-    segments += kVectors;
-  }
 }
 
-// Probabilities of `count` positions relative to the maximum so far. Returns the factor that brings what was summed
-// relative to the maximum before to the new one.
-SGL_INLINE float softmax(float* scores, int64_t count, float* maximum, float* sums, uint16_t* probabilities) {
-  for (int64_t i = count; i % kLanes != 0; ++i) scores[i] = -INFINITY;
-  F32x16 largest = splat(*maximum);
-  for (int64_t i = 0; i < count; i += kLanes) largest = max(load<F32x16>(scores + i), largest);
-  const float new_maximum = max_lanes(largest);
-  const F32x16 factor = exp(splat(*maximum - new_maximum));
-  F32x16 total = load<F32x16>(sums) * factor;
+// The greatest of the first `count` scores and of `so_far`. Fills up the last vector with -infinity.
+SGL_INLINE float greatest(float* scores, int64_t count, float so_far) {
+  store_lanes(scores + count, splat(-INFINITY), 0, int(-count & (kLanes - 1)));
+  F32x16 result = splat(so_far);
+  for (int64_t i = 0; i < count; i += kLanes) result = max(load<F32x16>(scores + i), result);
+  return max_lanes(result);
+}
+
+// Probabilities of `count` positions relative to `maximum`, added to `sums`, which are multiplied by `factor` before.
+SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, float factor, float* sums,
+                             uint16_t* probabilities) {
+  F32x16 total = load<F32x16>(sums) * splat(factor);
   for (int64_t i = 0; i < count; i += kLanes)
-    total = total + store_bf16(probabilities + i, exp(load<F32x16>(scores + i) - splat(new_maximum)));
+    total = total + store_bf16(probabilities + i, exp(load<F32x16>(scores + i) - splat(maximum)));
   store(sums, total);
-  *maximum = new_maximum;
-  return load<float>(&factor);
 }
 
 // Adds pairs [begin, end) of the block to dimensions [dim, dim + 16 * kVectors) of the outputs.
@@ -448,75 +454,79 @@ SGL_INLINE void add_pairs(const Values& values, const uint16_t* probabilities, i
   }
 }
 
-// Adds positions [2 * begin, end) of the block for one query. A position that is not the query's, the second of its last
-// pair, counts as zero whatever its value is.
+// Adds positions [2 * begin, end) of the block for one query. Where its last pair has a position beyond its context,
+// that value counts as zero whatever it is.
 template <class Values>
 SGL_INLINE void add_rest(const Values& values, const Scratch& scratch, const uint16_t* probabilities, int64_t begin,
-                         int64_t end, float* outputs, int64_t size) {
-  add_pairs<1>(values, probabilities, begin, end / 2, outputs, size);
+                         int64_t end, float* output) {
+  add_pairs<1>(values, probabilities, begin, end / 2, output, scratch.dim);
   if (end % 2 == 0) return;
-  for (int64_t dim = 0; dim < size; dim += kLanes)
+  for (int64_t dim = 0; dim < scratch.dim; dim += kLanes)
     store(scratch.last_pair + 2 * dim, first_of_two(values.pair(end / 2, dim)));
-  add_pairs<1>(PackedValues{scratch.last_pair, size}, probabilities + end - 1, 0, 1, outputs, size);
+  add_pairs<1>(PackedValues{scratch.last_pair, scratch.dim}, probabilities + end - 1, 0, 1, output, scratch.dim);
 }
 
-// Queries [first, first + kQueries) of the group over the block of `count` positions from `start` on. All of them reach
-// into the block; their lengths do not decrease.
+// Queries [first, first + kQueries) of the group over one block. All of them reach into it; their lengths do not
+// decrease.
 template <int kQueries, class Values>
-void attend_tile(const Values& values, const Scratch& scratch, int num_segments, int64_t size, int64_t start,
-                 int64_t count, int64_t first) {
+void attend_tile(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t first) {
   const Query* queries = scratch.queries + first;
-  float* outputs = scratch.outputs + first * size;
-  const auto reach = [&](int query) { return smaller(queries[query].length - start, count); };
-  score<kQueries>(queries, scratch.segments, num_segments, reach(kQueries - 1), size, scratch.scores);
+  const auto reach = [&](int query) { return smaller(queries[query].length - block.start, block.count); };
+  score<kQueries>(queries, scratch, block.num_segments, reach(kQueries - 1));
+  float maxima[kQueries], factors[kLanes] = {};
   for (int query = 0; query < kQueries; ++query) {
-    const float factor = softmax(scratch.scores + query * kContextBlock, reach(query), scratch.maxima + first + query,
-                                 scratch.sums + (first + query) * kLanes,
-                                 scratch.probabilities + query * kContextBlock);
-    for (float* output = outputs + query * size; output < outputs + (query + 1) * size; output += kLanes)
-      store(output, load<F32x16>(output) * splat(factor));
+    float& so_far = scratch.maxima[first + query];
+    maxima[query] = greatest(scratch.scores + query * kContextBlock, reach(query), so_far);
+    factors[query] = so_far - maxima[query];
+    so_far = maxima[query];
+  }
+  store(factors, exp(load<F32x16>(factors)));
+  float* outputs = scratch.outputs + first * scratch.dim;
+  for (int query = 0; query < kQueries; ++query) {
+    exponentiate(scratch.scores + query * kContextBlock, reach(query), maxima[query], factors[query],
+                 scratch.sums + (first + query) * kLanes, scratch.probabilities + query * kContextBlock);
+    float* output = outputs + query * scratch.dim;
+    for (int64_t dim = 0; dim < scratch.dim; dim += kLanes)
+      store(output + dim, load<F32x16>(output + dim) * splat(factors[query]));
   }
   const int64_t common = reach(0) / 2;
-  add_pairs<kQueries>(values, scratch.probabilities, 0, common, outputs, size);
+  add_pairs<kQueries>(values, scratch.probabilities, 0, common, outputs, scratch.dim);
   for (int query = 0; query < kQueries; ++query)
     if (2 * common < reach(query))
       add_rest(values, scratch, scratch.probabilities + query * kContextBlock, common, reach(query),
-               outputs + query * size, size);
+               outputs + query * scratch.dim);
 }
 
 // --- a group of queries ----------------------------------------------------------------------------------------------
 
 template <class Values>
-void attend_block(const Values& values, const Scratch& scratch, int num_segments, int64_t size, int64_t start,
-                  int64_t count, int64_t num_queries) {
+void attend_block(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t num_queries) {
   int64_t first = 0;
-  while (scratch.queries[first].length <= start) ++first;
+  while (scratch.queries[first].length <= block.start) ++first;
   for (; first < num_queries; first += kTileQueries)
     with_constant<kTileQueries>(num_queries - first, [&](auto queries) {
-      attend_tile<decltype(queries)::value>(values, scratch, num_segments, size, start, count, first);
+      attend_tile<decltype(queries)::value>(values, scratch, block, first);
     });
 }
 
 // `queries` are in scratch; the longest is the last.
 template <class Element>
 void attend_group(const KvHead<Element>& head, const Scratch& scratch, RunCursor cursor, int64_t num_queries) {
-  constexpr bool kIsBf16 = sizeof(Element) == sizeof(uint16_t);
   const bool is_direct = num_queries <= kDirectQueries;
   const int64_t length = scratch.queries[num_queries - 1].length;
   for (int64_t start = 0; start < length; start += kContextBlock) {
     const int64_t count = smaller(kContextBlock, length - start);
     BlockReader<Element> reader{head, scratch, is_direct ? kFewSlots : kSlotBlock};
     reader.read(cursor, count);
-    if constexpr (kIsBf16) {
+    const ContextBlock block{start, count, reader.num_segments};
+    if constexpr (sizeof(Element) == sizeof(uint16_t)) {
       if (is_direct) {
-        attend_block(DirectValues{head, scratch.slots}, scratch, reader.num_segments, head.dim, start, count,
-                     num_queries);
+        attend_block(DirectValues{head, scratch.slots}, scratch, block, num_queries);
         continue;
       }
     }
     pack_values(head, scratch, count);
-    attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, reader.num_segments, head.dim, start, count,
-                 num_queries);
+    attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, block, num_queries);
   }
 }
 

@@ -7,10 +7,7 @@ SGL_INLINE float largest_magnitude(const F32x16& a, const F32x16& b) {
     const IntRegister x = (IntRegister)a.part[i] & 0x7fffffff, y = (IntRegister)b.part[i] & 0x7fffffff;
     bits.part[i] = x > y ? x : y;
   }
-  int32_t lanes[kLanes];
-  store(lanes, bits);
-  int32_t largest = 0;
-  for (int lane = 0; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  const int32_t largest = max_lanes(bits);
   if (largest >= 0x7f800000) return NAN;
   float result;
   std::memcpy(&result, &largest, 4);
@@ -24,17 +21,10 @@ SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int6
   const float scale = largest / 127.0f;
   // A scale so small that its inverse overflows stands for zeros.
   const F32x16 inverse = splat(largest > 1e-36f ? 127.0f / largest : 0.0f);
-  const I32x16 codes[2] = {round_to_int(low * inverse), round_to_int(high * inverse)};
-  int32_t values[kBlock];
-  store(values, codes[0]);
-  store(values + kLanes, codes[1]);
-  int32_t sums[2] = {0, 0};
-  int8_t* bytes = target.codes + at * kBlock;
-  for (int i = 0; i < kBlock; ++i) bytes[i] = int8_t(values[i]);
-  for (int i = 0; i < kLanes; ++i) {
-    sums[0] += values[i];
-    sums[1] += values[i + kLanes];
-  }
+  int8_t* codes = target.codes + at * kBlock;
+  store_int8(codes, round_to_int(low * inverse));
+  store_int8(codes + kLanes, round_to_int(high * inverse));
+  const int32_t sums[2] = {sum_int8(codes), sum_int8(codes + kLanes)};
   target.scales[at] = scale;
   target.sums[at] = scale * float(sums[0] + sums[1]);
   target.halves[2 * at] = sums[0];
@@ -49,7 +39,9 @@ SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int6
       return;
     case RowKind::kBf16: {
       uint16_t* out = target.bf16 + row * ((target.size + 1) / 2 * 2) + start;
-      for (int64_t i = 0; i < count; ++i) out[i] = float_to_bf16(x[i]);
+      int64_t i = 0;
+      for (; i + kLanes <= count; i += kLanes) store_bf16(out + i, load<F32x16>(x + i));
+      for (; i < count; ++i) out[i] = float_to_bf16(x[i]);
       if (count % 2) out[count] = 0;
       return;
     }

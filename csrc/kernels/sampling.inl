@@ -11,12 +11,18 @@ struct F64x16 {
 };
 
 SGL_INLINE F64x16 operator+(const F64x16& a, const F32x16& b) {
+  F64x16 result;
+#if defined(SGL_AVX512)
+  const __m512 x = (__m512)b.part[0];
+  result.part[0] = a.part[0] + (DoubleRegister)_mm512_cvtps_pd(_mm512_castps512_ps256(x));
+  result.part[1] = a.part[1] + (DoubleRegister)_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+#else
   HalfFloatRegister halves[2 * kRegisters];
   std::memcpy(halves, &b, sizeof(halves));
-  F64x16 result;
 #pragma GCC unroll 8
   for (int i = 0; i < 2 * kRegisters; ++i)
     result.part[i] = a.part[i] + __builtin_convertvector(halves[i], DoubleRegister);
+#endif
   return result;
 }
 
@@ -62,6 +68,20 @@ SGL_INLINE F32x16 load_logits(const float* logits, int64_t at, int64_t size) {
   float values[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) values[lane] = at + lane < size ? logits[at + lane] : -INFINITY;
   return load<F32x16>(values);
+}
+
+// Writes `first` + lane for each lane whose bit is set, rising, and returns how many there are. May write 16 in all.
+SGL_INLINE int64_t put_lanes(uint32_t bits, int64_t first, uint32_t* out) {
+#if defined(SGL_AVX512)  // without a branch, which would often be mispredicted
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i ids = _mm512_add_epi32(_mm512_set1_epi32(int32_t(first)), lanes);
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(__mmask16(bits), ids));
+  return __builtin_popcount(bits);
+#else
+  int64_t count = 0;
+  for (; bits != 0; bits &= bits - 1) out[count++] = uint32_t(first + __builtin_ctz(bits));
+  return count;
+#endif
 }
 
 // --- passes ----------------------------------------------------------------------------------------------------------
@@ -113,18 +133,21 @@ void weigh_logits(const float* logits, const Weighing& how, const TokenWeights& 
   }
 }
 
-int64_t gather_tokens(const TokenWeights& from, float low, float high, uint32_t* ids) {
+GatheredTokens gather_tokens(const TokenWeights& from, float low, float high, uint32_t* ids) {
   int64_t count = 0;
+  F64x16 weight{};
   for (int64_t begin = 0, block = 0; begin < from.size; begin += kVocabBlock, ++block) {
     if (from.block_maxima[block] < low) continue;
     for (int64_t at = begin; at < begin + kVocabBlock; at += kLanes) {
       const F32x16 x = load<F32x16>(from.log_weights + at);
       I32x16 is_between;
       SGL_EACH_REGISTER is_between.part[i] = (x.part[i] >= low) & (x.part[i] < high);
-      for (uint32_t bits = bits_of(is_between); bits != 0; bits &= bits - 1)
-        ids[count++] = uint32_t(at + __builtin_ctz(bits));
+      F32x16 weights = load<F32x16>(from.weights + at);
+      SGL_EACH_REGISTER weights.part[i] = (FloatRegister)((IntRegister)weights.part[i] & is_between.part[i]);
+      weight = weight + weights;
+      count += put_lanes(bits_of(is_between), at, ids + count);
     }
   }
-  while (count > 0 && ids[count - 1] >= from.size) --count;  // padding, which is -infinity
-  return count;
+  while (count > 0 && ids[count - 1] >= from.size) --count;  // padding, which has a log-weight of -infinity
+  return {count, sum_lanes(weight)};
 }

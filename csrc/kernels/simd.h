@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__) || defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -62,18 +62,26 @@ struct Bf16x32 {
 template <class Vector>
 SGL_INLINE Vector load(const void* source) {
   Vector result;
-  std::memcpy(&result, source, sizeof(result));
+  if constexpr (sizeof(Vector) == 4 * kLanes) {
+    SGL_EACH_REGISTER std::memcpy(&result.part[i], (const uint8_t*)source + i * SGL_REGISTER_BYTES, SGL_REGISTER_BYTES);
+  } else {
+    std::memcpy(&result, source, sizeof(result));
+  }
   return result;
 }
 
 template <class Vector>
 SGL_INLINE void store(void* target, const Vector& value) {
-  std::memcpy(target, &value, sizeof(value));
+  if constexpr (sizeof(Vector) == 4 * kLanes) {
+    SGL_EACH_REGISTER std::memcpy((uint8_t*)target + i * SGL_REGISTER_BYTES, &value.part[i], SGL_REGISTER_BYTES);
+  } else {
+    std::memcpy(target, &value, sizeof(value));
+  }
 }
 
 SGL_INLINE F32x16 splat(float value) {
   F32x16 result;
-  SGL_EACH_REGISTER result.part[i] = FloatRegister{} + value;
+  SGL_EACH_REGISTER result.part[i] = value - FloatRegister{};
   return result;
 }
 
@@ -267,6 +275,24 @@ SGL_INLINE I32x16 dot(const I32x16& acc, const U8x64& codes, int32_t values) {
   return result;
 }
 
+// The bfloat16 values in the lower and in the upper halves of lanes. (With AVX2 not by << and &: of a value that is the
+// same in all lanes the compiler would take the halves before spreading them, which needs more instructions.)
+SGL_INLINE FloatRegister low_as_float(const IntRegister& lanes) {
+#if defined(SGL_AVX2)
+  return (FloatRegister)_mm256_slli_epi32((__m256i)lanes, 16);
+#else
+  return (FloatRegister)(lanes << 16);
+#endif
+}
+
+SGL_INLINE FloatRegister high_as_float(const IntRegister& lanes) {
+#if defined(SGL_AVX2)
+  return (FloatRegister)_mm256_blend_epi16(_mm256_setzero_si256(), (__m256i)lanes, 0xaa);
+#else
+  return (FloatRegister)(lanes & (int32_t)0xffff0000);
+#endif
+}
+
 // acc[lane] += a[2 * lane + 1] * b[2 * lane + 1], then += a[2 * lane] * b[2 * lane], in one fixed order of rounding.
 SGL_INLINE F32x16 dot(const F32x16& acc, const Bf16x32& a, const Bf16x32& b) {
   F32x16 result;
@@ -275,10 +301,10 @@ SGL_INLINE F32x16 dot(const F32x16& acc, const Bf16x32& a, const Bf16x32& b) {
 #else
   F32x16 a_low, a_high, b_low, b_high;
   SGL_EACH_REGISTER {
-    a_low.part[i] = (FloatRegister)(a.part[i] << 16);
-    b_low.part[i] = (FloatRegister)(b.part[i] << 16);
-    a_high.part[i] = (FloatRegister)(a.part[i] & (int32_t)0xffff0000);
-    b_high.part[i] = (FloatRegister)(b.part[i] & (int32_t)0xffff0000);
+    a_low.part[i] = low_as_float(a.part[i]);
+    b_low.part[i] = low_as_float(b.part[i]);
+    a_high.part[i] = high_as_float(a.part[i]);
+    b_high.part[i] = high_as_float(b.part[i]);
   }
   result = fma(a_low, b_low, fma(a_high, b_high, acc));
 #endif
@@ -310,6 +336,44 @@ SGL_INLINE float max_lanes(const F32x16& a) {
     for (int lane = 0; lane < width; ++lane)
       lanes[lane] = lanes[lane] > lanes[lane + width] ? lanes[lane] : lanes[lane + width];
   return lanes[0];
+}
+
+// Exact, so in any order.
+SGL_INLINE int32_t max_lanes(const I32x16& a) {
+#if defined(SGL_AVX512)
+  return _mm512_reduce_max_epi32((__m512i)a.part[0]);
+#else
+  int32_t lanes[kLanes];
+  store(lanes, a);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane)
+      lanes[lane] = lanes[lane] > lanes[lane + width] ? lanes[lane] : lanes[lane + width];
+  return lanes[0];
+#endif
+}
+
+// The lanes, -128..127, as bytes.
+SGL_INLINE void store_int8(int8_t* target, const I32x16& a) {
+#if defined(SGL_AVX512)
+  _mm_storeu_si128((__m128i*)target, _mm512_cvtepi32_epi8((__m512i)a.part[0]));
+#else
+  int32_t lanes[kLanes];
+  store(lanes, a);
+  for (int lane = 0; lane < kLanes; ++lane) target[lane] = int8_t(lanes[lane]);
+#endif
+}
+
+// The sum of 16 bytes.
+SGL_INLINE int32_t sum_int8(const int8_t* source) {
+#if defined(__SSE2__)
+  const __m128i shifted = _mm_xor_si128(_mm_loadu_si128((const __m128i*)source), _mm_set1_epi8(-128));
+  const __m128i halves = _mm_sad_epu8(shifted, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4) - kLanes * 128;
+#else
+  int32_t sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += source[lane];
+  return sum;
+#endif
 }
 
 // --- functions -------------------------------------------------------------------------------------------------------

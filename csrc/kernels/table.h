@@ -160,6 +160,13 @@ struct TokenWeights {
   float* block_maxima;  // of log-weights, by block
 };
 
+constexpr int kGatherSlack = 16;  // whole vectors are written
+
+struct GatheredTokens {
+  int64_t count;
+  double weight;
+};
+
 // --- the table -------------------------------------------------------------------------------------------------------
 
 struct KernelTable {
@@ -192,9 +199,9 @@ struct KernelTable {
                               float* target);
   // `logits` may be `out.log_weights` itself.
   void (*weigh_logits)(const float* logits, const Weighing& how, const TokenWeights& out);
-  // Writes the ids of tokens with low <= log-weight < high, rising, and returns how many there are. `ids` has room for
-  // the padding too.
-  int64_t (*gather_tokens)(const TokenWeights& from, float low, float high, uint32_t* ids);
+  // Writes the ids, rising, of the tokens with low <= log-weight < high. `ids` has room for all, the padding included,
+  // and kGatherSlack more.
+  GatheredTokens (*gather_tokens)(const TokenWeights& from, float low, float high, uint32_t* ids);
 };
 
 // The tables; those for x86 exist where SGL_BUILD_AVX2 and SGL_BUILD_AVX512 say so.

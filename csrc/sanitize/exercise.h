@@ -34,13 +34,14 @@ inline void require(bool condition, const std::string& message) {
 }
 
 inline void require_written(const std::vector<float>& values, const std::string& what) {
-  for (size_t i = 0; i < values.size(); ++i)
-    require(values[i] == values[i], what + ": no result at " + std::to_string(i) + " of " + std::to_string(values.size()));
+  for (const float value : values)
+    if (value != value) throw std::runtime_error(what + ": a result is missing");
 }
 
 template <class T>
 void require_same_bits(const std::vector<T>& a, const std::vector<T>& b, const std::string& what) {
-  require(a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0, what + " changed results");
+  const bool are_same = a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+  require(are_same, what + " changed results");
 }
 
 // The memory of Rows, each array exactly as long as it must be.

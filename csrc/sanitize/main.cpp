@@ -28,7 +28,7 @@ void exercise_all(Random& random) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : std::random_device()();
-  std::printf("%d rounds, seed %llu\n", rounds, static_cast<unsigned long long>(seed));
+  std::fprintf(stderr, "%d rounds, seed %llu\n", rounds, static_cast<unsigned long long>(seed));
   Random random(seed);
   try {
     for (int round = 0; round < rounds; ++round) exercise_all(random);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "exercise.h"
 
 namespace sgl::exercise {

@@ -1,6 +1,6 @@
 #include "sampling.h"
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 
 #include "exercise.h"

@@ -131,7 +131,7 @@ def test_where_there_is_no_shared_data_python_has_text_enough(tmp_path: Path, mo
 # --- llama.cpp's process --------------------------------------------------------------------------------------------
 
 DOUBLE = """
-import numpy, os, sys
+import numpy, os
 __version__ = "0.0.1"
 GGML_TYPE_Q8_0 = 8
 
@@ -139,8 +139,6 @@ class Llama:
     '''Row i of a window says the vocabulary's number, or its token and the KV type at the end: [n_ctx, 7].'''
 
     def __init__(self, *, model_path, n_ctx, type_k, type_v, **options):
-        if os.path.exists(os.path.join(sys.path[0], "quality_llama_cpp.py")):
-            raise SystemExit("modules of that folder hide those of the standard library")
         if "broken" in model_path:
             raise SystemExit(3)
         os.write(1, b"what a library prints\\n")
@@ -170,7 +168,7 @@ def _double_of_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.usefixtures("_double_of_llama_cpp")
 def test_llama_cpp_answers_window_by_window() -> None:
     with start_llama_cpp(sys.executable, Path("m.gguf"), window=3, num_threads=1, kv_type="q8_0") as model:
-        assert model.name == "llama.cpp, KV q8_0 (llama-cpp-python 0.0.1)"
+        assert model.name == "llama-cpp-python 0.0.1, KV q8_0"
         for token_ids in ([0, 5, 2], [4, 4, 1]):
             expected = np.eye(7, dtype=np.float32)[token_ids]
             expected[:, -1] = 16

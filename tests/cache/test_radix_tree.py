@@ -193,11 +193,40 @@ def test_sequences_that_grow_side_by_side_stay_in_long_runs() -> None:
     last = [int(first[-1]) for first in slots if first is not None]
     for _ in range(100):
         for index, runs in enumerate(sequences):
-            new = pool.allocate(1, after=last[index])
+            new = pool.allocate_next(after=last[index])
             assert new is not None
-            runs.extend(new)
-            last[index] = int(new[0])
+            runs.append(new)
+            last[index] = new
     assert all(len(runs.as_array()) <= 2 for runs in sequences)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_next_slot_is_the_one_that_any_allocation_gives(seed: int) -> None:
+    """Two pools, one asked for single slots, one for runs of one."""
+    rng = random.Random(seed)
+    pool, twin = SlotPool(60), SlotPool(60)
+    held: list[int] = []
+    for _ in range(400):
+        if held and rng.random() < 0.45:
+            slot = held.pop(rng.randrange(len(held)))
+            for one in (pool, twin):
+                one.free(np.array([slot], dtype=np.int64))
+            continue
+        after = rng.choice([None, *held])
+        slot_or_none, slots = pool.allocate_next(after), twin.allocate(1, after)
+        assert (None if slots is None else slots.tolist()) == (None if slot_or_none is None else [slot_or_none])
+        held += [] if slot_or_none is None else [slot_or_none]
+        assert pool.free_slots().tolist() == twin.free_slots().tolist()
+
+
+def test_runs_grow_one_slot_at_a_time() -> None:
+    slots = [5, 6, 7, 1, 2, 9, 11, 13, 14, 15, 17, 3]
+    runs = SlotRuns(np.array(slots[:2], dtype=np.int64))
+    for count, slot in enumerate(slots[2:], 3):
+        runs.append(slot)
+        covered = [slot for start, length in runs.as_array().tolist() for slot in range(start, start + length)]
+        assert covered == slots[:count]
+    assert runs.as_array().tolist() == SlotRuns(np.array(slots, dtype=np.int64)).as_array().tolist()
 
 
 def test_freeing_twice_is_caught() -> None:

@@ -21,6 +21,7 @@ from sglang.srt.executor.kv_storage import KVStorage
 from sglang.srt.executor.model_runner import SCORED_ROWS_AT_ONCE, ModelRunner
 from sglang.srt.executor.sampler import SamplingRow, sample
 from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput, StepResult
+from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.model.config import ModelConfig
@@ -69,13 +70,13 @@ def tiny_model() -> LlamaForCausalLM:
     return model
 
 
-def make_runner(num_slots: int, model: LlamaForCausalLM | None = None) -> ModelRunner:
+def make_runner(num_slots: int, model: LlamaForCausalLM | None = None) -> ModelRunner[torch.Tensor]:
     """Slots that nobody has written hold NaN."""
     storage = KVStorage(CONFIG, num_slots, torch.float32, HOST)
     for layer in (*storage.keys, *storage.values):
         layer.fill_(math.nan)
     heads_per_kv_head = CONFIG.num_attention_heads // CONFIG.num_key_value_heads
-    return ModelRunner(model or tiny_model(), storage, heads_per_kv_head, HOST)
+    return ModelRunner(TorchNetwork(model or tiny_model(), storage, heads_per_kv_head, HOST), TorchSampler())
 
 
 def random_ids(count: int, seed: int) -> list[int]:
@@ -143,7 +144,7 @@ class StepBuilder:
         return np.concatenate([np.array(getattr(s, name)[s.num_computed :][:n]) for s, n in self.streams])
 
 
-def execute_and_check(runner: ModelRunner, *streams: tuple[Stream, int]) -> None:
+def execute_and_check(runner: ModelRunner[torch.Tensor], *streams: tuple[Stream, int]) -> None:
     """Every stream's draw is what the dense model says after its tokens."""
     result = runner.execute(StepBuilder(list(streams)).build())
     for (stream, num_rows), token in zip(streams, result.samples, strict=True):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import torch
+from gguf import GGMLQuantizationType as Kind
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from sglang.srt.model.config import FactorsRope, ModelConfig, load_config
 from sglang.srt.model.layers import inverse_frequencies
+from tests.helpers.stored_blocks import K_QUANTS, random_blocks
 
 TINY = {
     "vocab_size": 160,
@@ -56,10 +59,13 @@ def load_reference(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> dict[str, torch.Tensor]:
+def write_gguf(
+    folder: Path, path: Path, kind: Kind, exceptions: Mapping[str, Kind] | None = None
+) -> dict[str, torch.Tensor]:
     """Write the model of `folder` as a GGUF file, its matrices of type `kind`, laid out as llama.cpp's converter does.
 
-    Returns what the weights became by this, float32 under the checkpoint's names.
+    exceptions: other types of matrices whose names contain such a text. Of types that cannot be quantised to here the
+    blocks are random. Returns what the weights became by this, float32 under the checkpoint's names.
     """
     config = load_config(folder)
     writer = gguf.GGUFWriter(path, "llama")
@@ -69,17 +75,26 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> dic
     for name, weight in load_reference(folder).state_dict().items():
         if config.tie_word_embeddings and name == "lm_head.weight":
             continue
-        rows = _interleaved(name, weight.float().numpy(), config)
-        tensor_type = kind if rows.ndim == 2 else gguf.GGMLQuantizationType.F32
-        blocks = gguf.quantize(np.ascontiguousarray(rows), tensor_type)
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), blocks, raw_dtype=tensor_type)
-        lossy = gguf.dequantize(gguf.quantize(weight.float().numpy(), tensor_type), tensor_type)
-        stored[name] = torch.from_numpy(np.array(lossy, np.float32)).reshape(weight.shape)
+        tensor_type = Kind.F32
+        if weight.ndim == 2:
+            tensor_type = next((other for part, other in (exceptions or {}).items() if part in name), kind)
+        blocks = _quantized(weight.float().numpy(), tensor_type)
+        rows = np.ascontiguousarray(_interleaved(name, blocks, config))
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), rows, raw_dtype=tensor_type)
+        stored[name] = torch.from_numpy(np.array(gguf.dequantize(blocks, tensor_type))).reshape(weight.shape)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return stored
+
+
+def _quantized(weight: np.ndarray[Any, Any], kind: Kind) -> np.ndarray[Any, Any]:
+    if kind in K_QUANTS:
+        rows, inputs = weight.shape
+        return random_blocks(np.random.default_rng(weight.size), kind, rows, inputs, size=0.1)
+    blocks: np.ndarray[Any, Any] = gguf.quantize(weight, kind)
+    return blocks
 
 
 def _write_config(writer: gguf.GGUFWriter, config: ModelConfig) -> None:
@@ -98,7 +113,7 @@ def _write_config(writer: gguf.GGUFWriter, config: ModelConfig) -> None:
     writer.add_eos_token_id(config.eos_token_ids[0])
     if config.rope_scaling is not None:
         factors = rope_factors(config).numpy()
-        writer.add_tensor("rope_freqs.weight", factors, raw_dtype=gguf.GGMLQuantizationType.F32)
+        writer.add_tensor("rope_freqs.weight", factors, raw_dtype=Kind.F32)
 
 
 def rope_factors(config: ModelConfig) -> torch.Tensor:

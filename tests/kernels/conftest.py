@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sglang.srt.kernels.native import NATIVE_LEVELS, usable_levels
+
+WITHOUT_KERNELS = ("test_build.py", "test_native.py")
+"""Tests for machines without native kernels too. The others import them."""
+
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if not usable_levels() and path.name not in WITHOUT_KERNELS
+]
 
 SEED_VARIABLE = "SGLANG_TEST_SEED"
 

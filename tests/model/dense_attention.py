@@ -27,25 +27,56 @@ class DenseAttention:
             keys, values = self._cached.get((layer, sequence), (new_keys[:0], new_values[:0]))
             keys, values = torch.cat((keys, new_keys)), torch.cat((values, new_values))
             self._cached[layer, sequence] = keys, values
-            outputs.append(_attend(queries, keys, values))
+            outputs.append(self._attend(queries, keys, values))
         return torch.cat(outputs)
 
+    def _attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return attend(query, keys, values)
 
-def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """query: [rows, heads, head_dim], the last rows of keys, values: [length, kv_heads, head_dim]."""
+
+class Bfloat16Attention(DenseAttention):
+    """Rounds what the native kernels round, for contexts of at most 256: queries, keys, values, probabilities."""
+
+    def _attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        scale = query.shape[-1] ** -0.5
+        rounded = (_rounded(query * scale) / scale, _rounded(keys), _rounded(values))
+        return attend(*rounded, round_probabilities=True)
+
+
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    return x.bfloat16().to(x.dtype)
+
+
+def attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, round_probabilities: bool = False
+) -> torch.Tensor:
+    """query: [rows, heads, head_dim], the last rows of keys, values: [length, kv_heads, head_dim].
+
+    round_probabilities: to bfloat16, before they are divided by their sum.
+    """
     rows, heads, head_dim = query.shape
     length, kv_heads, _ = keys.shape
     grouped = query.view(rows, kv_heads, heads // kv_heads, head_dim)
     scores = torch.einsum("rkgd,lkd->kgrl", grouped, keys) * head_dim**-0.5
     visible = torch.ones(rows, length, dtype=torch.bool).tril(length - rows)
-    weights = scores.float().masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype)
+    scores = scores.float().masked_fill(~visible, float("-inf"))
+    if round_probabilities:
+        weights = _rounded((scores - scores.amax(-1, keepdim=True)).exp())
+        weights /= weights.sum(-1, keepdim=True)
+    else:
+        weights = scores.softmax(-1).to(values.dtype)
     return torch.einsum("kgrl,lkd->rkgd", weights, values).reshape(rows, heads * head_dim)
 
 
 @torch.inference_mode()
-def forward_logits(model: LlamaForCausalLM, token_ids: Sequence[int], chunk: int | None = None) -> torch.Tensor:
+def forward_logits(
+    model: LlamaForCausalLM,
+    token_ids: Sequence[int],
+    chunk: int | None = None,
+    attention_class: type[DenseAttention] = DenseAttention,
+) -> torch.Tensor:
     """The logits at every position of one sequence, [tokens, vocab], computed in chunks of this many tokens."""
-    attention = DenseAttention(1)
+    attention = attention_class(1)
     logits = []
     positions = torch.arange(len(token_ids))
     for own_positions in torch.split(positions, chunk or len(token_ids)):

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from sglang.srt.model.config import ModelConfig, load_config
-from sglang.srt.model.loader.load import iterate_weights, load_model
+from sglang.srt.model.loader.load import as_floats, iterate_stored_weights, load_model
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from tests.helpers.tiny_models import TINY, load_reference, make_tiny_llama
 from tests.model.dense_attention import forward_logits, generate_greedy
@@ -62,7 +62,8 @@ def default_model(default_model_path: Path) -> LlamaForCausalLM:
 def default_reference(default_model_path: Path) -> Any:
     config = load_config(default_model_path)
     reference = transformers.LlamaForCausalLM(_transformers_config(config))
-    weights = dict(iterate_weights(default_model_path, config))
+    stored = iterate_stored_weights(default_model_path, config)
+    weights = {weight.name: torch.from_numpy(as_floats(weight)) for weight in stored}
     result = reference.load_state_dict(weights, strict=False)
     assert result.missing_keys == ["lm_head.weight"]  # tied to the embeddings
     assert result.unexpected_keys == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.messages import GenerateRequest, RequestOutput
 from sglang.srt.vocab import Vocab
 from tests.grammar.texts import accepts, grammar_of
@@ -156,6 +157,25 @@ def test_whatever_a_compile_raises_ends_its_request_only(monkeypatch: pytest.Mon
     assert one.finished["healthy"].token_ids == expected_tokens(healthy)
     broken = one.finished["broken"].finish
     assert broken is not None and "could not be compiled: MemoryError: no room" in str(broken.message)
+    one.assert_baseline()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_constraint_that_breaks_ends_its_request_only(monkeypatch: pytest.MonkeyPatch, streams: bool) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("lost its place")
+
+    one = bench()
+    healthy = request("healthy", range(30), max_new_tokens=40, params={"ignore_eos": True})
+    one.add(healthy, constrained("broken", r"[a-z]{30}", stream=streams))
+    for _ in range(3):
+        one.step()
+    monkeypatch.setattr(Constrained, "accept", fail)
+    one.run()
+    assert one.finished["healthy"].token_ids == expected_tokens(healthy)
+    broken = one.finished["broken"].finish
+    assert broken is not None and (broken.type, broken.status_code) == ("abort", 500)
+    assert "RuntimeError: lost its place" in str(broken.message)
     one.assert_baseline()
 
 

@@ -1,4 +1,4 @@
-"""What computes the model: the native kernels where there are any, else torch. Each reads the weights in its own form."""
+"""What computes the model: the native kernels where there are any, else torch. Each reads weights in its own form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sglang.srt.device import Device
 from sglang.srt.errors import ConfigurationError
 from sglang.srt.executor.capture import capture
 from sglang.srt.executor.kv_storage import KVStorage
-from sglang.srt.executor.lowering import paired_weights
 from sglang.srt.executor.model_runner import ModelRunner
 from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
 from sglang.srt.kernels.native import KernelChoice, choose_kernels
@@ -74,7 +73,8 @@ class TorchBackend:
         self.dtype = self.kv_cache_dtype = str(self._dtype).removeprefix("torch.")
         if args.kv_cache_dtype not in ("auto", self.kv_cache_dtype):
             raise ConfigurationError(
-                f"kv_cache_dtype={args.kv_cache_dtype!r} needs the native kernels, or dtype={args.kv_cache_dtype!r}; {choice}"
+                f"kv_cache_dtype={args.kv_cache_dtype!r} needs the native kernels, or dtype={args.kv_cache_dtype!r}; "
+                f"{choice}"
             )
         self.description = str(choice)
         self.kv_bytes_per_token = KVStorage.bytes_per_slot(config, self._dtype)
@@ -97,6 +97,7 @@ class NativeBackend:
         args: EngineArgs,
         on_progress: OnProgress,
     ) -> None:
+        from sglang.srt.executor.lowering import paired_weights
         from sglang.srt.kernels._native import KvCache, ThreadPool
         from sglang.srt.model.loader.packed_weights import load_packed_weights
 

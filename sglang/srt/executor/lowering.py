@@ -236,13 +236,14 @@ class Lowering:
 
     def _product_target(self, node: fx.Node, matrix: PackedMatrix) -> tuple[Rows, str]:
         """Where a product goes and how. If its only use can be part of it, that use is done with it."""
-        user = next(iter(node.users))
-        if matrix.is_paired:
+        user = next(iter(node.users), None)
+        if matrix.is_paired and user is not None:
             rows = self._new(matrix.columns // 2)
             self._values[user] = self._alias(rows)
             return rows, "silu_and_mul"
-        if len(node.users) == 1 and user.target is operator.add:
-            other = _node(next(argument for argument in _arguments(user) if argument is not node))
+        if user is not None and len(node.users) == 1 and user.target is operator.add:
+            first, second = _arguments(user)
+            other = _node(second if first is node else first)
             value = self._values.get(other)
             if isinstance(value, Rows) and value.size == matrix.columns and self._is_replaceable(other, value):
                 self._values[user] = self._alias(value)

@@ -60,7 +60,8 @@ class ModelRunner(Generic[L]):
     def logits(self, step: StepInput, rows: IntArray) -> npt.NDArray[np.float32]:
         """Compute a step, but instead of drawing return the logits of these of its rows: [rows, vocab_size]."""
         self._network.compute(step)
-        return np.array(self._network.logits(rows), dtype=np.float32)
+        logits: npt.NDArray[np.float32] = np.asarray(self._network.logits(rows), dtype=np.float32).copy()
+        return logits
 
     def _score(self, rows: PromptLogprobRows) -> list[TokenLogprob]:
         entries: list[TokenLogprob] = []

@@ -14,6 +14,8 @@ else in order of id. Logits and weights are float32, sums of weights float64.
 Rows are computed one by one, on one thread, from nothing but their own inputs. That makes a result the same in bits
 whatever the batch, the row's place in it and the number of threads, and it is faster than waking other threads for
 the microseconds that a row takes.
+
+`native_sampler` computes the same where the native kernels were built.
 """
 
 from __future__ import annotations

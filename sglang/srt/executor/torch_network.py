@@ -1,4 +1,4 @@
-"""A model computed by torch, op by op: what runs where there are no native kernels, and what they are checked against."""
+"""A model computed by torch, op by op: what runs where there are no native kernels, and what these are checked by."""
 
 from __future__ import annotations
 

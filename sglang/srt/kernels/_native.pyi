@@ -24,8 +24,8 @@ class Weight:
 
     def __init__(self, gguf_type: int, inputs: int, columns: int) -> None: ...
     def put(self, gguf_type: int, rows: npt.NDArray[np.uint8], first_column: int, panel_stride: int = 1) -> None:
-        """rows: [n, bytes per row], a checkpoint's rows as stored. They become columns in panels of 16, ``panel_stride``
-        panels apart. Threads may put different columns at once."""
+        """rows: [n, bytes per row], a checkpoint's rows as stored. They become columns in panels of 16, which are
+        ``panel_stride`` panels apart: 1 or 2. Threads may put different columns at once."""
 
     @property
     def inputs(self) -> int: ...
@@ -47,7 +47,9 @@ class KvCache:
     def bytes_per_slot(num_layers: int, num_kv_heads: int, head_dim: int, dtype: str) -> int: ...
 
 class Program:
-    """A list of instructions over numbered buffers of rows; see csrc/program.h. Raises ValueError for what does not fit."""
+    """A list of instructions over numbered buffers of rows; see csrc/program.h.
+
+    Raises ValueError for what does not fit."""
 
     def __init__(self, level: str, pool: ThreadPool) -> None: ...
     def buffer(self, kind: str, size: int) -> int:
@@ -90,7 +92,8 @@ class Program:
         run_start: npt.NDArray[np.int64],
         run_length: npt.NDArray[np.int64],
     ) -> None:
-        """One step. Sequence i has rows first_row[i] to + row_count[i], and the slots of runs run_begin[i] to [i + 1]."""
+        """One step. Sequence i has rows first_row[i] to + row_count[i], in order of position, and the slots of runs
+        run_begin[i] to [i + 1]."""
 
     def run_rows(self, source: Program, buffer: int, rows: npt.NDArray[np.int64]) -> None:
         """Run over some rows of another program's buffer, which `gather` copies."""
@@ -107,7 +110,8 @@ class Sampler:
     """For logits of one vocabulary; one call at a time. All arrays are C-contiguous. Raises ValueError, and writes
     nothing, if sizes do not fit together or a token id is not in the vocabulary.
 
-    ``top_ids`` and ``top_logprobs`` have min(number of alternatives, vocab_size) entries for each row that asks for any.
+    ``top_ids`` and ``top_logprobs`` have min(number of alternatives, vocab_size) entries for each row that asks for
+    any.
     """
 
     def __init__(self, level: str, pool: ThreadPool, vocab_size: int) -> None: ...
@@ -125,7 +129,8 @@ class Sampler:
     ) -> None:
         """rows: a packed SamplingRow of csrc/sampling.h for each row; the next three hold what belongs to the rows one
         after the other: ids (biased, prompt, output, banned), biases, mask words. The last four are written:
-        token ids (-1: no distribution, -2: dead end), and log-probabilities, or the highest logit where there is no token.
+        token ids (-1: no distribution, -2: dead end), and log-probabilities, or the highest logit where there is no
+        token.
         """
 
     def score(

@@ -1,7 +1,7 @@
 """The engine process: ``python -m sglang.srt.scheduler.process``. Loads the model, then alternates messages and steps.
 
-Standard input is a socket, and its other end is in tokenizer/channel.py. All messages travel on it, first an EngineStart;
-when it closes, the parent is gone, and so is this process. Nothing is computed and nothing spins while there is no
+Standard input is a socket whose other end is in tokenizer/channel.py. All messages travel on it, an EngineStart first.
+When it closes, the parent is gone, and so is this process. Nothing is computed and nothing spins while there is no
 request.
 """
 
@@ -89,7 +89,7 @@ class Mailbox:
 
     def wake(self) -> None:
         """Make `receive` return, now or next time. From any thread."""
-        with suppress(BlockingIOError):  # it has been rung so often that it rings anyway
+        with suppress(OSError):  # it has been rung so often that it rings anyway, or nobody listens any more
             self._bell_rope.send(b"!")
 
     def send(self, message: FromEngine) -> None:
@@ -105,7 +105,8 @@ class Mailbox:
         self._connection.settimeout(LINGER_SECONDS)
         with suppress(OSError):
             self._connection.sendall(self._unsent)
-        self._connection.close()
+        for end in (self._connection, self._bell, self._bell_rope):
+            end.close()
 
     def _take_in(self, timeout_ms: int | None) -> bool:
         """Wait for anything to happen, and note what has arrived. False if the parent has gone."""
@@ -221,7 +222,6 @@ def _run(mailbox: Mailbox) -> int:
             logger.exception("the engine could not start")
         mailbox.send(StartupFailed(type(error).__name__, str(error)))
         return 1
-    gc.collect()
     gc.freeze()  # what is there now stays; no collection has to look at it again
     mailbox.send(Ready(loaded.info))
     EngineLoop(mailbox, scheduler).run()

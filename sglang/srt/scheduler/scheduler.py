@@ -216,7 +216,7 @@ class Scheduler:
         """Append the drawn token, if any, and what follows from it. Only an end is reported to who does not stream."""
         try:
             finish = self._append(request, _following(request.constraint, drawn))
-        except Exception as error:  # noqa: BLE001 - a constraint or a search that breaks is that of one request
+        except Exception as error:  # a constraint or a search for stops that breaks is that of one request
             logger.exception("a token could not be added to a request")
             finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
         if finish is not None:
@@ -313,7 +313,7 @@ class Scheduler:
 
 
 def _following(constraint: OutputConstraint, drawn: int | None) -> Sequence[int]:
-    """The drawn token and those that follow it for certain; where none is drawn yet, those that the output begins with."""
+    """The drawn token and those that follow it for certain; before any is drawn, those that the output begins with."""
     return constraint.begin() if drawn is None else (drawn, *constraint.accept(drawn))
 
 

@@ -8,7 +8,16 @@ from typing import Any, get_args
 
 import msgspec
 
-from sglang.srt.args import Dtype, EngineArgs, LogLevel, SchedulePolicyName, ServerArgs, engine_args, launch_args
+from sglang.srt.args import (
+    Dtype,
+    EngineArgs,
+    KvCacheDtype,
+    LogLevel,
+    SchedulePolicyName,
+    ServerArgs,
+    engine_args,
+    launch_args,
+)
 from sglang.srt.published_options import PublishedOption, accepted_options, published_options
 
 
@@ -24,7 +33,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     model.add_argument("--revision", help="branch, tag or commit of a hub model")
     model.add_argument("--dtype", choices=get_args(Dtype), default=defaults["dtype"],
-                       help="of weights and cache; auto is float32 on a CPU (default: %(default)s)")  # fmt: skip
+                       help="of weights; auto keeps them as they are stored (default: %(default)s)")  # fmt: skip
+    memory.add_argument("--kv-cache-dtype", choices=get_args(KvCacheDtype), default=defaults["kv_cache_dtype"],
+                        help="of keys and values; auto is bfloat16 (default: %(default)s)")  # fmt: skip
     model.add_argument("--device", default=defaults["device"], help="default: %(default)s")
     model.add_argument("--chat-template", metavar="FILE",
                        help="a jinja template, or JSON with a chat_template, instead of the model's own")  # fmt: skip

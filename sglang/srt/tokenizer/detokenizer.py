@@ -16,6 +16,11 @@ class IncrementalDecoder:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def is_within_character(self) -> bool:
+        """Whether bytes are held back."""
+        return bool(self._decoder.getstate()[0])
+
     def push(self, data: bytes, final: bool = False) -> str:
         """The text that ``data`` completes. ``final`` also releases what is held back, and starts a new stream."""
         return self._decoder.decode(data, final)

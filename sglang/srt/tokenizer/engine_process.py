@@ -32,7 +32,7 @@ class EngineProcess:
         self.connection, engines_end = socket.socketpair()
         with engines_end:
             # A session of its own: the terminal's Ctrl-C is for this process, which ends the engine by the lifeline.
-            self._process = subprocess.Popen(command, stdin=engines_end, start_new_session=True)
+            self._process = subprocess.Popen(command, stdin=engines_end.fileno(), start_new_session=True)
         self._on_exit = on_exit
         _RUNNING.add(self)
         with contextlib.suppress(ConnectionError):  # it died at once: the watcher will say so

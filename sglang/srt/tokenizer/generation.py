@@ -9,7 +9,6 @@ from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestFaile
 from sglang.srt.messages import RequestOutput
 from sglang.srt.tokenizer.completion import Completion
 
-
 _ERRORS: dict[int | None, type[SglangError]] = {
     error.http_status: error for error in (InvalidRequestError, RequestFailedError)
 }

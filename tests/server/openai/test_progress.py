@@ -47,6 +47,20 @@ def test_tokens_of_a_character_come_with_it() -> None:
     assert [token.offset for token in piece.tokens] == [0, 0, 0, 0]
 
 
+def test_the_first_bytes_of_a_character_do_not_leave_with_the_text_before_it() -> None:
+    """As when a slow reader gets several tokens at once."""
+    completion = new_completion()
+    progress = Progress(completion, VOCAB)
+    half, rest = "é".encode()
+    completion.update(output([97, half], bytes([97, half])))
+    piece = progress.advance()
+    assert piece is not None and [token.token_id for token in piece.tokens] == [97]
+    completion.update(output([rest, 98], bytes([rest, 98])))
+    piece = progress.advance()
+    assert piece is not None and piece.text == "éb"
+    assert [(token.token_id, token.offset) for token in piece.tokens] == [(half, 1), (rest, 1), (98, 2)]
+
+
 def test_tokens_wait_for_text_that_is_held_back() -> None:
     completion = new_completion()
     progress = Progress(completion, VOCAB, start=10)

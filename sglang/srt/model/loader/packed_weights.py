@@ -32,8 +32,9 @@ _PACKED = tuple(
 )
 """What has a packed format that represents it exactly."""
 
+_SUBSTITUTES = {GGMLQuantizationType.F64: GGMLQuantizationType.F32}
 _SUBSTITUTE = GGMLQuantizationType.F16
-"""What other types are converted to."""
+"""What all other types, which are quantised ones, are converted to."""
 
 _FLOAT_TYPES = {
     torch.float32: GGMLQuantizationType.F32,
@@ -64,7 +65,7 @@ class PackedMatrix:
 
 @dataclass(frozen=True, slots=True)
 class PackedWeights:
-    """By the names of the model's parameters. type_name: of most matrices, as GGUF calls it."""
+    """By the names of the model's parameters. type_name: of most matrices; see `_TypeChoice`."""
 
     matrices: Mapping[str, PackedMatrix]
     vectors: Mapping[str, FloatArray]
@@ -141,23 +142,27 @@ class _TypeChoice:
     def __init__(self, wanted: GGMLQuantizationType | None) -> None:
         self._wanted = wanted
         self._packed: Counter[str] = Counter()
-        self._replaced: Counter[str] = Counter()
+        self._replaced: Counter[tuple[str, str]] = Counter()
 
     def packable(self, weight: StoredWeight) -> _Packable:
-        type_ = self._wanted or (weight.type if weight.type in _PACKED else _SUBSTITUTE)
+        kept = weight.type if weight.type in _PACKED else _SUBSTITUTES.get(weight.type, _SUBSTITUTE)
+        type_ = self._wanted or kept
         self._packed[type_.name] += 1
         if self._wanted is None and type_ is not weight.type:
-            self._replaced[weight.type.name] += 1
+            self._replaced[weight.type.name, type_.name] += 1
         return _Packable(weight, type_)
 
     def most_common(self) -> str:
-        return self._packed.most_common(1)[0][0].lower()
+        """``q4_1`` and the like as GGUF calls it, other types as torch does."""
+        name = self._packed.most_common(1)[0][0]
+        dtypes = {type_.name: str(dtype).removeprefix("torch.") for dtype, type_ in _FLOAT_TYPES.items()}
+        return dtypes.get(name, name.lower())
 
     def report(self, path: Path) -> None:
-        for name, count in self._replaced.items():
+        for (name, substitute), count in self._replaced.items():
             logger.warning(
                 "%s: %d matrices of type %s, for which there are no kernels, are converted to %s",
-                path.name, count, name, _SUBSTITUTE.name,
+                path.name, count, name, substitute,
             )  # fmt: skip
 
 

@@ -39,7 +39,9 @@ def iterate_safetensors_weights(folder: Path) -> Iterator[StoredWeight]:
 def _stored(name: str, tensor: torch.Tensor, path: Path) -> StoredWeight:
     if tensor.dtype not in _TYPES:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
-        raise ModelLoadError(f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}; possible are {names}")
+        raise ModelLoadError(
+            f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}; possible are {names}"
+        )
     shape = tuple(tensor.shape)
     rows = tensor.contiguous().view(torch.uint8) if shape else tensor.reshape(1).view(torch.uint8)
     return StoredWeight(name, shape, _TYPES[tensor.dtype], rows.numpy().reshape(shape[0] if shape else 1, -1))

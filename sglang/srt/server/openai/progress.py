@@ -38,6 +38,11 @@ class TokenOffsets:
         self._skip_special_tokens = skip_special_tokens
         self._decoder = IncrementalDecoder()
 
+    @property
+    def token_end(self) -> int:
+        """Where the text ends that the last token is part of: the character to come included, if it began one."""
+        return self.end + self._decoder.is_within_character
+
     def push(self, token_id: int) -> int:
         """Where the token begins; `end` is then where the characters that are complete end."""
         start = self.end
@@ -78,7 +83,7 @@ class Progress:
     def _place(self, rows: LogprobRows) -> None:
         for index in range(self._num_tokens, len(rows.tokens)):
             start = self._offsets.push(rows.tokens[index][1])
-            self._held.append((index, start, self._offsets.end))
+            self._held.append((index, start, self._offsets.token_end))
         self._num_tokens = len(rows.tokens)
 
 

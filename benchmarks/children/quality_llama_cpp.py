@@ -1,6 +1,6 @@
 """The process that computes llama.cpp's logits for `benchmarks.quality`. It needs llama-cpp-python, nothing of ours.
 
-    python -c THIS_TEXT MODEL_PATH WINDOW NUM_THREADS KV_TYPE
+    python quality_llama_cpp.py MODEL_PATH WINDOW NUM_THREADS KV_TYPE
 
 On standard output: a line of JSON, {"version": ..., "vocab_size": ...}; then, for every WINDOW int32 token ids read
 from standard input, WINDOW x vocab_size float32 logits. It ends when its input does.

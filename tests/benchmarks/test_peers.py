@@ -1,0 +1,113 @@
+"""The adapters of peers, on programs that answer as those do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.systems import openvino
+from benchmarks.systems.base import Answer, BenchmarkError, Request
+from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
+from benchmarks.systems.openvino import OpenVino
+
+MODEL = Path("model.gguf")
+
+CHILD = """
+import json, sys
+print(json.dumps({"ready": "1"}), flush=True)
+for line in sys.stdin:
+    for request in json.loads(line):
+        if request["prompt"] == [13]:
+            sys.exit(1)
+        times = [100.0 + request["prompt"][0] + step for step in range(request["new_tokens"])]
+        token_ids = [len(request["prompt"])] * request["new_tokens"]
+        print(json.dumps({"id": request["id"], "token_ids": token_ids, "times": times}), flush=True)
+"""
+
+
+@pytest.fixture
+def openvino_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenVino:
+    """Its child gives each request a token a second, later by as many seconds as its prompt's first token says."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    monkeypatch.setattr(openvino, "CHILD", script)
+    return OpenVino("openvino", sys.executable, MODEL, threads=1)
+
+
+def test_openvino_counts_what_comes_while_all_decode(openvino_system: OpenVino) -> None:
+    openvino_system.start()
+    try:
+        assert openvino_system.decode_rate([[0], [0], [3]], 10) == pytest.approx(3.0)
+        with pytest.raises(BenchmarkError, match="too few"):
+            openvino_system.decode_rate([[0], [9]], 5)
+    finally:
+        openvino_system.stop()
+
+
+def test_openvino_answers_single_requests(openvino_system: OpenVino) -> None:
+    openvino_system.start()
+    try:
+        assert asyncio.run(openvino_system.complete(Request([5, 5], 2))) == Answer([2, 2])
+    finally:
+        openvino_system.stop()
+    assert openvino_system.process_ids() == []
+    openvino_system.stop()
+
+
+def test_openvino_that_dies_leaves_nobody_waiting(openvino_system: OpenVino) -> None:
+    openvino_system.start()
+    with pytest.raises(BenchmarkError, match="ended with requests open"):
+        asyncio.run(openvino_system.complete(Request([13], 2)))
+    openvino_system.stop()
+
+
+def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "child.py"
+    script.write_text("import a_module_that_is_not_there")
+    monkeypatch.setattr(openvino, "CHILD", script)
+    with pytest.raises(BenchmarkError, match="a_module_that_is_not_there"):
+        OpenVino("openvino", sys.executable, MODEL, threads=1).start()
+
+
+def install_batched_bench(folder: Path, script: str) -> LlamaBatchedBench:
+    tool = folder / "llama-batched-bench"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    return LlamaBatchedBench("llama.cpp", folder, MODEL, threads=2)
+
+
+def test_batched_bench_is_asked_for_this_work(tmp_path: Path) -> None:
+    line = '{"t_pp": 2.0, "t_tg": 4.0, "speed_tg": 16.0}'
+    system = install_batched_bench(tmp_path, f"echo \"$@\" > {tmp_path}/asked; echo main: note; echo '{line}'")
+    prompts = [[1] * 24] * 8
+    assert system.prefill_seconds(prompts) == 2.0
+    assert system.decode_rate(prompts, 8) == 16.0
+    assert system.total_seconds(prompts, 8) == 2.0 + 4.0 * 7 / 8
+    asked = (tmp_path / "asked").read_text()
+    assert asked.strip() == "-m model.gguf -t 2 -npp 24 -ntg 8 -npl 8 -c 256 --output-format jsonl"
+
+
+def test_batched_bench_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"ended with 3(.|\n)*no such model"):
+        install_batched_bench(tmp_path, "echo no such model >&2; exit 3").prefill_seconds([[1]])
+
+
+def test_batched_bench_takes_equal_lengths_only(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="equal length"):
+        install_batched_bench(tmp_path, "").prefill_seconds([[1], [1, 2]])
+
+
+def test_llama_server_gets_token_ids() -> None:
+    server = LlamaServer("llama.cpp", Path("/bin"), MODEL, threads=2, total_tokens=64, slots=4, options=("--x",))
+    command = server.command(port=5)
+    assert command[0] == "/bin/llama-server"
+    assert [*command[command.index("-c") :]] == ["-c", "64", "-np", "4", "--no-ui", "--x", "--port", "5"]
+    free = server.body(Request([1, 2], 3), stream=True)
+    assert (free["prompt"], free["n_predict"], free["stream"], free["ignore_eos"]) == ([1, 2], 3, True, True)
+    constrained = server.body(Request([1, 2], 3, {"type": "object"}), stream=False)
+    assert constrained["json_schema"] == {"type": "object"}
+    assert "ignore_eos" not in constrained
+    assert server.answer({"tokens": [7], "timings": {"cache_n": 2}}) == Answer([7], 2)

@@ -1,0 +1,79 @@
+"""Which kernels compute, what they refuse, and that none are needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglang.srt.args import engine_args
+from sglang.srt.errors import ConfigurationError
+from sglang.srt.executor.build import load_engine_model
+from sglang.srt.kernels.native import LEVEL_VARIABLE, TORCH, usable_levels
+from tests.helpers.tiny_models import make_tiny_llama
+
+LEVELS = [*usable_levels(), TORCH]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+def info(path: Path, level: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+    monkeypatch.setenv(LEVEL_VARIABLE, level)
+    args = engine_args(model_path=str(path), num_threads=1, max_total_tokens=64, **options)
+    return load_engine_model(args, str(path)).info
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_computes_is_reported(tiny: Path, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = info(tiny, level, monkeypatch)
+    cache = ("float32", 2 * 3 * 2 * 16 * 4) if level == TORCH else ("bfloat16", 2 * 3 * 2 * 16 * 2)
+    assert (loaded.kernels, loaded.kv_cache_dtype, loaded.kv_bytes_per_token) == (level, *cache)
+    assert loaded.dtype == ("float32" if level == TORCH else "f32")
+    assert (loaded.max_total_tokens, loaded.num_threads) == (64, 1)
+
+
+@pytest.mark.parametrize("level", LEVELS[-2:])
+def test_a_cache_of_bfloat16(tiny: Path, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = info(tiny, level, monkeypatch, dtype="bfloat16", kv_cache_dtype="bfloat16")
+    assert (loaded.kv_cache_dtype, loaded.kv_bytes_per_token) == ("bfloat16", 2 * 3 * 2 * 16 * 2)
+    assert loaded.dtype == ("bfloat16" if level == TORCH else "bf16")
+
+
+@pytest.mark.skipif(not usable_levels(), reason="no native kernels")
+def test_a_cache_of_int8_has_a_scale_for_every_head_of_a_token(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = info(tiny, usable_levels()[0], monkeypatch, kv_cache_dtype="int8")
+    assert (loaded.kv_cache_dtype, loaded.kv_bytes_per_token) == ("int8", 2 * 3 * 2 * (16 + 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kv_cache_dtype": "int8"}, r"kv_cache_dtype='int8' needs the native kernels; .*asks for it"),
+        ({"kv_cache_dtype": "bfloat16"}, r"needs the native kernels, or dtype='bfloat16'"),
+    ],
+)
+def test_what_torch_does_not_have_is_refused(
+    tiny: Path, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        info(tiny, TORCH, monkeypatch, **options)
+
+
+def test_without_the_compiled_module_torch_computes(tiny: Path) -> None:
+    code = """if True:
+        import sys
+        sys.modules["sglang.srt.kernels._native"] = None
+        from sglang.srt.args import engine_args
+        from sglang.srt.executor.build import load_engine_model
+        args = engine_args(model_path=sys.argv[1], num_threads=1, max_total_tokens=64, log_level="error")
+        print(load_engine_model(args, sys.argv[1]).info.kernels)
+    """
+    run = subprocess.run([sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [TORCH]

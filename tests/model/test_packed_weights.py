@@ -1,0 +1,108 @@
+"""Weights for the native kernels: in their own precision, merged where they are stored alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Kind
+from safetensors.torch import load_file, save_file
+
+from sglang.srt.errors import ModelLoadError
+from sglang.srt.model.config import load_config
+from sglang.srt.model.layers import checkpoint_tensors
+from sglang.srt.model.loader.packed_weights import PackedWeights, load_packed_weights
+from sglang.srt.model.models.llama import LlamaForCausalLM
+from tests.helpers.tiny_models import make_tiny_llama, write_gguf
+
+QKV = "model.layers.0.self_attn.qkv_proj.weight"
+GATE_UP = "model.layers.0.mlp.gate_up_proj.weight"
+
+
+def load(
+    path: Path, dtype: torch.dtype | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> PackedWeights:
+    config = load_config(path)
+    paired = {f"model.layers.{layer}.mlp.gate_up_proj.weight" for layer in range(config.num_hidden_layers)}
+    return load_packed_weights(path, config, empty_model(path), paired, dtype, 2, on_progress)
+
+
+def empty_model(path: Path) -> LlamaForCausalLM:
+    with torch.device("meta"):
+        return LlamaForCausalLM(load_config(path))
+
+
+def first_columns(weights: PackedWeights, name: str) -> list[int]:
+    return [part.first_column for part in weights.matrices[name].parts]
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("wanted", [None, torch.float32, torch.float16, torch.bfloat16])
+def test_matrices_stay_as_they_are_stored_unless_asked(
+    tmp_path: Path, stored: torch.dtype, wanted: torch.dtype | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = load(make_tiny_llama(tmp_path, dtype=stored), wanted)
+    dtype = wanted or stored
+    assert weights.type_name == {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}[dtype]
+    assert weights.num_bytes == dtype.itemsize * sum(
+        tensor.numel() for tensor in checkpoint_tensors(empty_model(tmp_path)).values() if tensor.ndim == 2
+    )
+    assert not caplog.records
+
+
+def test_a_quantised_file_may_be_converted_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "model.gguf"
+    write_gguf(make_tiny_llama(tmp_path / "hf"), path, Kind.Q8_0, {"mlp": Kind.Q5_0})
+    assert load(path, torch.bfloat16).type_name == "bf16"
+    assert not caplog.records
+
+
+def test_projections_stored_alike_are_one_matrix(tmp_path: Path) -> None:
+    weights = load(make_tiny_llama(tmp_path))
+    assert first_columns(weights, QKV) == first_columns(weights, GATE_UP) == [0]
+    assert weights.matrices[GATE_UP].is_paired and not weights.matrices[QKV].is_paired
+    assert (weights.matrices[QKV].columns, weights.matrices[GATE_UP].columns) == (128, 192)
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "qkv"),
+    [
+        ({"v_proj": Kind.Q4_0}, [0, 96]),
+        ({"q_proj": Kind.Q4_0}, [0, 64]),
+        ({"k_proj": Kind.Q4_0}, [0, 64, 96]),
+        ({"q_proj": Kind.Q4_0, "v_proj": Kind.Q4_0}, [0, 64, 96]),
+    ],
+)
+def test_neighbours_stored_alike_are_one_part(tmp_path: Path, exceptions: dict[str, Kind], qkv: list[int]) -> None:
+    path = tmp_path / "model.gguf"
+    write_gguf(make_tiny_llama(tmp_path / "hf"), path, Kind.Q8_0, {**exceptions, "gate_proj": Kind.F16})
+    weights = load(path)
+    assert first_columns(weights, QKV) == qkv
+    assert first_columns(weights, GATE_UP) == [0, 96] and not weights.matrices[GATE_UP].is_paired
+
+
+def test_progress_grows_to_the_number_of_parameters(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    load(make_tiny_llama(tmp_path, attention_bias=True), on_progress=lambda *call: calls.append(call))
+    total = sum(math.prod(tensor.shape) for tensor in checkpoint_tensors(empty_model(tmp_path)).values())
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert calls[-1] == (total, total)
+
+
+def test_missing_and_unexpected_weights_are_named(tmp_path: Path) -> None:
+    make_tiny_llama(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["model.layers.0.mlp.gated_proj.weight"] = weights.pop("model.layers.0.mlp.gate_proj.weight")
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ModelLoadError, match=r"missing weights: .*gate_proj.*; unexpected weights: .*gated_proj"):
+        load(tmp_path)
+
+
+def test_float64_keeps_the_precision_there_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = load(make_tiny_llama(tmp_path, dtype=torch.float64))
+    assert weights.type_name == "f32"
+    (record,) = caplog.records
+    assert "22 matrices of type F64" in record.getMessage() and record.getMessage().endswith("converted to F32")
