@@ -16,6 +16,11 @@ constexpr size_t kAlignment = 64;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+constexpr int64_t kStreamedRows = 12;        // up to so many rows, a product takes as long as reading its weights
+constexpr size_t kPrefetchBytes = 384 << 10;  // ahead, for each thread: part of its L2
+
+int64_t num_tiles(const PackedWeight& weight) { return (weight.columns + kTileColumns - 1) / kTileColumns; }
+
 void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
@@ -46,6 +51,7 @@ size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
 
 Program::Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool) : kernels_(kernels), pool_(std::move(pool)) {
   scratch_.resize(size_t(pool_->num_threads()));
+  prefetchers_.resize(size_t(pool_->num_threads()));
 }
 
 // --- building --------------------------------------------------------------------------------------------------------
@@ -161,9 +167,12 @@ void Program::run(const Inputs& inputs) {
   if (num_rows_ == 0) return;
   reserve(num_rows_);
   if (num_kv_heads_ > 0) plan_attention(inputs.rows);
+  if (upcoming_.size() != instructions_.size()) find_upcoming();
   pool_->run([&](int thread) {
-    for (const Instruction& instruction : instructions_)
-      std::visit([&](const auto& concrete) { execute(concrete, inputs, thread); }, instruction);
+    for (size_t index = 0; index < instructions_.size(); ++index) {
+      aim_prefetcher(index, thread);
+      std::visit([&](const auto& instruction) { execute(instruction, inputs, thread); }, instructions_[index]);
+    }
   });
 }
 
@@ -235,6 +244,15 @@ void Program::reserve(int64_t num_rows) {
   }
 }
 
+void Program::find_upcoming() {
+  upcoming_.assign(instructions_.size(), nullptr);
+  const PackedWeight* next = nullptr;
+  for (size_t index = instructions_.size(); index-- > 0;) {
+    upcoming_[index] = next;
+    if (const auto* matmul = std::get_if<Matmul>(&instructions_[index])) next = &matmul->weight->view();
+  }
+}
+
 // A prompt's rows go in groups, its later ones, which take longer, first. Where there are few tasks for the threads, each
 // query head is one.
 void Program::plan_attention(const StepRows& step) {
@@ -255,66 +273,94 @@ void Program::plan_attention(const StepRows& step) {
   }
 }
 
+// While a thread waits for others, it has the weights fetched that it multiplies next.
 template <class Body>
-void Program::for_rows(Body&& body) {
-  pool_->for_each(num_rows_, std::max<int64_t>(1, num_rows_ / (kPartsPerThread * pool_->num_threads())), body);
+void Program::for_parts(int thread, int64_t count, int64_t grain, Body&& body) {
+  pool_->for_each(thread, count, grain, body, [&] { return prefetchers_[size_t(thread)].fetch_some(); });
 }
 
-void Program::execute(const Embed& instruction, const Inputs& inputs, int) {
-  for_rows([&](int64_t begin, int64_t end) {
+template <class Body>
+void Program::for_rows(int thread, Body&& body) {
+  for_parts(thread, num_rows_, std::max<int64_t>(1, num_rows_ / (kPartsPerThread * pool_->num_threads())), body);
+}
+
+bool Program::Prefetcher::fetch_some() {
+  constexpr int kLine = 64, kLines = 8;
+  if (next >= end) return false;
+  for (int line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kLine, 0, 2);
+  next += kLines * kLine;
+  return true;
+}
+
+void Program::aim_prefetcher(size_t instruction, int thread) {
+  const PackedWeight* weight = num_rows_ <= kStreamedRows ? upcoming_[instruction] : nullptr;
+  if (weight == nullptr) {
+    prefetchers_[size_t(thread)] = Prefetcher{};
+    return;
+  }
+  const int64_t tiles = num_tiles(*weight);
+  const uint8_t* begin = weight->tiles + size_t(pool_->share(thread, tiles)) * weight->tile_bytes;
+  const size_t size = size_t(pool_->share(thread + 1, tiles) - pool_->share(thread, tiles)) * weight->tile_bytes;
+  Prefetcher& prefetcher = prefetchers_[size_t(thread)];
+  if (prefetcher.begin == begin) return;  // goes on where it was
+  prefetcher = Prefetcher{begin, begin, begin + std::min(size, kPrefetchBytes)};
+}
+
+void Program::execute(const Embed& instruction, const Inputs& inputs, int thread) {
+  for_rows(thread, [&](int64_t begin, int64_t end) {
     kernels_.embed(instruction.weight->view(), inputs.token_ids, rows(instruction.output).floats, begin, end);
   });
 }
 
-void Program::execute(const Gather& instruction, const Inputs& inputs, int) {
+void Program::execute(const Gather& instruction, const Inputs& inputs, int thread) {
   const Rows& target = rows(instruction.output);
-  for_rows([&](int64_t begin, int64_t end) {
+  for_rows(thread, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       std::memcpy(target.floats + row * target.size, inputs.gathered + inputs.gathered_rows[row] * target.size,
                   size_t(target.size) * sizeof(float));
   });
 }
 
-void Program::execute(const RmsNorm& instruction, const Inputs&, int) {
+void Program::execute(const RmsNorm& instruction, const Inputs&, int thread) {
   const Rows& source = rows(instruction.input);
-  for_rows([&](int64_t begin, int64_t end) {
+  for_rows(thread, [&](int64_t begin, int64_t end) {
     kernels_.rms_norm(source.floats, source.size, instruction.weight->data(), instruction.eps, rows(instruction.output),
                       begin, end);
   });
 }
 
-void Program::execute(const Convert& instruction, const Inputs&, int) {
+void Program::execute(const Convert& instruction, const Inputs&, int thread) {
   const Rows& source = rows(instruction.input);
-  for_rows([&](int64_t begin, int64_t end) {
+  for_rows(thread, [&](int64_t begin, int64_t end) {
     kernels_.convert(source.floats + instruction.first_column, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const SiluAndMul& instruction, const Inputs&, int) {
+void Program::execute(const SiluAndMul& instruction, const Inputs&, int thread) {
   const Rows& source = rows(instruction.input);
-  for_rows([&](int64_t begin, int64_t end) {
+  for_rows(thread, [&](int64_t begin, int64_t end) {
     kernels_.silu_and_mul(source.floats, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const Add& instruction, const Inputs&, int) {
+void Program::execute(const Add& instruction, const Inputs&, int thread) {
   const Rows &source = rows(instruction.input), &target = rows(instruction.output);
-  for_rows([&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
+  for_rows(thread, [&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
 }
 
 // Parts are (chunk of rows, tile of columns), all tiles of a chunk before the next chunk.
-void Program::execute(const Matmul& instruction, const Inputs&, int) {
+void Program::execute(const Matmul& instruction, const Inputs&, int thread) {
   const PackedWeight& weight = instruction.weight->view();
   const Rows& target = rows(instruction.output);
   const MatmulArgs args{rows(instruction.input), &weight,
                         instruction.bias ? instruction.bias->data() : nullptr, instruction.epilogue,
                         target.floats + instruction.first_column, target.size};
-  const int64_t tiles = (weight.columns + kTileColumns - 1) / kTileColumns;
+  const int64_t tiles = num_tiles(weight);
   const int64_t threads = pool_->num_threads();
   const int64_t chunks = std::max((num_rows_ + kRowChunk - 1) / kRowChunk,
                                   std::min((num_rows_ + 5) / 6, (2 * threads + tiles - 1) / tiles));
   const int64_t grain = std::max<int64_t>(1, tiles * chunks / (kPartsPerThread * threads));
-  pool_->for_each(tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
+  for_parts(thread, tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t chunk = begin / tiles, tile = begin % tiles;
       const int64_t tile_end = std::min(tiles, tile + end - begin);
@@ -331,10 +377,10 @@ void Program::execute(const Attention& instruction, const Inputs& inputs, int th
   uint16_t* queries = rows(instruction.queries).bf16;
   const RotaryArgs rotary{qkv.floats, qkv.size, instruction.num_heads, instruction.cos_sin->data(),
                           instruction.query_scale, queries};
-  for_rows([&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, inputs.rows, begin, end); });
+  for_rows(thread, [&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, inputs.rows, begin, end); });
   const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
   void* scratch = scratch_[size_t(thread)].data();
-  pool_->for_each(int64_t(tasks_.size()), 1, [&](int64_t begin, int64_t end) {
+  for_parts(thread, int64_t(tasks_.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task)
       kernels_.attend(args, layer, inputs.rows, tasks_[size_t(task)], scratch);
   });

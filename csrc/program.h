@@ -106,6 +106,14 @@ class Program {
   };
   using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention>;
 
+  // Bytes of weights that a thread will read soon.
+  struct alignas(64) Prefetcher {
+    const uint8_t* begin = nullptr;
+    const uint8_t* next = nullptr;
+    const uint8_t* end = nullptr;
+    bool fetch_some();  // false: there are no more
+  };
+
   const Rows& rows(int buffer) const { return buffers_[size_t(buffer)].rows; }
   void check_buffer(int buffer) const;
   void check_float(int buffer, int64_t least_size) const;
@@ -113,6 +121,7 @@ class Program {
   void check_attention(const Attention& instruction, const StepRows& step) const;
   void reserve(int64_t num_rows);
   void plan_attention(const StepRows& step);
+  void find_upcoming();
 
   // In the region, by all threads.
   void execute(const Embed& instruction, const Inputs& inputs, int thread);
@@ -124,7 +133,10 @@ class Program {
   void execute(const Matmul& instruction, const Inputs& inputs, int thread);
   void execute(const Attention& instruction, const Inputs& inputs, int thread);
   template <class Body>
-  void for_rows(Body&& body);
+  void for_parts(int thread, int64_t count, int64_t grain, Body&& body);
+  template <class Body>
+  void for_rows(int thread, Body&& body);
+  void aim_prefetcher(size_t instruction, int thread);
 
   const KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
@@ -132,6 +144,8 @@ class Program {
   std::vector<Instruction> instructions_;
   std::vector<AttentionTask> tasks_;  // of the step being run, the same for all layers
   std::vector<Pages> scratch_;        // one per thread
+  std::vector<Prefetcher> prefetchers_;          // one per thread
+  std::vector<const PackedWeight*> upcoming_;  // per instruction: the weight of the next product after it
   int64_t num_kv_heads_ = 0, num_heads_ = 0;
   int64_t num_rows_ = 0;  // of the last run
   int64_t capacity_ = 0;  // rows that the buffers hold

@@ -297,9 +297,10 @@ void Sampler::for_each_row(int64_t count, int64_t work, Body&& body) {
     return;
   }
   pool_->run([&](int thread) {
-    pool_->for_each(count, 1, [&](int64_t begin, int64_t end) {
+    const auto rows = [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) body(row, scratch_[size_t(thread)]);
-    });
+    };
+    pool_->for_each(thread, count, 1, rows, no_idle_work);
   });
 }
 

@@ -28,7 +28,7 @@ bool spin(std::chrono::microseconds time, const Condition& condition) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads) {
+ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads), taken_(size_t(num_threads_)) {
   for (int thread = 1; thread < num_threads_; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
@@ -53,7 +53,7 @@ void ThreadPool::run_region(const std::function<void(int)>& body) {
     wake_.notify_all();
   }
   body(0);
-  wait();
+  wait(no_idle_work);
 }
 
 void ThreadPool::work(int thread) {
@@ -70,24 +70,24 @@ void ThreadPool::work(int thread) {
       body = body_;
     }
     (*body)(thread);
-    wait();
+    wait(no_idle_work);
   }
 }
 
-void ThreadPool::wait() {
-  const uint32_t generation = generation_.load(std::memory_order_relaxed);
-  if (num_waiting_.fetch_add(1, std::memory_order_acq_rel) == num_threads_ - 1) {
-    next_.store(0, std::memory_order_relaxed);
-    num_waiting_.store(0, std::memory_order_relaxed);
-    generation_.store(generation + 1);
-    if (num_asleep_.load() > 0) {  // either this sees who goes to sleep, or that one sees the new generation
-      { std::lock_guard<std::mutex> lock(mutex_); }
-      all_here_.notify_all();
-    }
-    return;
+bool ThreadPool::arrive(uint32_t generation) {
+  if (num_waiting_.fetch_add(1, std::memory_order_acq_rel) < num_threads_ - 1) return false;
+  for (Taken& taken : taken_) taken.count.store(0, std::memory_order_relaxed);
+  num_waiting_.store(0, std::memory_order_relaxed);
+  generation_.store(generation + 1);
+  if (num_asleep_.load() > 0) {  // either this sees who goes to sleep, or that one sees the new generation
+    { std::lock_guard<std::mutex> lock(mutex_); }
+    all_here_.notify_all();
   }
-  const auto is_over = [&] { return generation_.load(std::memory_order_acquire) != generation; };
-  if (spin(kSpinInRegion, is_over)) return;
+  return true;
+}
+
+void ThreadPool::wait_for_others(uint32_t generation) {
+  if (spin(kSpinInRegion, [&] { return generation_.load(std::memory_order_acquire) != generation; })) return;
   std::unique_lock<std::mutex> lock(mutex_);
   num_asleep_.fetch_add(1);
   all_here_.wait(lock, [&] { return generation_.load() != generation; });

@@ -15,6 +15,8 @@
 
 namespace sgl {
 
+constexpr auto no_idle_work = [] { return false; };
+
 class ThreadPool {
  public:
   explicit ThreadPool(int num_threads);
@@ -31,27 +33,49 @@ class ThreadPool {
     run_region(std::function<void(int)>([&body](int thread) { body(thread); }));
   }
 
-  // In a region, called by all threads: calls body(begin, end) on parts of [0, count) of about `grain` each, which are
-  // handed out as threads become free, and returns when all are done.
-  template <class Body>
-  void for_each(int64_t count, int64_t grain, Body&& body) {
-    for (;;) {
-      const int64_t begin = next_.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= count) break;
-      body(begin, begin + grain < count ? begin + grain : count);
+  // In a region, called by all threads with the number that `run` gave them: calls body(begin, end) on parts of
+  // [0, count) of at most `grain` each and returns when all are done. A thread takes the parts of its own share, see
+  // `share`, then what is left of the others'. While it waits for others it calls idle() until that returns false.
+  template <class Body, class Idle>
+  void for_each(int thread, int64_t count, int64_t grain, Body&& body, Idle&& idle) {
+    for (int offset = 0; offset < num_threads_; ++offset) {
+      const int owner = (thread + offset) % num_threads_;
+      const int64_t first = share(owner, count), end = share(owner + 1, count);
+      for (;;) {
+        const int64_t begin = first + taken_[size_t(owner)].count.fetch_add(grain, std::memory_order_relaxed);
+        if (begin >= end) break;
+        body(begin, begin + grain < end ? begin + grain : end);
+      }
     }
-    wait();
+    wait(idle);
   }
 
+  // Where thread `thread`'s share of [0, count) begins.
+  int64_t share(int thread, int64_t count) const { return count * thread / num_threads_; }
+
   // In a region: returns when all threads have called it. What any of them wrote before is visible to all after it.
-  void wait();
+  template <class Idle>
+  void wait(Idle&& idle) {
+    const uint32_t generation = generation_.load(std::memory_order_relaxed);
+    if (arrive(generation)) return;
+    while (idle())
+      if (generation_.load(std::memory_order_acquire) != generation) return;
+    wait_for_others(generation);
+  }
 
  private:
   void run_region(const std::function<void(int)>& body);
   void work(int thread);
+  bool arrive(uint32_t generation);  // whether the caller is the last
+  void wait_for_others(uint32_t generation);
+
+  // How much of a thread's share is handed out, by itself or to others; set to 0 by the last to arrive.
+  struct alignas(64) Taken {
+    std::atomic<int64_t> count{0};
+  };
 
   const int num_threads_;
-  alignas(64) std::atomic<int64_t> next_{0};  // first part not handed out yet; set to 0 by the last to arrive
+  std::vector<Taken> taken_;
   alignas(64) std::atomic<int> num_waiting_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};  // counts completed waits
   alignas(64) std::atomic<uint64_t> region_{0};      // counts regions; changes under mutex_

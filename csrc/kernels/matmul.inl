@@ -18,6 +18,10 @@ constexpr int kPanelTile = 1;
 
 constexpr int kPanels = kTileColumns / kLanes;
 
+// Weights that are read for one group of rows only come straight from memory, so they are asked for this far ahead.
+constexpr int kPrefetchBlocks = 4;
+constexpr int kCacheLine = 64;
+
 // What the micro-kernel needs to know of a quantised format at compile time.
 template <WeightFormat kFormat>
 struct Quantized;
@@ -107,7 +111,8 @@ SGL_INLINE void dot_block(const uint8_t* codes, const int8_t* const* x, int64_t 
 
 template <class Format, int kRows, int kUsedPanels>
 SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t* tile, int first_panel,
-                                       const QuantizedRows& rows, int64_t first_row, F32x16 (*out)[kPanels]) {
+                                       const QuantizedRows& rows, int64_t first_row, bool is_streamed,
+                                       F32x16 (*out)[kPanels]) {
   const int64_t inputs = weight.inputs, blocks = inputs / kBlock;
   const int32_t offset = weight.offset;
   const int8_t* x[kRows];
@@ -130,7 +135,9 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
   for (int64_t block = 0; block < blocks; ++block, bytes += Format::kBlockBytes) {
     const uint8_t* codes = bytes + first_panel * Format::kPanelCodes;
     const uint8_t* block_scales = bytes + Format::kScales + first_panel * kLanes * Format::kScaleBytes;
-    if (kRows == 1) __builtin_prefetch(bytes + 8 * Format::kBlockBytes);
+    if (is_streamed)
+      for (int line = 0; line < Format::kBlockBytes; line += kCacheLine)
+        __builtin_prefetch(bytes + kPrefetchBlocks * Format::kBlockBytes + line);
 #pragma GCC unroll 2
     for (int group = 0; group < Format::kGroups; ++group) {
       I32x16 sums[kRows][kUsedPanels];
@@ -230,7 +237,8 @@ SGL_INLINE void float_micro_kernel(const PackedWeight& weight, const uint8_t* ti
 
 template <WeightFormat kFormat, int kRows, int kUsedPanels>
 SGL_INLINE void micro_kernel(const MatmulArgs& args, const uint8_t* tile, int first_panel, int64_t first_row,
-                             F32x16 (*out)[kPanels]) {
+                             bool is_streamed, F32x16 (*out)[kPanels]) {
+  (void)is_streamed;  // float formats leave it to the processor
   const PackedWeight& weight = *args.weight;
   if constexpr (kFormat == WeightFormat::kBf16)
     bf16_micro_kernel<kRows, kUsedPanels>(weight, tile, first_panel, args.input.bf16, first_row, out);
@@ -239,7 +247,7 @@ SGL_INLINE void micro_kernel(const MatmulArgs& args, const uint8_t* tile, int fi
                                                                            first_row, out);
   else
     quantized_micro_kernel<Quantized<kFormat>, kRows, kUsedPanels>(weight, tile, first_panel, args.input.quantized,
-                                                                   first_row, out);
+                                                                   first_row, is_streamed, out);
 }
 
 SGL_INLINE F32x16 silu(const F32x16& x) {
@@ -284,22 +292,23 @@ SGL_INLINE void finish_row(const MatmulArgs& args, int64_t tile, int64_t row, F3
 }
 
 template <WeightFormat kFormat, int kRows>
-SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row) {
+SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row, bool is_streamed) {
   const uint8_t* bytes = args.weight->tiles + size_t(tile) * args.weight->tile_bytes;
   F32x16 values[kRows][kPanels];
 #pragma GCC unroll 2
   for (int panel = 0; panel < kPanels; panel += kPanelTile)
-    micro_kernel<kFormat, kRows, kPanelTile>(args, bytes, panel, first_row, values);
+    micro_kernel<kFormat, kRows, kPanelTile>(args, bytes, panel, first_row, is_streamed, values);
   for (int row = 0; row < kRows; ++row) finish_row(args, tile, first_row + row, values[row]);
 }
 
 // As rows_by_tile, for 1 to kRows rows.
 template <WeightFormat kFormat, int kRows>
-SGL_INLINE void up_to_rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row, int64_t count) {
+SGL_INLINE void up_to_rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row, int64_t count,
+                                   bool is_streamed) {
   if (count == kRows) {
-    rows_by_tile<kFormat, kRows>(args, tile, first_row);
+    rows_by_tile<kFormat, kRows>(args, tile, first_row, is_streamed);
   } else if constexpr (kRows > 1) {
-    up_to_rows_by_tile<kFormat, kRows - 1>(args, tile, first_row, count);
+    up_to_rows_by_tile<kFormat, kRows - 1>(args, tile, first_row, count, is_streamed);
   }
 }
 
@@ -310,7 +319,7 @@ void matmul_format(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end,
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_begin + group * rows / groups, to = row_begin + (group + 1) * rows / groups;
-      up_to_rows_by_tile<kFormat, kRowTile>(args, tile, from, to - from);
+      up_to_rows_by_tile<kFormat, kRowTile>(args, tile, from, to - from, groups == 1);
     }
   }
 }

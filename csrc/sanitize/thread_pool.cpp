@@ -12,13 +12,16 @@ namespace {
 void sum_in_regions(ThreadPool& pool, int64_t count, int64_t grain, int regions) {
   std::vector<int64_t> values(static_cast<size_t>(count)), doubled(values.size());
   for (int region = 0; region < regions; ++region) {
-    pool.run([&](int) {
-      pool.for_each(count, grain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) values[size_t(i)] = i + region;
-      });
-      pool.for_each(count, grain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) doubled[size_t(i)] = 2 * values[size_t(count - 1 - i)];
-      });
+    const auto fill = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) values[size_t(i)] = i + region;
+    };
+    const auto mirror = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) doubled[size_t(i)] = 2 * values[size_t(count - 1 - i)];
+    };
+    pool.run([&](int thread) {
+      int idle_work_left = thread;
+      pool.for_each(thread, count, grain, fill, [&] { return --idle_work_left > 0; });
+      pool.for_each(thread, count, grain, mirror, no_idle_work);
     });
     for (int64_t i = 0; i < count; ++i)
       require(doubled[size_t(i)] == 2 * (count - 1 - i + region), "a part was not computed");

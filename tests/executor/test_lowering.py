@@ -122,6 +122,10 @@ GRAPHS: dict[str, tuple[Callable[[Any, Body], Any], dict[str, int]]] = {
     ),
     "residual of its own input": (lambda x, b: x + ops.linear(x, b.square), {"matmul": 1}),
     "residual read again": (lambda x, b: (y := x + ops.linear(x, b.square)) + ops.linear(y, b.other), {"matmul": 2}),
+    "residual whose other name is read later": (
+        lambda x, b: ops.linear(x + ops.linear(y := x.float(), b.square), b.other) + y,
+        {"matmul": 2},
+    ),
     "product doubled": (lambda x, b: (y := ops.linear(x, b.square)) + y, {"matmul": 1, "add": 1}),
     "product read twice": (lambda x, b: x + (y := ops.linear(x, b.square)) + ops.linear(y, b.other), {"matmul": 2}),
     "sum of two products": (lambda x, b: ops.linear(x, b.square) + ops.linear(x, b.other), {"matmul": 2, "add": 0}),

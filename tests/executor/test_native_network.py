@@ -152,6 +152,14 @@ def test_what_costs_precision_is_that_rows_are_rounded(
     assert relative_error(ours, expected) < relative_error(ours, torch_logits(path)) / 2
 
 
+def test_biases_and_tied_embeddings_beside_mixed_types(tmp_path: Path) -> None:
+    """Each part of a projection gets its share of the bias."""
+    options = {**BLOCKS_OF_256, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}
+    folder, path = make_tiny_llama(tmp_path / "hf", **options), tmp_path / "model.gguf"
+    write_gguf(folder, path, Kind.F32, {"v_proj": Kind.F16, "up_proj": Kind.F16})
+    assert relative_error(native_logits(path), torch_logits(path)) < 2e-3
+
+
 @pytest.mark.parametrize("kind", [Kind.Q5_0, Kind.Q5_1])
 def test_types_without_kernels_are_converted_with_one_warning(
     tmp_path: Path, blocks_of_256: Path, kind: Kind, caplog: pytest.LogCaptureFixture

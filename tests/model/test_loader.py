@@ -50,7 +50,7 @@ def test_safetensors(tmp_path: Path, variant: str, max_shard_size: str) -> None:
     assert_holds(load(tmp_path), {name: weight for file in files for name, weight in load_file(file).items()})
 
 
-@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("wanted", [torch.float32, torch.bfloat16])
 def test_float_types_are_converted(tmp_path: Path, stored: torch.dtype, wanted: torch.dtype) -> None:
     model = load(make_tiny_llama(tmp_path, dtype=stored), wanted)

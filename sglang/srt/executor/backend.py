@@ -15,10 +15,13 @@ from sglang.srt.executor.capture import capture
 from sglang.srt.executor.kv_storage import KVStorage
 from sglang.srt.executor.model_runner import ModelRunner
 from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
-from sglang.srt.kernels.native import KernelChoice, choose_kernels
+from sglang.srt.kernels.native import TORCH, KernelChoice, choose_kernels
 from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.loader.load import load_model
 from sglang.srt.model.models import model_class
+
+MAX_HEAD_DIM = 256
+"""What the native attention has room for."""
 
 OnProgress = Callable[[int, int], None] | None
 
@@ -48,6 +51,8 @@ def open_backend(
     argument or the environment asks for what those kernels do not have.
     """
     choice = choose_kernels()
+    if choice.is_native and config.head_dim > MAX_HEAD_DIM:
+        choice = KernelChoice(TORCH, f"the native kernels have heads of at most {MAX_HEAD_DIM}, not {config.head_dim}")
     if choice.is_native:
         return NativeBackend(choice, device, path, config, args, on_progress)
     return TorchBackend(choice, device, path, config, args, on_progress)

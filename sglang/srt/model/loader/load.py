@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from gguf import dequantize
+from gguf import GGMLQuantizationType, dequantize
 from torch import nn
 
 from sglang.srt.errors import ModelLoadError
@@ -49,6 +49,8 @@ def iterate_stored_weights(path: Path, config: ModelConfig) -> Iterator[StoredWe
 
 def as_floats(weight: StoredWeight) -> npt.NDArray[np.float32]:
     """Its values, in its shape. Raises ModelLoadError for a type without a dequantiser."""
+    if weight.type is GGMLQuantizationType.F64:
+        return weight.blocks.view(np.float64).astype(np.float32).reshape(weight.shape)
     try:
         values = dequantize(weight.blocks, weight.type)
     except NotImplementedError as error:

@@ -109,7 +109,8 @@ def load_packed_weights(
         if name not in vectors
     }
     choice.report(path)
-    done, total = 0, sum(math.prod(shape) for shape in shapes.values())
+    total = sum(math.prod(shape) for shape in shapes.values())
+    done = sum(vector.size for vector in vectors.values())
     matrices: dict[str, PackedMatrix] = {}
     with ThreadPoolExecutor(num_threads, "packing") as workers:
         jobs = {name: workers.submit(_pack, weights, name in paired) for name, weights in packable.items()}
@@ -146,7 +147,7 @@ class _TypeChoice:
 
     def packable(self, weight: StoredWeight) -> _Packable:
         kept = weight.type if weight.type in _PACKED else _SUBSTITUTES.get(weight.type, _SUBSTITUTE)
-        type_ = self._wanted or kept
+        type_ = kept if self._wanted is None else self._wanted  # F32 is 0
         self._packed[type_.name] += 1
         if self._wanted is None and type_ is not weight.type:
             self._replaced[weight.type.name, type_.name] += 1
