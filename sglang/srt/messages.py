@@ -114,7 +114,7 @@ class RequestOutput(msgspec.Struct, array_like=True):
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the text process must know to check requests, and what it reports to users.
 
-    dtype: of most weights, ``q4_1`` and the like where they are quantised. kernels: the level of the native ones, or torch.
+    dtype: of most weights, ``q4_1`` and the like where they are quantised. kernels: the native ones' level, or torch.
     """
 
     context_length: int

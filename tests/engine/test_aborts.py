@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -41,10 +42,12 @@ class Clock:
             self._stream = None
 
 
-async def give_up(task: asyncio.Task[None]) -> None:
+async def give_up(task: asyncio.Task[None]) -> bool:
+    """Whether it had not ended before."""
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError):
         await task
+    return task.cancelled()
 
 
 async def use(engine: sgl.Engine, number: int, rng: random.Random, progress: dict[int, int]) -> None:
@@ -58,11 +61,11 @@ async def use(engine: sgl.Engine, number: int, rng: random.Random, progress: dic
         progress[number] = progress.get(number, 0) + 1
 
 
-async def abort_all(engine: sgl.Engine, rng: random.Random) -> tuple[dict[int, int], list[dict[str, int]]]:
+async def abort_all(engine: sgl.Engine, rng: random.Random) -> tuple[int, dict[int, int], list[dict[str, int]]]:
     clock, progress = Clock(engine), dict[int, int]()
     states: list[dict[str, int]] = []
     doomed: dict[asyncio.Task[None], int] = {}
-    num_started = now = 0
+    num_started = num_given_up = now = 0
     while num_started < NUM_REQUESTS or doomed:
         await clock.tick()
         now += 1
@@ -75,16 +78,16 @@ async def abort_all(engine: sgl.Engine, rng: random.Random) -> tuple[dict[int, i
             await asyncio.sleep(0)  # some are not even sent yet, some on their way
         for task in [task for task, end in doomed.items() if end <= now]:
             del doomed[task]
-            await give_up(task)
+            num_given_up += await give_up(task)
         if now % 10 == 0:
             states.append(await asyncio.to_thread(state_of, engine))
-    return progress, states
+    return num_given_up, progress, states
 
 
 def test_requests_given_up_at_random_moments_leave_nothing_behind(small_engine: sgl.Engine) -> None:
     prompts = ["one", "two", SHARED, SHARED + "and then"]
     before = [result["output_ids"] for result in small_engine.generate(prompts, SHORT)]
-    progress, states = asyncio.run(abort_all(small_engine, random.Random(20)))
+    num_given_up, progress, states = asyncio.run(abort_all(small_engine, random.Random(20)))
     assert_baseline(small_engine)
     for _ in range(2):
         assert [result["output_ids"] for result in small_engine.generate(prompts, SHORT)] == before
@@ -92,6 +95,7 @@ def test_requests_given_up_at_random_moments_leave_nothing_behind(small_engine: 
     state = state_of(small_engine)
     assert state["free_tokens"] == state["total_tokens"]
     assert max(state["num_running"] for state in states) == 4 and max(state["num_waiting"] for state in states) > 4
+    assert num_given_up > NUM_REQUESTS / 2, "most requests ended before they were given up"
     assert 10 < len(progress) < NUM_REQUESTS / 2, "not all states were met"
 
 

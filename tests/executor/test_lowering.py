@@ -72,6 +72,8 @@ def packed(weights: Weights, pairs: set[str]) -> PackedWeights:
 class Body(nn.Module):
     """Something to be computed row by row."""
 
+    angles: torch.Tensor
+
     def __init__(self, function: Callable[[Any, Body], torch.Tensor]) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
@@ -81,10 +83,20 @@ class Body(nn.Module):
 
         self.square, self.other = weight(SIZE, SIZE), weight(SIZE, SIZE)
         self.gate_up, self.norm, self.bias = weight(2 * SIZE, SIZE), weight(SIZE), weight(SIZE)
+        self.register_buffer("angles", torch.zeros(2, 4, 1, 8))
         self.function = function
 
     def forward(self, x: Any) -> torch.Tensor:
         return self.function(x, self)
+
+
+def attend(x: Any, b: Body, sizes: tuple[int, ...], order: tuple[int, int, int], turned: bool = False) -> Any:
+    """Attention of columns of x as heads of 8 in groups of these sizes, of which these are queries, keys and values."""
+    rows = x.view(-1, 4, 8)
+    if turned:
+        rows = ops.rotary(rows, b.angles.index_select(1, x.positions))
+    groups = rows.split_with_sizes(sizes, dim=1)
+    return x.forward(0, groups[order[0]], groups[order[1]], groups[order[2]])
 
 
 class Lowered:
@@ -138,6 +150,8 @@ GRAPHS: dict[str, tuple[Callable[[Any, Body], Any], dict[str, int]]] = {
     "gate read again": (
         lambda x, b: ops.linear(ops.silu_and_mul(ops.linear(x, b.gate_up)), b.square), {"matmul": 2, "silu_and_mul": 0},
     ),
+    "first columns": (lambda x, b: x.view(-1, 2, 16).split_with_sizes((1, 1), dim=1)[0], {"convert": 1}),
+    "last columns": (lambda x, b: x.view(-1, 2, 16).split_with_sizes((1, 1), dim=1)[1], {"convert": 1}),
     "unused product": (lambda x, b: (ops.linear(x, b.square), ops.linear(x, b.other))[1], {"matmul": 2}),
     "nothing": (lambda x, b: x.float(), {"matmul": 0}),
 }  # fmt: skip
@@ -149,7 +163,7 @@ def test_programs_compute_what_graphs_do(name: str) -> None:
     lowered = Lowered(function)
     assert {method: lowered.calls[method] for method in expected} == expected
     rows = torch.randn(7, SIZE, generator=torch.Generator().manual_seed(1))
-    exact = function(rows, lowered.body)
+    exact = function(rows, lowered.body).reshape(len(rows), -1)
     assert lowered.size == exact.shape[1]
     torch.testing.assert_close(lowered(rows), exact, rtol=1e-5, atol=1e-5)
 
@@ -165,6 +179,12 @@ UNKNOWN: dict[str, tuple[Callable[[Any, Body], Any], str]] = {
     "view of too many": (lambda x, b: x.view(-1, 3, 16), "view.* is not a row's heads"),
     "split": (lambda x, b: x.view(-1, 2, 16).split_with_sizes((1, 1), dim=2)[0], "only heads are split"),
     "split of some": (lambda x, b: x.view(-1, 2, 16).split_with_sizes((1,), dim=1)[0], "only heads are split"),
+    "attention without positions": (lambda x, b: attend(x, b, (2, 1, 1), (0, 1, 2)), "without rotary positions"),
+    "attention with values turned": (lambda x, b: attend(x, b, (2, 1, 1), (0, 1, 2), True), "side by side"),
+    "attention the wrong way round": (lambda x, b: attend(x, b, (2, 1, 1), (2, 1, 0)), "side by side"),
+    "attention after other columns": (lambda x, b: attend(x, b, (1, 1, 1, 1), (1, 2, 3)), "side by side"),
+    "angles by another dimension": (lambda x, b: b.angles.index_select(0, x.positions), "looked up by position"),
+    "angles by something else": (lambda x, b: b.angles.index_select(1, x.token_ids), "looked up by position"),
     "rotary of rows": (lambda x, b: ops.rotary(x, x), "something else than heads"),
 }
 
