@@ -20,15 +20,15 @@ KvCache::KvCache(int64_t num_layers, int64_t num_kv_heads, int64_t head_dim, int
   if (num_layers < 1 || num_kv_heads < 1 || head_dim < 2 || head_dim % 2 != 0 || head_dim > kMaxDim || num_slots < 1)
     throw std::invalid_argument("a cache needs layers, heads, slots and an even head size of at most 256");
   const int64_t padded_dim = round_up(head_dim, kDimMultiple), slots = round_up(num_slots, kSlotBlock);
-  const int64_t codes = num_kv_heads * slots * padded_dim * code_bytes(dtype);
+  const int64_t codes = 2 * num_kv_heads * slots * padded_dim * code_bytes(dtype);
   const int64_t scales = dtype == KvDtype::kInt8 ? num_kv_heads * slots * int64_t(sizeof(float)) : 0;
   for (int64_t index = 0; index < num_layers; ++index) {
-    memory_.emplace_back(size_t(2 * (codes + scales)), Pages::Size::kSmall);
+    memory_.emplace_back(size_t(codes + 2 * scales), Pages::Size::kSmall);
     uint8_t* start = memory_.back().data();
-    KvLayer layer{dtype, num_kv_heads, head_dim, padded_dim, slots, start, start + codes, nullptr, nullptr};
+    KvLayer layer{dtype, num_kv_heads, head_dim, padded_dim, slots, start, nullptr, nullptr};
     if (dtype == KvDtype::kInt8) {
-      layer.key_scales = reinterpret_cast<float*>(start + 2 * codes);
-      layer.value_scales = reinterpret_cast<float*>(start + 2 * codes + scales);
+      layer.key_scales = reinterpret_cast<float*>(start + codes);
+      layer.value_scales = reinterpret_cast<float*>(start + codes + scales);
     }
     layers_.push_back(layer);
   }

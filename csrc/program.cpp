@@ -262,14 +262,12 @@ void Program::plan_attention(const StepRows& step) {
   for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
     num_tasks += (step.row_count[sequence] + kAttentionRows - 1) / kAttentionRows * num_kv_heads_;
   const int32_t heads_per_task = num_tasks < pool_->num_threads() ? 1 : group;
-  for (int32_t kv_head = 0; kv_head < num_kv_heads_; ++kv_head) {
-    for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
-      const int64_t first = step.first_row[sequence];
-      for (int64_t end = first + step.row_count[sequence]; end > first; end -= kAttentionRows)
-        for (int32_t head = 0; head < group; head += heads_per_task)
-          tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(std::max(first, end - kAttentionRows)), int32_t(end),
-                                         kv_head, kv_head * group + head, kv_head * group + head + heads_per_task});
-    }
+  for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
+    const int64_t first = step.first_row[sequence];
+    for (int64_t end = first + step.row_count[sequence]; end > first; end -= kAttentionRows)
+      for (int32_t head = 0; head < int32_t(num_heads_); head += heads_per_task)
+        tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(std::max(first, end - kAttentionRows)), int32_t(end),
+                                       head / group, head, head + heads_per_task});
   }
 }
 

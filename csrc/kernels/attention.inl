@@ -58,21 +58,23 @@ SGL_INLINE void with_constant(int64_t value, const Function& function) {
 // `Element` is uint16_t (bfloat16) or int8_t.
 template <class Element>
 struct KvHead {
-  Element* keys;    // [slot / 16][dim / 2][16][2]
-  Element* values;  // [slot][dim]
-  float* key_scales;    // [slot], int8 only
+  Element* keys;      // [dim / 2][16][2] of the first block of slots
+  Element* values;    // [16][dim] of the first block
+  int64_t stride;     // from block to block
+  float* key_scales;  // [slot], int8 only
   float* value_scales;
   int64_t dim;  // padded
 
   KvHead(const KvLayer& layer, int64_t head)
-      : keys((Element*)layer.keys + head * layer.num_slots * layer.padded_dim),
-        values((Element*)layer.values + head * layer.num_slots * layer.padded_dim),
+      : keys((Element*)layer.blocks + head * kSlotBlock * layer.padded_dim),
+        values(keys + layer.num_kv_heads * kSlotBlock * layer.padded_dim),
+        stride(2 * layer.num_kv_heads * kSlotBlock * layer.padded_dim),
         key_scales(layer.key_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
         value_scales(layer.value_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
         dim(layer.padded_dim) {}
 
-  Element* key_block(int64_t slot) const { return keys + slot / kSlotBlock * kSlotBlock * dim; }
-  Element* value(int64_t slot) const { return values + slot * dim; }
+  Element* key_block(int64_t slot) const { return keys + slot / kSlotBlock * stride; }
+  Element* value(int64_t slot) const { return values + slot / kSlotBlock * stride + slot % kSlotBlock * dim; }
 };
 
 // --- turning and storing ---------------------------------------------------------------------------------------------

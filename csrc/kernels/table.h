@@ -90,10 +90,9 @@ struct KvLayer {
   int64_t head_dim;
   int64_t padded_dim;
   int64_t num_slots;  // a multiple of 16
-  // bf16 keys [kv_head][slot / 16][padded_dim / 2][16][2]; values [kv_head][slot][padded_dim]
-  // int8: the same order of int8 (keys: [..][padded_dim / 2][16][2]), and a float32 scale for each (kv_head, slot)
-  void* keys;
-  void* values;
+  // [slot / 16][2 * kv_heads][16 * padded_dim]: the keys of all heads, then the values of all heads. Keys of a block are
+  // [padded_dim / 2][16][2], values [16][padded_dim]. bfloat16, or int8 with a float32 scale for each (kv_head, slot).
+  void* blocks;
   float* key_scales;    // [kv_head][slot], int8 only
   float* value_scales;
 };
