@@ -24,6 +24,7 @@ std::vector<std::string> names(const std::vector<const sgl::KernelTable*>& table
 }  // namespace
 
 NB_MODULE(_native, module) {
+  nb::set_leak_warnings(false);  // an engine's objects live until its process ends
   module.def("compiled_levels", [] { return names(sgl::compiled_levels()); });
   module.def("usable_levels", [] { return names(sgl::usable_levels()); });
   bind_program(module);

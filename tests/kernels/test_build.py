@@ -42,7 +42,8 @@ def test_a_build_that_fails_gives_the_package_without_kernels(tmp_path: Path) ->
     assert "sglang/srt/kernels/native.py" in names
     assert not [name for name in names if name.endswith(".so") or name.startswith("csrc")]
     ask = "import sys; sys.path[:0] = sys.argv[1:]; from sglang.srt.kernels.native import *; print(choose_kernels())"
-    answer = subprocess.check_output([sys.executable, "-c", ask, str(wheel)], cwd=tmp_path.parent, text=True)
+    # Without site-packages, where an editable install would put this checkout before the wheel.
+    answer = subprocess.check_output([sys.executable, "-S", "-c", ask, str(wheel)], cwd=tmp_path.parent, text=True)
     assert answer.startswith("computing with torch: the native kernels were not built")
 
 
