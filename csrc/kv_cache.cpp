@@ -15,6 +15,10 @@ int64_t code_bytes(KvDtype dtype) { return dtype == KvDtype::kBf16 ? 2 : 1; }
 
 }  // namespace
 
+int64_t slot_block_bytes(const KvLayer& layer) {
+  return 2 * layer.num_kv_heads * kSlotBlock * layer.padded_dim * code_bytes(layer.dtype);
+}
+
 KvCache::KvCache(int64_t num_layers, int64_t num_kv_heads, int64_t head_dim, int64_t num_slots, KvDtype dtype)
     : num_slots_(num_slots) {
   if (num_layers < 1 || num_kv_heads < 1 || head_dim < 2 || head_dim % 2 != 0 || head_dim > kMaxDim || num_slots < 1)

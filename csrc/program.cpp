@@ -17,7 +17,8 @@ constexpr size_t kAlignment = 64;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 constexpr int64_t kStreamedRows = 12;        // up to so many rows, a product takes as long as reading its weights
-constexpr size_t kPrefetchBytes = 384 << 10;  // ahead, for each thread: part of its L2
+constexpr size_t kWeightsAhead = 384 << 10;  // bytes for each thread: part of its L2
+constexpr int kLinesWhileWaiting = 8;
 
 int64_t num_tiles(const PackedWeight& weight) { return (weight.columns + kTileColumns - 1) / kTileColumns; }
 
@@ -51,7 +52,7 @@ size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
 
 Program::Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool) : kernels_(kernels), pool_(std::move(pool)) {
   scratch_.resize(size_t(pool_->num_threads()));
-  prefetchers_.resize(size_t(pool_->num_threads()));
+  upcoming_.resize(size_t(pool_->num_threads()));
 }
 
 // --- building --------------------------------------------------------------------------------------------------------
@@ -167,10 +168,11 @@ void Program::run(const Inputs& inputs) {
   if (num_rows_ == 0) return;
   reserve(num_rows_);
   if (num_kv_heads_ > 0) plan_attention(inputs.rows);
-  if (upcoming_.size() != instructions_.size()) find_upcoming();
+  if (next_weights_.size() != instructions_.size()) find_upcoming();
+  for (Upcoming& upcoming : upcoming_) upcoming.layer = nullptr;
   pool_->run([&](int thread) {
     for (size_t index = 0; index < instructions_.size(); ++index) {
-      aim_prefetcher(index, thread);
+      look_ahead(index, thread);
       std::visit([&](const auto& instruction) { execute(instruction, inputs, thread); }, instructions_[index]);
     }
   });
@@ -245,11 +247,16 @@ void Program::reserve(int64_t num_rows) {
 }
 
 void Program::find_upcoming() {
-  upcoming_.assign(instructions_.size(), nullptr);
-  const PackedWeight* next = nullptr;
+  next_weights_.assign(instructions_.size(), nullptr);
+  next_layers_.assign(instructions_.size(), nullptr);
+  const PackedWeight* weight = nullptr;
+  const KvLayer* layer = nullptr;
   for (size_t index = instructions_.size(); index-- > 0;) {
-    upcoming_[index] = next;
-    if (const auto* matmul = std::get_if<Matmul>(&instructions_[index])) next = &matmul->weight->view();
+    next_weights_[index] = weight;
+    next_layers_[index] = layer;
+    if (const auto* matmul = std::get_if<Matmul>(&instructions_[index])) weight = &matmul->weight->view();
+    if (const auto* attention = std::get_if<Attention>(&instructions_[index]))
+      layer = &attention->cache->layer(attention->layer);
   }
 }
 
@@ -269,12 +276,47 @@ void Program::plan_attention(const StepRows& step) {
         tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(std::max(first, end - kAttentionRows)), int32_t(end),
                                        head / group, head, head + heads_per_task});
   }
+  plan_contexts(step);
 }
 
-// While a thread waits for others, it has the weights fetched that it multiplies next.
+// The blocks of slots that each thread's share of the attention tasks reads, each block once. The last to be read are the
+// first to be fetched, so that the first to be read are still in the thread's own cache.
+void Program::plan_contexts(const StepRows& step) {
+  is_planned_.clear();
+  const int64_t num_tasks = int64_t(tasks_.size());
+  for (int thread = 0; thread < pool_->num_threads(); ++thread) {
+    std::vector<Prefetcher::Run>& runs = upcoming_[size_t(thread)].context_runs;
+    runs.clear();
+    int64_t planned = -1;
+    for (int64_t task = pool_->share(thread + 1, num_tasks); task-- > pool_->share(thread, num_tasks);) {
+      const int64_t sequence = tasks_[size_t(task)].sequence;
+      if (sequence != planned) plan_context(step, sequence, runs);
+      planned = sequence;
+    }
+  }
+}
+
+void Program::plan_context(const StepRows& step, int64_t sequence, std::vector<Prefetcher::Run>& runs) {
+  for (int64_t run = step.run_begin[sequence]; run < step.run_begin[sequence + 1]; ++run) {
+    const int64_t last = (step.run_start[run] + step.run_length[run] - 1) / kSlotBlock;
+    if (int64_t(is_planned_.size()) <= last) is_planned_.resize(size_t(last) + 1);
+    for (int64_t block = step.run_start[run] / kSlotBlock; block <= last; ++block) {
+      if (is_planned_[size_t(block)]) continue;
+      is_planned_[size_t(block)] = true;
+      if (!runs.empty() && runs.back().first + runs.back().count == block)
+        ++runs.back().count;
+      else
+        runs.push_back({block, 1});
+    }
+  }
+}
+
 template <class Body>
 void Program::for_parts(int thread, int64_t count, int64_t grain, Body&& body) {
-  pool_->for_each(thread, count, grain, body, [&] { return prefetchers_[size_t(thread)].fetch_some(); });
+  Upcoming& upcoming = upcoming_[size_t(thread)];
+  pool_->for_each(thread, count, grain, body, [&] {
+    return upcoming.weights.fetch(kLinesWhileWaiting) || upcoming.contexts.fetch(kLinesWhileWaiting);
+  });
 }
 
 template <class Body>
@@ -282,26 +324,29 @@ void Program::for_rows(int thread, Body&& body) {
   for_parts(thread, num_rows_, std::max<int64_t>(1, num_rows_ / (kPartsPerThread * pool_->num_threads())), body);
 }
 
-bool Program::Prefetcher::fetch_some() {
-  constexpr int kLine = 64, kLines = 8;
-  if (next >= end) return false;
-  for (int line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kLine, 0, 2);
-  next += kLines * kLine;
-  return true;
+void Program::look_ahead(size_t instruction, int thread) {
+  Upcoming& upcoming = upcoming_[size_t(thread)];
+  const PackedWeight* weight = num_rows_ <= kStreamedRows ? next_weights_[instruction] : nullptr;
+  if (weight != upcoming.weight) aim_at_weight(weight, thread);
+  const KvLayer* layer = next_layers_[instruction];
+  if (layer == upcoming.layer) return;
+  upcoming.layer = layer;
+  upcoming.contexts = Prefetcher{};
+  if (layer == nullptr) return;
+  const Prefetcher::Run* runs = upcoming.context_runs.data();
+  upcoming.contexts = Prefetcher{static_cast<const uint8_t*>(layer->blocks), size_t(slot_block_bytes(*layer)), runs,
+                                 runs + upcoming.context_runs.size()};
 }
 
-void Program::aim_prefetcher(size_t instruction, int thread) {
-  const PackedWeight* weight = num_rows_ <= kStreamedRows ? upcoming_[instruction] : nullptr;
-  if (weight == nullptr) {
-    prefetchers_[size_t(thread)] = Prefetcher{};
-    return;
-  }
-  const int64_t tiles = num_tiles(*weight);
-  const uint8_t* begin = weight->tiles + size_t(pool_->share(thread, tiles)) * weight->tile_bytes;
-  const size_t size = size_t(pool_->share(thread + 1, tiles) - pool_->share(thread, tiles)) * weight->tile_bytes;
-  Prefetcher& prefetcher = prefetchers_[size_t(thread)];
-  if (prefetcher.begin == begin) return;  // goes on where it was
-  prefetcher = Prefetcher{begin, begin, begin + std::min(size, kPrefetchBytes)};
+void Program::aim_at_weight(const PackedWeight* weight, int thread) {
+  Upcoming& upcoming = upcoming_[size_t(thread)];
+  upcoming.weight = weight;
+  upcoming.weights = Prefetcher{};
+  if (weight == nullptr) return;
+  const int64_t tiles = num_tiles(*weight), first = pool_->share(thread, tiles);
+  const int64_t most = int64_t((kWeightsAhead + weight->tile_bytes - 1) / weight->tile_bytes);
+  upcoming.weight_run = {first, std::min(pool_->share(thread + 1, tiles) - first, most)};
+  upcoming.weights = Prefetcher{weight->tiles, weight->tile_bytes, &upcoming.weight_run, &upcoming.weight_run + 1};
 }
 
 void Program::execute(const Embed& instruction, const Inputs& inputs, int thread) {
@@ -352,7 +397,7 @@ void Program::execute(const Matmul& instruction, const Inputs&, int thread) {
   const Rows& target = rows(instruction.output);
   const MatmulArgs args{rows(instruction.input), &weight,
                         instruction.bias ? instruction.bias->data() : nullptr, instruction.epilogue,
-                        target.floats + instruction.first_column, target.size};
+                        target.floats + instruction.first_column, target.size, &upcoming_[size_t(thread)].contexts};
   const int64_t tiles = num_tiles(weight);
   const int64_t threads = pool_->num_threads();
   const int64_t chunks = std::max((num_rows_ + kRowChunk - 1) / kRowChunk,

@@ -106,12 +106,14 @@ class Program {
   };
   using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention>;
 
-  // Bytes of weights that a thread will read soon.
-  struct alignas(64) Prefetcher {
-    const uint8_t* begin = nullptr;
-    const uint8_t* next = nullptr;
-    const uint8_t* end = nullptr;
-    bool fetch_some();  // false: there are no more
+  // What a thread has fetched before it needs it.
+  struct alignas(64) Upcoming {
+    Prefetcher weights;   // of the next product, where reading them takes the time: while others are waited for
+    Prefetcher contexts;  // keys and values of the next attention: while multiplying, and while others are waited for
+    std::vector<Prefetcher::Run> context_runs;  // blocks of slots, of the thread's share of a layer's attention
+    Prefetcher::Run weight_run{0, 0};
+    const PackedWeight* weight = nullptr;  // that `weights` is aimed at
+    const KvLayer* layer = nullptr;        // that `contexts` is aimed at
   };
 
   const Rows& rows(int buffer) const { return buffers_[size_t(buffer)].rows; }
@@ -121,6 +123,8 @@ class Program {
   void check_attention(const Attention& instruction, const StepRows& step) const;
   void reserve(int64_t num_rows);
   void plan_attention(const StepRows& step);
+  void plan_contexts(const StepRows& step);
+  void plan_context(const StepRows& step, int64_t sequence, std::vector<Prefetcher::Run>& runs);
   void find_upcoming();
 
   // In the region, by all threads.
@@ -136,16 +140,19 @@ class Program {
   void for_parts(int thread, int64_t count, int64_t grain, Body&& body);
   template <class Body>
   void for_rows(int thread, Body&& body);
-  void aim_prefetcher(size_t instruction, int thread);
+  void look_ahead(size_t instruction, int thread);
+  void aim_at_weight(const PackedWeight* weight, int thread);
 
   const KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
   std::vector<Buffer> buffers_;
   std::vector<Instruction> instructions_;
   std::vector<AttentionTask> tasks_;  // of the step being run, the same for all layers
-  std::vector<Pages> scratch_;        // one per thread
-  std::vector<Prefetcher> prefetchers_;          // one per thread
-  std::vector<const PackedWeight*> upcoming_;  // per instruction: the weight of the next product after it
+  std::vector<Pages> scratch_;      // one per thread
+  std::vector<Upcoming> upcoming_;  // one per thread
+  std::vector<const PackedWeight*> next_weights_;  // per instruction: of the next product after it
+  std::vector<const KvLayer*> next_layers_;        // per instruction: of the next attention after it
+  std::vector<bool> is_planned_;                   // per block of slots: among somebody's context_runs
   int64_t num_kv_heads_ = 0, num_heads_ = 0;
   int64_t num_rows_ = 0;  // of the last run
   int64_t capacity_ = 0;  // rows that the buffers hold

@@ -70,6 +70,34 @@ enum class Epilogue : uint8_t {
   kSiluAndMul,  // tiles hold 16 columns of a gate and the same 16 of an up projection: out = silu(gate) * up
 };
 
+// Memory that a thread will read soon: runs of units from `base` on. It is asked for a few cache lines at a time by whoever
+// has the memory to himself, because he computes or waits.
+struct Prefetcher {
+  struct Run {
+    int64_t first, count;  // units
+  };
+  const uint8_t* base = nullptr;
+  size_t unit_bytes = 0;
+  const Run* run = nullptr;  // the next one
+  const Run* runs_end = nullptr;
+  const uint8_t* next = nullptr;  // of the present run
+  const uint8_t* end = nullptr;
+
+  // Asks for `lines` cache lines, and perhaps for some beyond the end of a run. Returns whether there were any.
+  __attribute__((always_inline)) bool fetch(int lines) {
+    constexpr int kCacheLine = 64;
+    if (next >= end) {
+      if (run == runs_end) return false;
+      next = base + size_t(run->first) * unit_bytes;
+      end = next + size_t(run->count) * unit_bytes;
+      ++run;
+    }
+    for (int line = 0; line < lines; ++line) __builtin_prefetch(next + line * kCacheLine, 0, 2);
+    next += lines * kCacheLine;
+    return true;
+  }
+};
+
 struct MatmulArgs {
   Rows input;
   const PackedWeight* weight;
@@ -77,6 +105,7 @@ struct MatmulArgs {
   Epilogue epilogue;
   float* output;         // [rows, output_stride]
   int64_t output_stride;
+  Prefetcher* ahead;     // what to fetch meanwhile
 };
 
 // --- keys, values, attention -----------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ struct Product {
   // In pieces of at most so many tiles and rows.
   std::vector<float> compute(const std::vector<float>& before, int64_t tile_step, int64_t row_step) const {
     std::vector<float> output = before;
-    const MatmulArgs args{input, &weight, bias, epilogue, output.data(), columns};
+    Prefetcher ahead;
+    const MatmulArgs args{input, &weight, bias, epilogue, output.data(), columns, &ahead};
     const int64_t tiles = (weight.columns + kTileColumns - 1) / kTileColumns;
     for (int64_t tile = 0; tile < tiles; tile += tile_step)
       for (int64_t row = 0; row < rows; row += row_step)
