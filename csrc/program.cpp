@@ -10,7 +10,8 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kRowChunk = 192;      // rows of a product that go through all weights together: they fit in L2
-constexpr int64_t kAttentionRows = 16;  // rows of a prompt that attend together
+constexpr int64_t kFewAttentionRows = 16;  // rows of a prompt that attend together where larger groups would be too few
+constexpr float kLog2E = 1.44269504088896341f;
 constexpr int64_t kPartsPerThread = 8;  // how finely work is dealt out
 constexpr size_t kAlignment = 64;
 
@@ -260,21 +261,28 @@ void Program::find_upcoming() {
   }
 }
 
-// A prompt's rows go in groups, its later ones, which take longer, first. Where there are few tasks for the threads, each
-// query head is one.
+// A prompt's rows go in groups, its later ones, which take longer, first. Larger groups read keys and values less often;
+// smaller ones keep all threads at work, and where even they are few, each query head is a task of its own.
 void Program::plan_attention(const StepRows& step) {
   tasks_.clear();
-  const int32_t group = int32_t(num_heads_ / num_kv_heads_);
-  int64_t num_tasks = 0;
-  for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
-    num_tasks += (step.row_count[sequence] + kAttentionRows - 1) / kAttentionRows * num_kv_heads_;
-  const int32_t heads_per_task = num_tasks < pool_->num_threads() ? 1 : group;
+  const int64_t group = num_heads_ / num_kv_heads_, threads = pool_->num_threads();
+  const auto num_groups = [&](int64_t sequence, int64_t rows) { return (step.row_count[sequence] + rows - 1) / rows; };
+  const auto num_tasks = [&](int64_t rows) {
+    int64_t tasks = 0;
+    for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
+      tasks += num_groups(sequence, rows) * num_kv_heads_;
+    return tasks;
+  };
+  int64_t rows = std::max(kAttentionQueries / group, kFewAttentionRows);
+  if (num_tasks(rows) < kPartsPerThread * threads) rows = kFewAttentionRows;
+  const int64_t heads_per_task = num_tasks(rows) < threads ? 1 : group;
   for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
-    const int64_t first = step.first_row[sequence];
-    for (int64_t end = first + step.row_count[sequence]; end > first; end -= kAttentionRows)
-      for (int32_t head = 0; head < int32_t(num_heads_); head += heads_per_task)
-        tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(std::max(first, end - kAttentionRows)), int32_t(end),
-                                       head / group, head, head + heads_per_task});
+    const int64_t first = step.first_row[sequence], count = step.row_count[sequence], groups = num_groups(sequence, rows);
+    for (int64_t part = groups; part-- > 0;)
+      for (int64_t head = 0; head < num_heads_; head += heads_per_task)
+        tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(first + count * part / groups),
+                                       int32_t(first + count * (part + 1) / groups), int32_t(head / group),
+                                       int32_t(head), int32_t(head + heads_per_task)});
   }
   plan_contexts(step);
 }
@@ -419,7 +427,7 @@ void Program::execute(const Attention& instruction, const Inputs& inputs, int th
   const Rows& qkv = rows(instruction.qkv);
   uint16_t* queries = rows(instruction.queries).bf16;
   const RotaryArgs rotary{qkv.floats, qkv.size, instruction.num_heads, instruction.cos_sin->data(),
-                          instruction.query_scale, queries};
+                          instruction.query_scale * kLog2E, queries};
   for_rows(thread, [&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, inputs.rows, begin, end); });
   const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
   void* scratch = scratch_[size_t(thread)].data();

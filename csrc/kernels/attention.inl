@@ -1,9 +1,9 @@
 // Keys and values: turning and storing them, and attention over them.
 //
-// A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores,
-// their maximum, exponentials against the maximum so far, and the weighted sum of values, after what was summed before
-// has been scaled to the new maximum. The order of operations of one query is fixed by positions alone: a score adds
-// pairs of dimensions ascending; exponentials are summed by position mod 16, and these 16 sums in a tree at the very
+// A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores, which
+// are exponents of 2, their maximum, powers relative to the maximum so far, and the weighted sum of values, after what was
+// summed before has been scaled to the new maximum. The order of operations of one query is fixed by positions alone: a
+// score adds pairs of dimensions ascending; powers are summed by position mod 16, and these 16 sums in a tree at the very
 // end; a weighted value adds pairs of positions (2j, 2j + 1) ascending. Which other queries share the registers, where
 // the slots lie, and whether keys and values were copied together before, never shows in the result. Probabilities are
 // rounded to bfloat16 before they are summed, so that the weights of the values add up to one.
@@ -13,7 +13,6 @@
 namespace attention {
 
 constexpr int64_t kMaxDim = 256;
-constexpr int64_t kGroupQueries = 128;  // queries whose running sums are held at a time
 
 // The register tile: queries by vectors of 16 scores or values. It takes kSums vectors of running sums.
 #if defined(SGL_AVX512)
@@ -178,10 +177,10 @@ struct Scratch {
   KeySegment* segments;     // [kMaxSegments]
   float* scores;            // [kTileQueries][kContextBlock]
   uint16_t* probabilities;  // [kTileQueries][kContextBlock]
-  Query* queries;           // [kGroupQueries]
-  float* outputs;           // [kGroupQueries][dim], sums of values relative to the maximum
-  float* sums;              // [kGroupQueries][16]
-  float* maxima;            // [kGroupQueries]
+  Query* queries;           // [kAttentionQueries]
+  float* outputs;           // [kAttentionQueries][dim], sums of values relative to the maximum
+  float* sums;              // [kAttentionQueries][16]
+  float* maxima;            // [kAttentionQueries]
   uint16_t* last_pair;      // [dim][2]
   int64_t dim;
   size_t bytes;
@@ -193,10 +192,10 @@ struct Scratch {
     take(start, segments, kMaxSegments);
     take(start, scores, kTileQueries * kContextBlock);
     take(start, probabilities, kTileQueries * kContextBlock);
-    take(start, queries, kGroupQueries);
-    take(start, outputs, kGroupQueries * dim);
-    take(start, sums, kGroupQueries * kLanes);
-    take(start, maxima, kGroupQueries);
+    take(start, queries, kAttentionQueries);
+    take(start, outputs, kAttentionQueries * dim);
+    take(start, sums, kAttentionQueries * kLanes);
+    take(start, maxima, kAttentionQueries);
     take(start, last_pair, 2 * dim);
   }
 
@@ -410,7 +409,7 @@ SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, 
                              uint16_t* probabilities) {
   F32x16 total = load<F32x16>(sums) * splat(factor);
   for (int64_t i = 0; i < count; i += kLanes)
-    total = total + store_bf16(probabilities + i, exp(load<F32x16>(scores + i) - splat(maximum)));
+    total = total + store_bf16(probabilities + i, exp2(load<F32x16>(scores + i) - splat(maximum)));
   store(sums, total);
 }
 
@@ -482,7 +481,7 @@ void attend_tile(const Values& values, const Scratch& scratch, const ContextBloc
     factors[query] = so_far - maxima[query];
     so_far = maxima[query];
   }
-  store(factors, exp(load<F32x16>(factors)));
+  store(factors, exp2(load<F32x16>(factors)));
   float* outputs = scratch.outputs + first * scratch.dim;
   for (int query = 0; query < kQueries; ++query) {
     exponentiate(scratch.scores + query * kContextBlock, reach(query), maxima[query], factors[query],
@@ -555,8 +554,8 @@ void attend_task(const AttentionArgs& args, const KvLayer& layer, const StepRows
   const KvHead<Element> head(layer, task.kv_head);
   const int64_t run = rows.run_begin[task.sequence];
   const int64_t total = int64_t(task.row_end - task.row_begin) * (task.head_end - task.head_begin);
-  for (int64_t first = 0; first < total; first += kGroupQueries) {
-    const int64_t count = smaller(kGroupQueries, total - first);
+  for (int64_t first = 0; first < total; first += kAttentionQueries) {
+    const int64_t count = smaller(kAttentionQueries, total - first);
     for (int64_t i = 0; i < count; ++i) {
       scratch.queries[i] = query_at(args, layer, rows, task, first + i);
       scratch.maxima[i] = -INFINITY;

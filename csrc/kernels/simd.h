@@ -402,6 +402,36 @@ SGL_INLINE F32x16 exp(const F32x16& x) {
   return result;
 }
 
+// 2^x for x <= 0, to 3e-6 of the result, NaN of NaN; 0 below about 2^-126. Of 0 it is 1. The polynomial is a minimax fit
+// of 2^f - 1 without constant term on [0, 1), in the relative error.
+SGL_INLINE F32x16 exp2(const F32x16& x) {
+  F32x16 fraction;
+#if defined(SGL_AVX512)
+  const F32x16 clamped = max(splat(-150.0f), x);  // what is 0 by then
+  fraction.part[0] = (FloatRegister)_mm512_maskz_reduce_ps(0xffff, (__m512)clamped.part[0], _MM_FROUND_TO_NEG_INF);
+#else
+  const F32x16 clamped = max(splat(-126.0f), x);
+  I32x16 floor = round_to_int(clamped);
+  SGL_EACH_REGISTER floor.part[i] += to_float(floor).part[i] > clamped.part[i];  // true is -1
+  fraction = clamped - to_float(floor);
+#endif
+  F32x16 y = splat(1.3426685531e-2f);
+  y = fma(y, fraction, splat(5.2242472201e-2f));
+  y = fma(y, fraction, splat(2.4128020570e-1f));
+  y = fma(y, fraction, splat(6.9304484478e-1f));
+  y = fma(y, fraction, splat(1.0f));
+  F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_maskz_scalef_ps(0xffff, (__m512)y.part[0], (__m512)clamped.part[0]);
+#else
+  SGL_EACH_REGISTER {
+    const FloatRegister value = y.part[i] * (FloatRegister)((floor.part[i] + 127) << 23);
+    result.part[i] = x.part[i] < -126.0f ? FloatRegister{} : value;
+  }
+#endif
+  return result;
+}
+
 // --- parts of vectors, bfloat16 and int8 in memory -------------------------------------------------------------------
 
 typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));

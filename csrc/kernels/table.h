@@ -12,6 +12,7 @@ namespace sgl {
 constexpr int kTileColumns = 32;     // output columns of a weight tile: two vectors of 16
 constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
+constexpr int kAttentionQueries = 128;  // queries that attend together: their running sums are held at a time
 constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
 
 // --- rows of activations ---------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ struct RotaryArgs {
   int64_t qkv_stride;
   int64_t num_heads;
   const float* cos_sin;  // [max positions, head_dim]: head_dim / 2 cosines, then as many sines
-  float query_scale;     // queries are multiplied by it after turning
+  float query_scale;     // queries are multiplied by it after turning; scores are exponents of 2
   uint16_t* queries;     // [rows, heads, padded_dim] bfloat16
 };
 

@@ -138,12 +138,13 @@ def exact_attention(heads: Heads, table: Floats, dtype: str) -> tuple[Doubles, D
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
     parts = np.split(table.reshape(rows, -1, heads.dim), [heads.num_queries, heads.num_queries + heads.num_kv], axis=1)
-    queries = rounded_to_bf16(turned(parts[0]) * np.float32(heads.query_scale)).astype(np.float64)
+    log2_e = np.float32(np.log2(np.e))
+    queries = rounded_to_bf16(turned(parts[0]) * (np.float32(heads.query_scale) * log2_e)).astype(np.float64)
     keys = as_stored(turned(parts[1]), dtype).astype(np.float64).repeat(heads.group, axis=1)
     values = as_stored(np.ascontiguousarray(parts[2]), dtype).astype(np.float64).repeat(heads.group, axis=1)
     scores = np.einsum("qhd,khd->hqk", queries, keys)
     scores[:, ~np.tri(rows, dtype=bool)] = -np.inf
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = np.exp2(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return np.einsum("hqk,khd->qhd", weights, values), np.abs(values).max(axis=(0, 2))[None, :, None]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from sglang.srt.executor.logprobs import prompt_logprobs
+from sglang.srt.executor.logprobs import candidate_logprobs, prompt_logprobs
 from sglang.srt.executor.random import uniform
 from sglang.srt.executor.sampler import SampledToken, SamplingRow, sample
 from sglang.srt.sampling_params import SamplingParams
@@ -391,6 +391,30 @@ def test_prompt_logprobs_of_no_distribution_are_nan(value: float, level: str) ->
     assert bad.top == []
     assert good.logprob == pytest.approx(-math.log(40), abs=LOGPROB_TOLERANCE)
     assert [token_id for _, token_id in good.top] == [0, 1]
+
+
+def test_candidate_logprobs_are_those_of_log_softmax(level: str, rng: np.random.Generator) -> None:
+    logits = rng.normal(0.0, 5.0, (70, 2500)).astype(np.float32)
+    logits[3, 17] = -math.inf
+    candidates = [rng.integers(0, 2500, size) for size in rng.integers(1, 9, 70)]
+    candidates[3][0] = 17
+    found = make_sampler(level, 2500).candidate_logprobs(logits, candidates)
+    reference = candidate_logprobs(torch.from_numpy(logits), candidates)
+    expected = log_softmax(logits)
+    for row, ids in enumerate(candidates):
+        np.testing.assert_allclose(found[row], expected[row, ids], rtol=0, atol=LOGPROB_TOLERANCE)
+        np.testing.assert_allclose(reference[row], expected[row, ids], rtol=0, atol=2e-5)
+    alone = make_sampler(level, 2500).candidate_logprobs(logits[5:6], candidates[5:6])
+    assert alone == found[5:6]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_candidates_of_no_distribution_are_nan(value: float, level: str) -> None:
+    logits = np.zeros((2, 40), dtype=np.float32)
+    logits[0, 3] = value
+    bad, good = make_sampler(level, 40).candidate_logprobs(logits, [np.array([5, 6]), np.array([3])])
+    assert all(map(math.isnan, bad))
+    assert good == pytest.approx([-math.log(40)], abs=LOGPROB_TOLERANCE)
 
 
 # --- a row depends on nothing but itself ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,10 +36,12 @@ class DenseAttention:
 
 
 class Bfloat16Attention(DenseAttention):
-    """Rounds what the native kernels round, for contexts of at most 256: queries, keys, values, probabilities."""
+    """Rounds what the native kernels round, for contexts of at most 256: queries as they make them, so that scores are
+    exponents of 2, keys, values, probabilities.
+    """
 
     def _attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        scale = query.shape[-1] ** -0.5
+        scale = query.shape[-1] ** -0.5 * math.log2(math.e)
         rounded = (_rounded(query * scale) / scale, _rounded(keys), _rounded(values))
         return attend(*rounded, round_probabilities=True)
 
