@@ -34,13 +34,20 @@ if TYPE_CHECKING:
     from sglang.lang.backends.openai import OpenAI
     from sglang.lang.backends.runtime import Runtime
     from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
+    from sglang.lang.calls import ApiCall, register_api, unregister_api
     from sglang.lang.choices import (
+        Exact,
+        exact,
         greedy_token_selection,
         token_length_normalized,
         unconditional_likelihood_normalized,
     )
     from sglang.lang.default_backend import global_config, set_default_backend
+    from sglang.lang.direct import call_api
+    from sglang.lang.ir import TypedGen
+    from sglang.lang.sharing import lint_sharing
     from sglang.lang.state import ProgramState, ProgramStateGroup
+    from sglang.lang.trace import Trace
     from sglang.srt.engine import Engine
     from sglang.srt.errors import (
         BackendError,
@@ -53,9 +60,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ApiCall",
     "BackendError",
     "Engine",
     "EngineDeadError",
+    "Exact",
     "InvalidRequestError",
     "Mock",
     "OpenAI",
@@ -65,12 +74,16 @@ __all__ = [
     "Runtime",
     "RuntimeEndpoint",
     "SglangError",
+    "Trace",
+    "TypedGen",
     "UnsupportedError",
     "VariableNotSetError",
     "__version__",
     "assistant",
     "assistant_begin",
     "assistant_end",
+    "call_api",
+    "exact",
     "flush_cache",
     "function",
     "gen",
@@ -80,6 +93,8 @@ __all__ = [
     "global_config",
     "greedy_token_selection",
     "image",
+    "lint_sharing",
+    "register_api",
     "select",
     "set_default_backend",
     "system",
@@ -87,6 +102,7 @@ __all__ = [
     "system_end",
     "token_length_normalized",
     "unconditional_likelihood_normalized",
+    "unregister_api",
     "user",
     "user_begin",
     "user_end",
@@ -104,10 +120,15 @@ _MODULES = {
     "sglang.lang.backends.runtime": ("Runtime",),
     "sglang.lang.backends.runtime_endpoint": ("RuntimeEndpoint",),
     "sglang.lang.choices": (
-        "greedy_token_selection", "token_length_normalized", "unconditional_likelihood_normalized",
+        "Exact", "exact", "greedy_token_selection", "token_length_normalized", "unconditional_likelihood_normalized",
     ),
+    "sglang.lang.calls": ("ApiCall", "register_api", "unregister_api"),
+    "sglang.lang.direct": ("call_api",),
+    "sglang.lang.ir": ("TypedGen",),
     "sglang.lang.default_backend": ("global_config", "set_default_backend"),
+    "sglang.lang.sharing": ("lint_sharing",),
     "sglang.lang.state": ("ProgramState", "ProgramStateGroup"),
+    "sglang.lang.trace": ("Trace",),
     "sglang.srt.engine": ("Engine",),
     "sglang.srt.errors": (
         "BackendError", "EngineDeadError", "InvalidRequestError", "ProgramError", "SglangError", "UnsupportedError",

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, overload
+import builtins
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from sglang.lang import ir
+from typing_extensions import Unpack
+
+from sglang.lang import direct, ir
 from sglang.lang.arguments import (
     DTYPE_STOPS,
     choice_texts,
     constraint,
     dtype_name,
+    form_of,
     only_one,
     sampling_arguments,
     variable_name,
 )
-from sglang.lang.choices import ChoicesSamplingMethod, token_length_normalized
+from sglang.lang.choices import ChoicesMethod, ChoicesSamplingMethod, Exact, token_length_normalized
 from sglang.lang.default_backend import chosen_backend
+from sglang.lang.gen_options import Constraint, GenOptions
 from sglang.lang.program import SglFunction
+from sglang.lang.typed import TextForm
 from sglang.srt.errors import UnsupportedError, shown
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
 MAX_SELECT_TEMPERATURE = 1e-5
-"""`select` decides; what is drawn at a temperature is `gen` with ``regex="a|b"``."""
+"""`select` decides, but for `exact`."""
 
 
 @overload
@@ -39,49 +50,78 @@ def function(
     return SglFunction if func is None else SglFunction(func)
 
 
+@overload
 def gen(
-    name: str | None = None,
-    max_tokens: int | None = None,
-    min_tokens: int | None = None,
-    n: int | None = None,
-    stop: str | Sequence[str] | None = None,
-    stop_token_ids: Sequence[int] | None = None,
+    name: str | None = None, max_tokens: int | None = None, *, type: builtins.type[T] | TypeAdapter[T],
+    **options: Unpack[GenOptions],
+) -> ir.TypedGen[T]: ...  # fmt: skip
+@overload
+def gen(
+    name: str | None = None, max_tokens: int | None = None, *, schema: builtins.type[T] | TypeAdapter[T],
+    **options: Unpack[GenOptions],
+) -> ir.TypedGen[T]: ...  # fmt: skip
+@overload
+def gen(
+    name: str | None = None, max_tokens: int | None = None, *, type: object, **options: Unpack[GenOptions]
+) -> ir.TypedGen[Any]: ...
+@overload
+def gen(
+    name: str | None = None, max_tokens: int | None = None, *, schema: object, **options: Unpack[GenOptions]
+) -> ir.TypedGen[Any]: ...
+@overload
+def gen(
+    name: str | None = None, max_tokens: int | None = None, min_tokens: int | None = None, n: int | None = None,
+    stop: str | Sequence[str] | None = None, stop_token_ids: Sequence[int] | None = None,
     stop_regex: str | Sequence[str] | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    min_p: float | None = None,
-    frequency_penalty: float | None = None,
-    presence_penalty: float | None = None,
-    ignore_eos: bool | None = None,
-    return_logprob: bool | None = None,
-    logprob_start_len: int | None = None,
-    top_logprobs_num: int | None = None,
+    temperature: float | None = None, top_p: float | None = None, top_k: int | None = None, min_p: float | None = None,
+    frequency_penalty: float | None = None, presence_penalty: float | None = None, ignore_eos: bool | None = None,
+    return_logprob: bool | None = None, logprob_start_len: int | None = None, top_logprobs_num: int | None = None,
     return_text_in_logprobs: bool | None = None,
-    dtype: type | str | None = None,
-    choices: Sequence[str] | None = None,
-    choices_method: ChoicesSamplingMethod | None = None,
-    regex: str | dict[str, Any] | type | None = None,
-    json_schema: str | dict[str, Any] | type | None = None,
+    dtype: builtins.type[Any] | str | None = None,
+    choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
+    regex: Constraint | None = None, json_schema: Constraint | None = None,
     *,
-    ebnf: str | None = None,
-    repetition_penalty: float | None = None,
-    sampling_seed: int | None = None,
-) -> ir.Gen | ir.Select:
+    ebnf: str | None = None, repetition_penalty: float | None = None, sampling_seed: int | None = None,
+) -> ir.Gen | ir.Select: ...  # fmt: skip
+def gen(
+    name: str | None = None, max_tokens: int | None = None, min_tokens: int | None = None, n: int | None = None,
+    stop: str | Sequence[str] | None = None, stop_token_ids: Sequence[int] | None = None,
+    stop_regex: str | Sequence[str] | None = None,
+    temperature: float | None = None, top_p: float | None = None, top_k: int | None = None, min_p: float | None = None,
+    frequency_penalty: float | None = None, presence_penalty: float | None = None, ignore_eos: bool | None = None,
+    return_logprob: bool | None = None, logprob_start_len: int | None = None, top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+    dtype: builtins.type[Any] | str | None = None,
+    choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
+    regex: Constraint | None = None, json_schema: Constraint | None = None,
+    *,
+    ebnf: str | None = None, repetition_penalty: float | None = None, sampling_seed: int | None = None,
+    type: Any = None, schema: Any = None,
+) -> Any:  # fmt: skip
     """Have the model go on. The text it generates is appended, and is the value of the variable `name`.
 
     None means: as `run` was told. With `choices` it is `select`, which generates nothing, so everything else that says
-    how to generate has no meaning then. At most one of `dtype`, `choices`, `regex`, `ebnf` and `json_schema`; a dict or
-    a pydantic class is a JSON schema under either name. With ``n > 1`` the variable is a list, and its first item is
-    appended. Raises TypeError and ValueError for wrong arguments, re.error for a bad regex.
+    how to generate has no meaning then. With ``n > 1`` the variable is a list, and its first item is appended.
+
+    At most one says what the text is: `dtype`, `choices`, `regex`, `ebnf`, `json_schema` (a dict or a pydantic class is
+    a JSON schema, under `regex` too), or, to get values of a Python type, `type` or `schema`. Of a `type`, numbers,
+    True and False, texts and choices of texts are bare text, and everything else is JSON. A `schema` is a type too, or
+    a JSON schema, and always JSON. What `gen` gives then is also the handle for ``state.get``.
+
+    In a function without a state the prompt stands in the place of the name, and this gives the value itself.
+
+    Raises TypeError and ValueError for wrong arguments, re.error for a bad regex.
     """
+    wanted = only_one({
+        "choices": choices, "dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema, "type": type,
+        "schema": schema,
+    })  # fmt: skip
     if choices is not None:
-        constraints = {"dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema}
-        only_one(["choices", *(what for what, value in constraints.items() if value is not None)])
-        return select(name, choices, 0.0 if temperature is None else temperature, choices_method)
+        decide_at = 0.0 if temperature is None else temperature
+        return select(name, choices, decide_at, choices_method, sampling_seed=sampling_seed)
     if choices_method is not None:
         raise ValueError("choices_method needs choices")
-    given = {
+    return _continuation(name, wanted, {
         "max_tokens": max_tokens, "min_tokens": min_tokens, "n": n,
         "stop": stop, "stop_token_ids": stop_token_ids, "stop_regex": stop_regex, "ignore_eos": ignore_eos,
         "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "sampling_seed": sampling_seed,
@@ -89,41 +129,57 @@ def gen(
         "repetition_penalty": repetition_penalty, "return_logprob": return_logprob,
         "logprob_start_len": logprob_start_len, "top_logprobs_num": top_logprobs_num,
         "return_text_in_logprobs": return_text_in_logprobs,
-        **constraint(regex, ebnf, json_schema, dtype),
-    }  # fmt: skip
-    stops = () if dtype is None else DTYPE_STOPS.get(dtype_name(dtype), ())
-    return ir.Gen(variable_name(name), sampling_arguments(given), stops)
+    })  # fmt: skip
 
 
-def gen_int(name: str | None = None, max_tokens: int | None = None, **arguments: Any) -> ir.Gen | ir.Select:
+def gen_int(
+    name: str | None = None, max_tokens: int | None = None, **options: Unpack[GenOptions]
+) -> ir.Gen | ir.Select:
     """`gen` of an integer. Takes its other arguments by name."""
-    return gen(name, max_tokens, dtype=int, **arguments)
+    return gen(name, max_tokens, dtype=int, **options)
 
 
-def gen_string(name: str | None = None, max_tokens: int | None = None, **arguments: Any) -> ir.Gen | ir.Select:
+def gen_string(
+    name: str | None = None, max_tokens: int | None = None, **options: Unpack[GenOptions]
+) -> ir.Gen | ir.Select:
     """`gen` of a quoted string. Takes its other arguments by name."""
-    return gen(name, max_tokens, dtype=str, **arguments)
+    return gen(name, max_tokens, dtype=str, **options)
 
 
 def select(
     name: str | None = None,
     choices: Sequence[str] | None = None,
     temperature: float = 0.0,
-    choices_method: ChoicesSamplingMethod | None = None,
+    choices_method: ChoicesMethod | None = None,
+    *,
+    sampling_seed: int | None = None,
 ) -> ir.Select:
     """Append the one of `choices` that the model holds for the best, as `choices_method` ranks them.
 
-    Raises ValueError for no choices, and for a temperature, which a decision has none of.
+    With `exact` a temperature above 0 draws one instead, by `sampling_seed`, or the run's where that is None. In a
+    function without a state the prompt stands in the place of the name, and this gives the choice itself.
+
+    Raises ValueError for no choices, and for a temperature with another method, which decides by scores.
     """
     if choices is None:
         raise ValueError("select needs choices")
-    sampling_arguments({"temperature": temperature})
-    if temperature > MAX_SELECT_TEMPERATURE:
-        raise ValueError(f"select takes no temperature, but {temperature} is given: it decides by scores")
+    sampling_arguments({"temperature": temperature, "sampling_seed": sampling_seed})
     method = token_length_normalized if choices_method is None else choices_method
-    if not isinstance(method, ChoicesSamplingMethod):
+    if isinstance(method, Exact):
+        method = method.drawing(temperature, sampling_seed)
+    elif not isinstance(method, ChoicesSamplingMethod):
         raise TypeError(f"choices_method must be one of the methods of sglang, not {shown(method)}")
-    return ir.Select(variable_name(name), choice_texts(choices), method)
+    elif temperature > MAX_SELECT_TEMPERATURE:
+        raise ValueError(
+            f"select takes no temperature, but {temperature} is given: it decides by scores; "
+            "choices_method=sgl.exact draws by probability"
+        )
+    state = direct.current_state()
+    node = ir.Select(variable_name(name) if state is None else None, choice_texts(choices), method)
+    if state is None:
+        return node
+    decision: Any = direct.value_of(state, name, node)  # which no type checker can tell from a node
+    return cast("ir.Select", decision)
 
 
 def image(path: str | bytes) -> ir.Image:
@@ -180,6 +236,23 @@ def flush_cache(backend: Any = None) -> None:
 def get_server_info(backend: Any = None) -> dict[str, Any]:
     """What the backend says about itself. Raises ConfigurationError if there is no backend."""
     return chosen_backend(backend).get_server_info()
+
+
+def _continuation(prompt_or_name: Any, wanted: Mapping[str, Any], sampling: Mapping[str, Any]) -> Any:
+    state = direct.current_state()
+    if state is None:
+        return _gen(variable_name(prompt_or_name), wanted, form_of(wanted), sampling)
+    form = form_of(wanted) or direct.promised_form(wanted)
+    return direct.value_of(state, prompt_or_name, _gen(None, wanted, form, sampling))
+
+
+def _gen(
+    name: str | None, wanted: Mapping[str, Any], form: TextForm[Any] | None, sampling: Mapping[str, Any]
+) -> ir.Gen:
+    if form is not None:
+        return ir.TypedGen(name, sampling_arguments({**sampling, **form.constraint}), form.stops, form=form)
+    stops = DTYPE_STOPS.get(dtype_name(wanted["dtype"]), ()) if "dtype" in wanted else ()
+    return ir.Gen(name, sampling_arguments({**sampling, **constraint(wanted)}), stops)
 
 
 def _message(role: str, content: ir.Expr | str | None) -> ir.ExprList:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from sglang.lang.ir import SamplingArguments
+from sglang.lang.shapes import as_schema
+from sglang.lang.typed import TextForm, bare_form, json_form
 from sglang.srt.errors import shown
 
 SHORT_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
@@ -51,30 +53,40 @@ def run_sampling(given: Mapping[str, Any]) -> SamplingArguments:
     return sampling_arguments(given).over(RUN_DEFAULTS)
 
 
-def constraint(regex: Any, ebnf: Any, json_schema: Any, dtype: Any) -> dict[str, str]:
-    """The one constraint that is given, under its name, or nothing. A type stands for its regex.
+def only_one(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The constraint that is given, under its name, or nothing. A dtype beside a regex wins, with a warning.
 
-    A dict or a pydantic class, as `regex` or as `json_schema`, is a JSON schema. Raises like `sampling_arguments`;
-    ValueError for two of them. A type beside a regex wins, with a warning.
+    Raises ValueError if there are several.
     """
-    if dtype is not None and regex is not None:
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if "dtype" in wanted and wanted.pop("regex", None) is not None:
         warnings.warn("gen has both dtype and regex; dtype wins", stacklevel=3)
-        regex = None
-    given = {"dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema}
-    given = {name: value for name, value in given.items() if value is not None}
-    only_one(given)
-    if dtype is not None:
-        given = {"regex": DTYPE_REGEXES[dtype_name(dtype)]}
-    elif _is_schema(regex):
-        given = {"json_schema": regex}
-    return {name: _parse(name, value) for name, value in given.items()}
+    if len(wanted) > 1:
+        raise ValueError(f"only one constraint can hold, but gen has {' and '.join(wanted)}")
+    return wanted
 
 
-def only_one(names: Iterable[str]) -> None:
-    """Raises ValueError if there are several constraints."""
-    names = list(names)
-    if len(names) > 1:
-        raise ValueError(f"only one constraint can hold, but gen has {' and '.join(names)}")
+def form_of(wanted: Mapping[str, Any]) -> TextForm[Any] | None:
+    """What the text is to be a value of, where a type is asked for. Raises TypeError and ValueError."""
+    match wanted:
+        case {"type": of}:
+            return bare_form(of)
+        case {"schema": of}:
+            return json_form(of)
+    return None
+
+
+def constraint(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """The constraint under the name that backends have for it. A dtype stands for its regex.
+
+    A dict or a pydantic class, as `regex` or as `json_schema`, is a JSON schema. Raises like `sampling_arguments`.
+    """
+    match wanted:
+        case {"dtype": dtype}:
+            return {"regex": DTYPE_REGEXES[dtype_name(dtype)]}
+        case {"regex": schema} if _is_schema(schema):
+            return {"json_schema": json_schema_text(schema)}
+    return {name: _parse(name, value) for name, value in wanted.items()}
 
 
 def dtype_name(dtype: Any) -> str:
@@ -169,7 +181,8 @@ def _is_schema(value: Any) -> bool:
     return isinstance(value, Mapping) or hasattr(value, "model_json_schema")
 
 
-def _json_schema(value: Any) -> str:
+def json_schema_text(value: Any) -> str:
+    """Raises TypeError and ValueError. A dict may be a shape."""
     if isinstance(value, str):
         try:
             json.loads(value)
@@ -178,7 +191,8 @@ def _json_schema(value: Any) -> str:
         return value
     if not _is_schema(value):
         raise TypeError("JSON text, a dict or a pydantic class")
-    return json.dumps(value if isinstance(value, Mapping) else value.model_json_schema(), ensure_ascii=False)
+    schema = as_schema(value) if isinstance(value, Mapping) else value.model_json_schema()
+    return json.dumps(schema, ensure_ascii=False)
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -205,6 +219,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "return_text_in_logprobs": _boolean,
     "regex": _regex,
     "ebnf": _some_text,
-    "json_schema": _json_schema,
+    "json_schema": json_schema_text,
     "choices": _texts,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 TokenLogprob = Sequence[Any]
@@ -115,6 +115,51 @@ class UnconditionalLikelihoodNormalized(ChoicesSamplingMethod):
         return ChoicesDecision(choices[_argmax(gains)], meta_info)
 
 
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """How likely is each choice as a text, however it is cut into tokens? The runtime answers, not a rule.
+
+    The event: the model goes on after the prompt, and some of its first tokens spell a choice exactly. If it goes on to
+    spell a longer one, that is what it has said; so "1" and "10" exclude each other. Its probability is summed over all
+    token sequences, also those whose first token begins in the last text of the prompt, and given that it is one of the
+    choices. What the model generated before stays as it is.
+
+    temperature: 0 takes the most likely choice; above, one is drawn from the probabilities to the power of
+    1 / temperature, by `sampling_seed` (None: a new one, reported). max_unexplored_mass: the share of the probability
+    that may be left unexplored, 0 for none. max_rows: how many tokens may be computed for it beside the usual spelling
+    of every choice. None: as the runtime has it.
+
+    The meta info has ``choice_probabilities``, which add up to 1; ``choice_bounds``, between which each lies for sure;
+    ``unexplored_mass``; and ``choice_logprobs``, before that normalisation, and including what of the prompt's text was
+    spelled anew (``respelled_tokens``). ``select_rows`` is how many tokens were computed: at most those of the prompt
+    that were not in the cache, those of the ``trie_nodes`` that were not among the ``cached_nodes``, and one more.
+    """
+
+    max_unexplored_mass: float | None = None
+    max_rows: int | None = None
+    temperature: float = 0.0
+    sampling_seed: int | None = None
+
+    def drawing(self, temperature: float, sampling_seed: int | None) -> Exact:
+        """The same with these, where they are given: a temperature above 0, a seed."""
+        return replace(
+            self,
+            temperature=temperature or self.temperature,
+            sampling_seed=self.sampling_seed if sampling_seed is None else sampling_seed,
+        )
+
+    def given(self) -> dict[str, Any]:
+        """What is not None, by name."""
+        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.given().items() if value != 0.0 or name != "temperature"}
+        return f"Exact({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+ChoicesMethod = ChoicesSamplingMethod | Exact
+
+exact = Exact()
 token_length_normalized = TokenLengthNormalized()
 greedy_token_selection = GreedyTokenSelection()
 unconditional_likelihood_normalized = UnconditionalLikelihoodNormalized()

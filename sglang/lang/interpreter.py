@@ -14,16 +14,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, NoReturn, TypeVar
 
 from sglang.lang import ir, loop
 from sglang.lang.backends.base import Backend, Generated, Prompt
+from sglang.lang.choices import ChoicesDecision, Exact
 from sglang.lang.ir import SamplingArguments
 from sglang.lang.source_line import SourceLine, calling_line
+from sglang.lang.steps import CachePrefix, Extend, Fill, Fork, Read, Record, Step
 from sglang.lang.text_stream import Delta, TextStream
 from sglang.lang.transcript import Transcript
-from sglang.lang.variables import Value, Variable, Variables
+from sglang.lang.typed_value import Origin, TypedValue
+from sglang.lang.variables import Plain, Several, Value, Variable, Variables
 from sglang.srt.errors import BackendError, ProgramError, UnsupportedError, VariableNotSetError
 
 T = TypeVar("T")
@@ -37,41 +41,6 @@ class Setting:
     sampling: SamplingArguments
     is_streaming: bool = False
     before_request: Callable[[Prompt], Awaitable[None]] | None = None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Fill:
-    """A node and the variable that had its name when it was queued, though perhaps not yet its value."""
-
-    node: ir.Variable
-    variable: Variable
-
-    def __repr__(self) -> str:
-        return repr(self.node)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What `of` says about the transcript when everything before it is done."""
-
-    of: Callable[[Transcript], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Extend:
-    branch: Future[Transcript]
-
-
-@dataclass(frozen=True, slots=True)
-class _CachePrefix:
-    """Have the backend compute what is there."""
-
-
-class _Step(NamedTuple):
-    node: Any
-    line: SourceLine
-    outcome: Future[Any] | None = None
-    stream: TextStream | None = None
 
 
 class Interpreter:
@@ -91,12 +60,14 @@ class Interpreter:
         self.variables = Variables(inherited)
         self.text_stream = TextStream()
         self.failure: ProgramError | None = None
+        self.records: list[Record] = []
         self._setting = setting
         self._origin = origin
         self._transcript = Transcript()
-        self._queue: deque[_Step] = deque()
+        self._queue: deque[Step] = deque()
         self._is_active = False  # the queue is, or is about to be, worked on
         self._task: asyncio.Task[None] | None = None
+        self._record: Record | None = None  # of the node that is being executed
         self._lock = threading.Lock()
 
     # --- from outside
@@ -114,44 +85,54 @@ class Interpreter:
             if is_idle:  # nobody else touches the transcript
                 found.set_result(of(self._transcript))
         if not is_idle:
-            self._put([_Step(_Read(of), calling_line(), found)])
+            self._put([Step(Read(of), calling_line(), found)])
         return found
 
     def fork(self, size: int) -> list[Interpreter]:
         """States that go on from here. If they are several, and the backend wants it, what is there is sent first."""
+        line = calling_line()
         if size > 1 and self._setting.backend.wants_prefix_first:
-            self._put([_Step(_CachePrefix(), calling_line())])
+            self._put([self._step(CachePrefix(), line)])
         origin, inherited = self.read(Transcript.copy), self.variables.snapshot()
-        return [Interpreter(self._setting, origin, inherited) for _ in range(size)]
+        forks = [Interpreter(self._setting, origin, inherited) for _ in range(size)]
+        self.records.append(Record(Fork(size), line, [fork.records for fork in forks]))
+        return forks
 
     def extend(self, branch: Interpreter) -> None:
         """Append what a fork of this state has by now."""
-        self._put([_Step(_Extend(branch.read(Transcript.copy)), calling_line())])
+        self._put([self._step(Extend(branch.read(Transcript.copy)), calling_line())])
 
     async def cancel(self, reason: ProgramError) -> None:
         """In the programs' loop: end what runs, and wait until it has ended."""
         with self._lock:
-            failure = ProgramError(str(reason), self._transcript.text)
-        failure.__cause__ = reason.__cause__
-        self._fail(failure)
+            text = self._text_so_far()
+        self.refuse(reason, text)
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])
 
+    def refuse(self, reason: ProgramError, text: str = "") -> None:
+        """Execute nothing more. text: what the state holds."""
+        failure = reason.again()
+        failure.text = text
+        self._fail(failure)
+
     # --- the queue
 
-    def _step(self, node: ir.Expr, line: SourceLine) -> _Step:
+    def _step(self, node: ir.Expr | CachePrefix | Extend, line: SourceLine) -> Step:
+        record = Record(node, line)
+        self.records.append(record)
         match node:
             case ir.Gen(name=name) | ir.Select(name=name):
                 variable = Variable(stream=TextStream() if self._setting.is_streaming else None)
             case ir.VarScopeEnd(name=name):
                 variable = Variable()
             case ir.Variable(name=name) if (known := self.variables.get(name)) is not None:
-                return _Step(_Fill(node, known), line)
+                return Step(Fill(node, known), line, record=record)
             case _:
-                return _Step(node, line)
+                return Step(node, line, record=record)
         self.variables.set(name, variable)
-        return _Step(node, line, variable.future, variable.stream)
+        return Step(node, line, variable.future, variable.stream, record)
 
     def known_names(self, wanted: str | None) -> str:
         """What to say to whoever wants a variable that is not there."""
@@ -162,7 +143,7 @@ class Interpreter:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"there are {', '.join(map(repr, names))}{hint}"
 
-    def _put(self, steps: Sequence[_Step]) -> None:
+    def _put(self, steps: Sequence[Step]) -> None:
         with self._lock:
             failure = self.failure
             if failure is None:
@@ -177,29 +158,51 @@ class Interpreter:
     def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work())
 
-    def _next_step(self) -> _Step | None:
+    def _next_step(self) -> Step | None:
         with self._lock:
             if self._queue:
                 return self._queue.popleft()
             self._is_active = False
             return None
 
+    def _is_at_end(self) -> bool:
+        """Whether the queue is empty. If so it is asleep from now on."""
+        with self._lock:
+            self._is_active = bool(self._queue)
+            return not self._is_active
+
     async def _work(self) -> None:
-        step: _Step | None = None
+        step: Step | None = None
         try:
             await self._begin()
             while (step := self._next_step()) is not None:
-                result = await _VISITORS[type(step.node)](self, step)
+                result = await self._execute(step)
                 if step.outcome is not None:
+                    is_over = self._is_at_end()  # before anybody hears of the outcome, who may look whether it is idle
                     step.outcome.set_result(result)
+                    if is_over:
+                        return
         except BaseException as error:
             failure = self._fail(self._explain(error, step))
             if step is not None:
                 _refuse([step], failure)
+                if step.record is not None:
+                    step.record.failure, step.record.ended = failure, perf_counter()
             if not isinstance(error, Exception):  # cancelled
                 raise
         finally:
             self._task = None
+
+    async def _execute(self, step: Step) -> Any:
+        visit, record = _VISITORS[type(step.node)], step.record
+        if record is None:
+            return await visit(self, step)
+        self._record = record
+        record.began = perf_counter()
+        result = await visit(self, step)
+        record.value, record.ended = result, perf_counter()
+        self._record = None
+        return result
 
     async def _begin(self) -> None:
         if self._origin is not None:
@@ -218,34 +221,49 @@ class Interpreter:
         _refuse(steps, failure)
         return failure
 
-    def _explain(self, error: BaseException, step: _Step | None) -> ProgramError:
+    def _explain(self, error: BaseException, step: Step | None) -> ProgramError:
         if step is None and isinstance(error, ProgramError):  # what failed is the state this one goes on from
             return error
+        request_id = getattr(error, "request_id", None)  # our own errors' name for it, and that of client libraries
         what = f"{step.node!r} at {step.line}" if step else "the state"
-        failure = ProgramError(f"{what} failed: {type(error).__name__}: {error}", self._transcript.text)
+        which = f" (request {request_id})" if request_id else ""
+        failure = ProgramError(
+            f"{what} failed{which}: {type(error).__name__}: {error}",
+            self._text_so_far(),
+            file=step.line.file if step else None,
+            line=step.line.line if step else None,
+            variable=_variable_name(step.node) if step else None,
+            request_id=request_id,
+        )
         failure.__cause__ = error
         return failure
 
+    def _text_so_far(self) -> str:
+        """With what has come of a stream, which is not in the transcript before its end."""
+        record = self._record
+        growing = record.texts if record is not None and isinstance(record.node, ir.Gen) else []
+        return self._transcript.text + "".join(growing)
+
     # --- the nodes, in the programs' loop
 
-    async def _text(self, step: _Step) -> None:
+    async def _text(self, step: Step) -> None:
         self._append(step.node.value)
 
-    async def _unknown(self, step: _Step) -> NoReturn:
+    async def _unknown(self, step: Step) -> NoReturn:
         raise VariableNotSetError(
             f"no variable {step.node.name!r} is set before this; {self.known_names(step.node.name)}"
         )
 
-    async def _fill(self, step: _Step) -> None:
+    async def _fill(self, step: Step) -> None:
         self._append((await loop.wait_async(step.node.variable.future)).text)
 
-    async def _read(self, step: _Step) -> Any:
+    async def _read(self, step: Step) -> Any:
         return step.node.of(self._transcript)
 
-    async def _extend(self, step: _Step) -> None:
+    async def _extend(self, step: Step) -> None:
         self._emit(self._transcript.extend(await loop.wait_async(step.node.branch)))
 
-    async def _gen(self, step: _Step) -> Value:
+    async def _gen(self, step: Step) -> Value:
         sampling = self._sampling(step.node)
         prompt = await self._prompt()
         if self._setting.is_streaming and sampling.n in (None, 1):
@@ -256,56 +274,74 @@ class Interpreter:
                 raise BackendError(f"{len(samples)} continuations came back, not {sampling.n or 1}")
             self._emit(samples[0].text, samples[0].meta_info, step)
         self._transcript.append_generated(samples[0])
-        if sampling.n in (None, 1):
-            return Value(samples[0].text, samples[0].meta_info)
-        return Value([sample.text for sample in samples], [sample.meta_info for sample in samples])
+        values = [self._value(step, sample) for sample in samples]
+        return values[0] if sampling.n in (None, 1) else Several(tuple(values))
 
-    async def _stream(self, prompt: Prompt, sampling: SamplingArguments, step: _Step) -> Generated:
+    def _value(self, step: Step, generated: Generated) -> Value:
+        if not isinstance(step.node, ir.TypedGen):
+            return Plain(generated.text, generated.meta_info)
+        origin = Origin(step.node.name, step.line, self._transcript.text)
+        return TypedValue(generated.text, generated.meta_info, step.node.form, origin)
+
+    async def _stream(self, prompt: Prompt, sampling: SamplingArguments, step: Step) -> Generated:
         generated = None
         num_shown = 0
         async with aclosing(self._setting.backend.stream(prompt, sampling)) as growing:
             async for generated in growing:
+                if step.record is not None and step.record.first_token is None:
+                    step.record.first_token = perf_counter()
                 self._emit(generated.text[num_shown:], generated.meta_info, step)
                 num_shown = len(generated.text)
         if generated is None:
             raise BackendError("the stream ended before it began")
         return generated
 
-    async def _select(self, step: _Step) -> Value:
+    async def _select(self, step: Step) -> Value:
         choices = step.node.choices
         if len(choices) == 1:
             decision, meta_info = choices[0], {}
         else:
             prompt = await self._prompt()
-            made = await self._setting.backend.select(prompt, choices, step.node.method)
+            made = await self._decide(prompt, step.node)
             decision, meta_info = made.decision, made.meta_info
         self._transcript.append(decision)
         self._emit(decision, meta_info, step)
-        return Value(decision, meta_info)
+        return Plain(decision, meta_info)
 
-    async def _role_begin(self, step: _Step) -> None:
+    async def _decide(self, prompt: Prompt, select: ir.Select) -> ChoicesDecision:
+        backend, method = self._setting.backend, select.method
+        if not isinstance(method, Exact):
+            return await backend.select(prompt, select.choices, method)
+        if method.sampling_seed is None:
+            method = replace(method, sampling_seed=self._setting.sampling.sampling_seed)
+        return await backend.select_exact(prompt, select.choices, method)
+
+    async def _role_begin(self, step: Step) -> None:
         role = step.node.role
         around = await self._setting.backend.role_text(self._transcript.roles_with(role))
         self._transcript.begin_role(role, around)
         self._emit(around.prefix)
 
-    async def _role_end(self, step: _Step) -> None:
+    async def _role_end(self, step: Step) -> None:
         self._emit(self._transcript.end_role(step.node.role))
 
-    async def _scope_begin(self, step: _Step) -> None:
+    async def _scope_begin(self, step: Step) -> None:
         self._transcript.begin_scope(step.node.name)
 
-    async def _scope_end(self, step: _Step) -> Value:
-        return Value(self._transcript.end_scope(step.node.name), {})
+    async def _scope_end(self, step: Step) -> Value:
+        return Plain(self._transcript.end_scope(step.node.name), {})
 
-    async def _image(self, step: _Step) -> NoReturn:
+    async def _image(self, step: Step) -> NoReturn:
         kind = type(step.node).__name__.lower()
         raise UnsupportedError(f"{type(self._setting.backend).__name__} does not support {kind}")
 
-    async def _cache_prefix(self, step: _Step) -> None:
+    async def _cache_prefix(self, step: Step) -> Value | None:
+        """None: nothing is there."""
         prompt = self._transcript.prompt()
-        if prompt.text:
-            await self._setting.backend.cache_prefix(prompt)
+        if not prompt.text:
+            return None
+        await self._setting.backend.cache_prefix(prompt)
+        return Plain("", {})
 
     async def _prompt(self) -> Prompt:
         """What the backend is asked about next."""
@@ -322,8 +358,10 @@ class Interpreter:
         self._transcript.append(text)
         self._emit(text)
 
-    def _emit(self, text: str, meta_info: dict[str, Any] | None = None, step: _Step | None = None) -> None:
+    def _emit(self, text: str, meta_info: dict[str, Any] | None = None, step: Step | None = None) -> None:
         """Show readers of streams what is new, in the state and in the variable that `step` sets."""
+        if self._record is not None:
+            self._record.texts.append(text)
         if self._setting.is_streaming:
             delta = Delta(text, meta_info or {})
             self.text_stream.append(delta)
@@ -331,15 +369,26 @@ class Interpreter:
                 step.stream.append(delta)
 
 
-def _refuse(steps: Sequence[_Step], failure: ProgramError) -> None:
+def _variable_name(node: object) -> str | None:
+    """What a node was to set or to fill in."""
+    match node:
+        case ir.Gen(name=name) | ir.Select(name=name) | ir.VarScopeEnd(name=name) | ir.Variable(name=name):
+            return name
+        case Fill(node=filled):
+            return filled.name
+    return None
+
+
+def _refuse(steps: Sequence[Step], failure: ProgramError) -> None:
     for step in steps:
         if step.outcome is not None and not step.outcome.done():
             step.outcome.set_exception(failure)
 
 
-_VISITORS: dict[type, Callable[[Interpreter, _Step], Awaitable[Any]]] = {
+_VISITORS: dict[type, Callable[[Interpreter, Step], Awaitable[Any]]] = {
     ir.ConstantText: Interpreter._text,
     ir.Gen: Interpreter._gen,
+    ir.TypedGen: Interpreter._gen,
     ir.Select: Interpreter._select,
     ir.Variable: Interpreter._unknown,
     ir.RoleBegin: Interpreter._role_begin,
@@ -348,8 +397,8 @@ _VISITORS: dict[type, Callable[[Interpreter, _Step], Awaitable[Any]]] = {
     ir.VarScopeEnd: Interpreter._scope_end,
     ir.Image: Interpreter._image,
     ir.Video: Interpreter._image,
-    _Fill: Interpreter._fill,
-    _Read: Interpreter._read,
-    _Extend: Interpreter._extend,
-    _CachePrefix: Interpreter._cache_prefix,
+    Fill: Interpreter._fill,
+    Read: Interpreter._read,
+    Extend: Interpreter._extend,
+    CachePrefix: Interpreter._cache_prefix,
 }

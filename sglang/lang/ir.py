@@ -6,13 +6,16 @@ Nodes are made by the functions of `lang/api.py`. ``+`` concatenates nodes and s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
-from sglang.lang.choices import ChoicesSamplingMethod, token_length_normalized
+from sglang.lang.choices import ChoicesMethod, token_length_normalized
+from sglang.lang.typed import TextForm
 from sglang.srt.errors import shown
+
+T = TypeVar("T")
 
 DEFAULT_MAX_NEW_TOKENS = 128
 
@@ -77,6 +80,12 @@ class Expr:
     def __radd__(self, other: str) -> ExprList:
         return ExprList.of(other, self) if isinstance(other, str) else NotImplemented
 
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is no value; outside of a function without a state, read what it gives from the state it is "
+            "appended to (a thread of a function's own needs contextvars.copy_context().run)"
+        )
+
     def __format__(self, spec: str) -> str:
         raise TypeError(
             f"{self!r} has no text yet, so it cannot stand in an f-string; write: 'text' + {self!r} + 'text'"
@@ -131,12 +140,19 @@ class Gen(Expr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class TypedGen(Gen, Generic[T]):
+    """Gives a value of a type. It is the handle too by which that is read: ``state.get(handle)`` is a T."""
+
+    form: TextForm[T] = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Select(Expr):
     """Append the best of `choices`, which are two or more, or just one."""
 
     name: str | None
     choices: tuple[str, ...]
-    method: ChoicesSamplingMethod = token_length_normalized
+    method: ChoicesMethod = token_length_normalized
 
     def __repr__(self) -> str:
         return f"Select({self.name!r}, choices={list(self.choices)!r}, choices_method={self.method!r})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import functools
 import os
 import threading
 from collections import deque
@@ -114,9 +115,33 @@ def wait(future: Future[T], timeout: float | None = None) -> T:
 
 async def wait_async(future: Future[T]) -> T:
     """The same in a coroutine of any loop. Cancelling it leaves the future as it is."""
-    if future.done():
-        return future.result()
-    return await asyncio.shield(asyncio.wrap_future(future))
+    if not future.done():
+        here = asyncio.get_running_loop()
+        told = here.create_future()
+        future.add_done_callback(functools.partial(_tell, here, told))
+        await told
+    return future.result()
+
+
+def _tell(there: asyncio.AbstractEventLoop, told: asyncio.Future[None], _: Future[Any]) -> None:
+    try:
+        there.call_soon_threadsafe(_settle, told)
+    except RuntimeError:
+        if not there.is_closed():  # as it is once `asyncio.run` has given up whoever waited
+            raise
+
+
+def _settle(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)
+
+
+def running() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread is in, whosever it is."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _cancel_others() -> None:

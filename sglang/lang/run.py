@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sglang.lang import loop
@@ -17,8 +19,8 @@ from sglang.srt.errors import ProgramError
 
 
 class Run:
-    """The body is an ordinary function in a thread of the caller's choice. It queues nodes, and waits only where it
-    reads; what it queued may go on when it has returned.
+    """The body is the user's function: an ordinary one in a thread, or a coroutine in an event loop, of the caller's
+    choice. It queues nodes, and waits only where it reads; what it queued may go on when it has returned.
 
     is_stepwise: every node is done before the line after it.
     """
@@ -27,71 +29,134 @@ class Run:
         self.setting = setting
         self.is_stepwise = is_stepwise
         self.root = Interpreter(setting)
-        # Done when the body has returned and all that it queued is done. The result is what the body raised, or None.
+        # Done when the body has returned and nothing of what it queued is left. The result is what it raised, or None.
         self.ended: Future[BaseException | None] = Future()
         self._interpreters = [self.root]
-        self._cancelled_for: BaseException | None = None
-        self._body_thread: int | None = None
+        self._failure: ProgramError | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None  # that the body is a part of
         self._is_body_over = False
 
     def execute(self, body: Callable[[], object]) -> None:
-        """Call the body in this thread. If it raises, everything it queued is cancelled."""
-        self._body_thread = threading.get_ident()
+        """Call the body in this thread. If it raises, everything it queued is cancelled. Does not wait for `ended`."""
         error = None
         try:
-            body()
+            with self._inside():
+                body()
         except BaseException as raised:  # noqa: BLE001 - whoever waits for the run raises it
             error = raised
-            self.cancel(raised)
+        self.conclude(error)
+
+    async def execute_async(self, body: Callable[[], Awaitable[object]]) -> None:
+        """The same for a body that is awaited."""
+        self.belong_to_this_loop()
+        self._task = asyncio.current_task()
+        error = None
+        try:
+            with self._inside():
+                await body()
+        except BaseException as raised:  # noqa: BLE001 - whoever waits for the run raises it
+            error = raised
+        self.conclude(error)
+
+    def conclude(self, error: BaseException | None) -> None:
+        """The body is over, with what it raised. Does not wait for what it has queued, nor for the end of that."""
         self._is_body_over = True
+        outstanding: list[Future[Any]] = [] if error is None else [cancel_all([self], error)]
         for interpreter in self._interpreters:
             interpreter.variables.close()
-        idle = [interpreter.read(_nothing) for interpreter in self._interpreters]
-        _when_all(idle, functools.partial(self._end, error))
+            outstanding.append(interpreter.read(_nothing))
+        _when_all(outstanding, functools.partial(self._end, error))
 
     def wait(self) -> None:
         """Until it has ended. Raises what the body raised. An interrupt cancels it."""
         try:
             error = loop.wait(self.ended)
         except BaseException as interrupt:
-            self.cancel(interrupt)
+            loop.wait(cancel_all([self], interrupt))
             raise
         if error is not None:
             raise error
 
-    def cancel(self, reason: BaseException) -> None:
-        """End every state. Waits until their requests have ended."""
-        cancel_all([self], reason)
+    async def wait_async(self) -> None:
+        """The same in a coroutine; if that is cancelled, so is the run, and nothing of it is left afterwards."""
+        try:
+            error = await loop.wait_async(self.ended)
+        except BaseException as interrupt:
+            await loop.wait_async(cancel_all([self], interrupt))
+            await loop.wait_async(self.ended)
+            raise
+        if error is not None:
+            raise error
 
     def fork(self, parent: Interpreter, size: int) -> list[Interpreter]:
         forks = parent.fork(size)
         self._interpreters.extend(forks)
-        if self._cancelled_for is not None:  # since the parent was asked, in another thread
-            self.cancel(self._cancelled_for)
+        if self._failure is not None:  # since the parent was asked, in another thread
+            for fork in forks:
+                fork.refuse(self._failure)
         return forks
 
+    def belong_to_this_loop(self) -> None:
+        """What runs in this event loop awaits the run."""
+        self._event_loop = asyncio.get_running_loop()
+
+    def check_may_block(self, instead: str) -> None:
+        """Raises ProgramError in an event loop that the run belongs to. instead: what to write there."""
+        if self._event_loop is not None and loop.running() is self._event_loop:
+            raise ProgramError(f"this would block the event loop that the program runs in; write: {instead}")
+
     def may_still_set_names(self) -> bool:
-        """Whether the body goes on in another thread than the caller's, so that the caller may wait for it."""
-        is_elsewhere = self._body_thread != threading.get_ident()
-        return self.setting.is_streaming and not self._is_body_over and is_elsewhere
+        """Whether the body goes on, and the caller is not part of it, so that the caller may wait for it."""
+        return self.setting.is_streaming and not self._is_body_over and _current.get() is not self
 
     async def end_all_states(self, reason: ProgramError) -> None:
         """In the programs' loop."""
-        self._cancelled_for = reason.__cause__
+        self._failure = reason  # before looking, so that forks made from now on know
+        if self._task is not None and self._event_loop is not None and not self._is_body_over:
+            self._event_loop.call_soon_threadsafe(self._cancel_body)
         await asyncio.gather(*(interpreter.cancel(reason) for interpreter in self._interpreters))
+
+    def _cancel_body(self) -> None:
+        """In its event loop, since it may wait for something else than the run."""
+        if self._task is not None and not self._is_body_over:
+            self._task.cancel()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Raises what ended the run before the body began, if something has."""
+        if self._failure is not None:
+            raise self._failure.again()
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
 
     def _end(self, error: BaseException | None) -> None:
         self._interpreters = [self.root]  # forks live on where somebody holds on to them
         self.ended.set_result(error)
 
 
-def cancel_all(runs: Sequence[Run], reason: BaseException) -> None:
-    """Waits until nothing of them is left in the programs' loop."""
+_current: ContextVar[Run | None] = ContextVar("sglang_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The one whose body this code is a part of."""
+    return _current.get()
+
+
+def cancel_all(runs: Sequence[Run], reason: BaseException) -> Future[None]:
+    """End every state of them. Done when nothing of that is left in the programs' loop. A body finds out where it
+    reads, and an async one wherever it waits.
+    """
     line = failing_line(reason)
     where = f" at {line}" if line else ""
-    failure = ProgramError(f"the program was ended by {type(reason).__name__}{where}: {reason}")
+    file, number = line or (None, None)
+    what = f"the program was ended by {type(reason).__name__}{where}: {reason}"
+    failure = ProgramError(what, file=file, line=number)
     failure.__cause__ = reason
-    loop.run(_end_all(runs, failure))
+    return loop.get().submit(_end_all(runs, failure))
 
 
 async def _end_all(runs: Sequence[Run], reason: ProgramError) -> None:

@@ -6,21 +6,52 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sglang.lang.text_stream import TextStream
 
 
-class Value(NamedTuple):
-    """Of ``n`` samples, lists of them; of anything that no model made, no meta info."""
+class Value(Protocol):
+    """value: what a program reads; asking for it may raise ProgramError. text: what of it stands in the state's text.
+
+    meta_info: what the backend said about it; a dict, or a list of them where there are several values.
+    """
+
+    @property
+    def value(self) -> Any: ...
+    @property
+    def meta_info(self) -> Any: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Plain(NamedTuple):
+    """As it is. Of anything that no model made there is no meta info."""
 
     value: Any
-    meta_info: Any
+    meta_info: dict[str, Any]
 
     @property
     def text(self) -> str:
-        """What of it stands in the state's text: of several samples the first."""
-        return str(self.value[0]) if isinstance(self.value, list) and self.value else str(self.value)
+        return str(self.value)
+
+
+class Several(NamedTuple):
+    """Of ``n`` samples, or of several forks. The first one is that in the text."""
+
+    values: tuple[Value, ...]
+
+    @property
+    def value(self) -> list[Any]:
+        return [one.value for one in self.values]
+
+    @property
+    def meta_info(self) -> list[Any]:
+        return [one.meta_info for one in self.values]
+
+    @property
+    def text(self) -> str:
+        return self.values[0].text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +62,9 @@ class Variable:
     stream: TextStream | None = None
 
     @classmethod
-    def of(cls, value: Any, meta_info: Any) -> Variable:
+    def of(cls, value: Value) -> Variable:
         variable = cls()
-        variable.future.set_result(Value(value, meta_info))
+        variable.future.set_result(value)
         return variable
 
 

@@ -16,6 +16,9 @@ from sglang.srt.args import engine_args
 from sglang.srt.errors import EngineDeadError
 from sglang.srt.model.source import resolve_model
 from sglang.srt.tokenizer.call import NativeInput
+from sglang.srt.tokenizer.choice_scores import score_choices
+from sglang.srt.tokenizer.choices_call import ScoreCall, SelectCall
+from sglang.srt.tokenizer.exact_select import select
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
 from sglang.srt.tokenizer.role_text import RoleText
@@ -105,6 +108,29 @@ class Engine:
         )  # fmt: skip
         return self._iterate_async(given) if stream else await self._run_async(self._collect(given))
 
+    def select(self, prompt: str | None = None, choices: Sequence[str] | None = None, **fields: Any) -> Result:
+        """Which of `choices` comes after the prompt? Each one's probability is summed over all the ways to spell it.
+
+        Keyword arguments are the other fields of ``/select``: ``input_ids`` or ``segments`` instead of a prompt,
+        ``temperature`` (0 decides), ``sampling_seed``, ``max_unexplored_mass``, ``max_rows``, ``rid``, ``cache_salt``
+        and ``extra_key``. Gives ``{"decision", "index", "meta_info"}``. Raises as `generate`.
+        """
+        return self._run(self._select(SelectCall.parse({"text": prompt, "choices": choices, **fields})))
+
+    async def async_select(
+        self, prompt: str | None = None, choices: Sequence[str] | None = None, **fields: Any
+    ) -> Result:
+        """`select` for coroutines of any event loop. Cancelling the awaiting task cancels the request."""
+        return await self._run_async(self._select(SelectCall.parse({"text": prompt, "choices": choices, **fields})))
+
+    async def async_score_choices(self, choices: Sequence[str], **fields: Any) -> Result:
+        """The log-probabilities of the tokens of each choice after a prompt, for coroutines of any event loop.
+
+        Keyword arguments are the other fields of ``/score_choices``. Gives ``{"input_token_logprobs", "meta_info"}``,
+        with ``unconditional=True`` also ``"unconditional_token_logprobs"``. Raises as `generate`.
+        """
+        return await self._run_async(self._score_choices(ScoreCall.parse({"choices": choices, **fields})))
+
     @property
     def tokenizer(self) -> Tokenizer:
         return self._engine.manager.tokenizer
@@ -135,6 +161,12 @@ class Engine:
 
     async def _collect(self, given: NativeInput) -> Result | list[Result]:
         return shape_results(given, await self._engine.manager.collect(given.calls))
+
+    async def _select(self, call: SelectCall) -> Result:
+        return await select(self._engine.manager, call)
+
+    async def _score_choices(self, call: ScoreCall) -> Result:
+        return await score_choices(self._engine.manager, call)
 
     async def _chunks(self, given: NativeInput) -> AsyncGenerator[Result, None]:
         async with aclosing(await self._engine.manager.submit(given.calls, stream=True)) as running:

@@ -25,6 +25,9 @@ from collections.abc import Iterable
 
 
 class SglangError(Exception):
+    """request_id: of the request that failed, as the runtime's log has it, where whoever raises this knows it."""
+
+    request_id: str | None = None
     http_status: int = 500
     error_type: str = "internal_error"
 
@@ -77,16 +80,42 @@ class BackendError(SglangError, RuntimeError):
 
 
 class ProgramError(SglangError, RuntimeError):
-    """``__cause__`` is what went wrong; the message names the line of the program, and the variable.
+    """Something in a program failed; the message names the line of the program, and the variable.
 
-    text: what the program's state held when it failed.
+    file, line: where in the user's program it was said. variable: what was to be set. text: what the program's state
+    held when it failed. None: there is none.
     """
 
     error_type = "program_error"
 
-    def __init__(self, message: str, text: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        text: str = "",
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        variable: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.text = text
+        self.file = file
+        self.line = line
+        self.variable = variable
+        self.request_id = request_id
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What went wrong."""
+        return self.__cause__
+
+    def again(self) -> ProgramError:
+        """The same error, to be raised once more: each reader's has a traceback of its own."""
+        places = {"file": self.file, "line": self.line, "variable": self.variable, "request_id": self.request_id}
+        again = type(self)(str(self), self.text, **places)  # type: ignore[arg-type]
+        again.__cause__ = self.__cause__
+        return again
 
 
 class VariableNotSetError(ProgramError, KeyError):

@@ -30,6 +30,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``namespace`` isolates the prefix cache. ``logprob_start_len=None`` means no input log-probabilities.
     ``stream=False`` lets the engine hold everything back until the end. ``grammar`` is what ``params.constraint`` was
     lowered to: checked text in the notation of llguidance.
+
+    ``candidates`` belong to the last prompt tokens, a list of ids to each: how likely is each of them as the next one?
+    Answered for the tokens that this request computes, the last one among them, and not for what it finds in the cache:
+    of several requests with a common prefix, whichever computes a token answers for it.
     """
 
     rid: str
@@ -44,6 +48,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs_num: int = 0
     namespace: str = ""
     grammar: str | None = None
+    candidates: list[list[int]] = []
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -98,8 +103,19 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     top: list[tuple[float, int]] | None = None
 
 
+class CandidateLogprobs(msgspec.Struct, frozen=True, array_like=True):
+    """Natural-log probabilities of the candidates after the prompt token at ``position``, in their order."""
+
+    position: int
+    logprobs: list[float]
+
+
 class RequestOutput(msgspec.Struct, array_like=True):
-    """What one step (or, without streaming, all steps) added to one request. ``finish`` is set exactly once."""
+    """What one step (or, without streaming, all steps) added to one request. ``finish`` is set exactly once.
+
+    ``cached_tokens``, ``num_retractions`` and ``forced_tokens``, which the constraint left no choice for, count from
+    the request's beginning. ``first_token_latency`` is in seconds since the engine got the request.
+    """
 
     rid: str
     token_ids: list[int]
@@ -109,6 +125,9 @@ class RequestOutput(msgspec.Struct, array_like=True):
     num_retractions: int = 0
     input_logprobs: list[TokenLogprob] | None = None
     output_logprobs: list[TokenLogprob] | None = None
+    candidate_logprobs: list[CandidateLogprobs] | None = None
+    forced_tokens: int = 0
+    first_token_latency: float | None = None
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ SHARED_WITH_TEXT_SIDE = (
     "sglang.srt.model.config",
     "sglang.srt.model.source",
     "sglang.srt.model.loader.gguf_file",
+    "sglang.srt.executor.random",
 )
 """All that the text side may know of the rest; it speaks to the engine process by messages."""
 

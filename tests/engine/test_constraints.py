@@ -182,8 +182,8 @@ BOMBS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"json_schema": '{"items":' * 5000}, "^json_schema is "),
     ({"json_schema": {"const": "x" * 10_000_000}}, "^json_schema has 10000013 bytes"),
-    ({"json_schema": {"not": {}}}, "^json_schema has 'not' at #"),
-    ({"json_schema": {"$ref": "#"}}, "^json_schema cannot be used"),
+    ({"json_schema": {"not": {}}}, "^json_schema cannot be satisfied: nothing is valid at #"),
+    ({"json_schema": {"$ref": "#"}}, "^json_schema at # refers to itself without end"),
     (
         {"regex": "a", "json_schema": {}},
         "^Only one of regex, ebnf, json_schema or choices can be set, not both regex and json_schema$",

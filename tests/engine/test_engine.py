@@ -36,11 +36,13 @@ def test_one_prompt_gives_one_result(tiny_engine: sgl.Engine) -> None:
     assert result["text"] == tiny_engine.tokenizer.decode(result["output_ids"])
     meta = result["meta_info"]
     assert isinstance(meta.pop("id"), str) and isinstance(meta.pop("sampling_seed"), int)
-    assert meta.pop("e2e_latency") > 0 and 0 <= meta.pop("cached_tokens") < len(PROMPT)
+    assert meta.pop("e2e_latency") > meta.pop("first_token_latency") > 0
+    assert 0 <= meta.pop("cached_tokens") < len(PROMPT)
     assert meta == {
         "finish_reason": {"type": "length", "length": 6},
         "prompt_tokens": len(PROMPT),
         "completion_tokens": 6,
+        "forced_tokens": 0,
         "num_retractions": 0,
         "weight_version": "default",
     }

@@ -84,6 +84,30 @@ def test_what_stands_in_braces(text: str, said: str) -> None:
     assert second == "json_schema: {'languages': ['C']}"
 
 
+@pytest.mark.parametrize(
+    ("intent", "asked"),
+    [
+        ("logistics", "订单12345当前物流状态：运输中，预计明天送达。"),
+        ("support", "已收到您的support请求，客服将在1小时内联系您。"),
+    ],
+)
+def test_ecommerce(intent: str, asked: str) -> None:
+    def answer(prompt: Prompt, sampling: SamplingArguments) -> str:
+        return json.dumps({"order_id": "12345", "intent": intent}) if sampling.json_schema else "Reply."
+
+    mock = sgl.Mock(answer)
+    assert run_on(mock, "003_3_ecommerce.py").printed == "Reply.\n"
+    assert mock.requests[-1].prompt.text == asked
+
+
+def test_trip_has_the_answers_of_both_apis() -> None:
+    mock = sgl.Mock(lambda *_: '{"itinerary_items":["G1","Bund Hotel"]}')
+    assert run_on(mock, "003_2_plan_trip.py").printed == "['G1', 'Bund Hotel']\n"
+    assert mock.requests[0].prompt.text == (
+        "根据以下信息生成简洁行程单：\n车次：G1 北京-上海 07:00\n酒店：[{'name': 'Bund Hotel', 'stars': 4}]"
+    )
+
+
 RESUME: dict[str, Any] = {
     "name": "张三",
     "phone": "1",

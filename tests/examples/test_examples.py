@@ -230,6 +230,25 @@ def test_requests(runs: Runs) -> None:
     assert choice["message"]["content"]
 
 
+# --- document 003 ---------------------------------------------------------------------------------------------------
+
+
+def test_a_block_in_braces_is_a_dict(runs: Runs) -> None:
+    run = runs("003_1_extract_product.py")
+    assert isinstance(run["product"], dict)
+    assert run.lines == [f"{name}: {value}" for name, value in run["product"].items()]
+
+
+def test_trip(runs: Runs) -> None:
+    run = runs("003_2_plan_trip.py")
+    assert list(run["itinerary"]) == ["itinerary_items"]
+    assert all(isinstance(item, str) for item in run["itinerary"]["itinerary_items"])
+
+
+def test_ecommerce(runs: Runs) -> None:
+    assert runs("003_3_ecommerce.py").printed.strip()
+
+
 # --- document 004 ---------------------------------------------------------------------------------------------------
 
 

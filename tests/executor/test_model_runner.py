@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from sglang.srt.executor import model_runner
 from sglang.srt.executor.kv_storage import KVStorage
 from sglang.srt.executor.model_runner import SCORED_ROWS_AT_ONCE, ModelRunner
 from sglang.srt.executor.sampler import SamplingRow, sample
-from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput, StepResult
+from sglang.srt.executor.step import CandidateRow, PromptLogprobRows, SequenceRows, StepInput, StepResult
 from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
@@ -244,6 +245,19 @@ def test_how_many_rows_are_scored_at_once_changes_nothing(rows_at_once: int, mon
     logprobs = dense_logprobs(prompt)
     for position, entry in enumerate(entries):
         assert_scores(entry, logprobs[position])
+
+
+def test_candidate_logprobs_of_rows_of_several_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Stream(random_ids(30, 1), list(range(30))), Stream(random_ids(20, 2), list(range(40, 60)))
+    step = StepBuilder([(first, 30), (second, 20)], draws=False).build()
+    asked = [(49, [5]), (3, [7, 7, 0, 159]), (29, [1, 2])]
+    rows = [CandidateRow(row, np.array(token_ids)) for row, token_ids in asked]
+    logprobs = torch.cat((dense_logprobs(first.token_ids), dense_logprobs(second.token_ids)))
+    for rows_at_once in (1, 2, 64):
+        monkeypatch.setattr(model_runner, "SCORED_ROWS_AT_ONCE", rows_at_once)
+        found = make_runner(60).execute(dataclasses.replace(step, candidates=rows)).candidates
+        for (row, token_ids), values in zip(asked, found, strict=True):
+            assert values == pytest.approx(logprobs[row, token_ids].tolist(), abs=TOLERANCE)
 
 
 def test_a_sequence_that_the_model_breaks_on_disturbs_no_other() -> None:

@@ -13,6 +13,7 @@ import pytest
 import sglang as sgl
 from sglang.lang import prefix_gate
 from sglang.lang.batch import max_in_flight
+from sglang.lang.program import SglFunction
 from tests.lang.conftest import UseMock
 
 HEAD = "Answer the question in one word, and do not explain what you mean by it. "
@@ -213,3 +214,82 @@ def test_progress_bar(mock: sgl.Mock, capsys: pytest.CaptureFixture[str]) -> Non
     for style in (False, True):
         assert len(list(ask.run_batch([("a",), ("b",)], progress_bar=True, generator_style=style))) == 2
         assert "100%" in capsys.readouterr().out
+
+
+@sgl.function
+def fragile(s: sgl.ProgramState, index: int) -> int:
+    s += f"{index}" + sgl.gen("a")
+    if index % 3 == 1:
+        raise LookupError(f"no {index}")
+    return index
+
+
+@sgl.function
+async def fragile_async(s: sgl.ProgramState, index: int) -> int:
+    s += f"{index}" + sgl.gen("a")
+    if index % 3 == 1:
+        raise LookupError(f"no {index}")
+    return index
+
+
+BOTH = pytest.mark.parametrize("program", [fragile, fragile_async], ids=["plain", "async"])
+
+
+def said(found: object) -> object:
+    return found.ret_value if isinstance(found, sgl.ProgramState) else str(found)
+
+
+@BOTH
+@pytest.mark.parametrize("num_threads", ["auto", 1, 3])
+def test_exceptions_stand_where_their_states_would(
+    program: SglFunction, num_threads: int | str, mock: sgl.Mock
+) -> None:
+    items = [(index,) for index in range(10)]
+    expected = [f"no {index}" if index % 3 == 1 else index for index in range(10)]
+    found = program.run_batch(items, return_exceptions=True, num_threads=num_threads)
+    assert [said(one) for one in found] == expected
+    assert isinstance(found[1], LookupError)
+    style = {"generator_style": True, "return_exceptions": True, "num_threads": num_threads}
+    assert [said(one) for one in program.run_batch(items, **style)] == expected
+    pairs = dict(program.run_batch(items, ordered=False, **style))
+    assert [said(pairs[index]) for index in range(10)] == expected
+
+
+@BOTH
+def test_states_come_as_they_end(program: SglFunction, mock: sgl.Mock) -> None:
+    mock.hold()
+
+    @sgl.function
+    def second_is_quick(s: sgl.ProgramState, index: int) -> None:
+        if index == 0:
+            s += sgl.gen("a")
+
+    @sgl.function
+    async def second_is_quick_async(s: sgl.ProgramState, index: int) -> None:
+        if index == 0:
+            s += sgl.gen("a")
+
+    quick = second_is_quick_async if program.is_async else second_is_quick
+    pairs = quick.run_batch([(0,), (1,), (2,)], generator_style=True, ordered=False, num_threads=2)
+    assert [next(pairs)[0], next(pairs)[0]] == [1, 2]
+    mock.release()
+    index, state = next(pairs)
+    assert (index, "a" in state) == (0, True)
+    assert next(pairs, None) is None
+
+
+def test_what_no_program_should_catch_ends_the_batch(mock: sgl.Mock) -> None:
+    @sgl.function
+    def leaves(s: sgl.ProgramState, index: int) -> None:
+        s += f"{index}" + sgl.gen("a")
+        if index == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leaves.run_batch([(index,) for index in range(5)], return_exceptions=True)
+
+
+def test_a_list_has_the_order_of_its_items(mock: sgl.Mock) -> None:
+    with pytest.raises(ValueError, match="ordered=False needs generator_style=True"):
+        ask.run_batch([("a",)], ordered=False)
+    assert not mock.requests

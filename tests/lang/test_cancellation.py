@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import sglang as sgl
+from sglang.lang import loop
 from sglang.lang.interpreter import Interpreter
+from sglang.lang.run import cancel_all
 from tests.lang.conftest import UseMock
 
 
@@ -77,7 +79,7 @@ def test_a_fork_made_while_its_run_is_cancelled_does_nothing(mock: sgl.Mock, mon
     def program(s: sgl.ProgramState) -> None:
         def fork(parent: Interpreter, size: int) -> list[Interpreter]:
             forks = fork_of(parent, size)
-            s._run.cancel(AppError("another program of the batch failed"))
+            loop.wait(cancel_all([s._run], AppError("another program of the batch failed")))
             return forks
 
         monkeypatch.setattr(Interpreter, "fork", fork)

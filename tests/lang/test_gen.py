@@ -32,7 +32,7 @@ def test_every_argument_of_gen_is_passed_on() -> None:
         "repetition_penalty": 1.5, "sampling_seed": 7, "regex": "a+",
     }  # fmt: skip
     expected = {**given, "stop": ("a", "b"), "stop_token_ids": (1, 2), "stop_regex": ("c",)}
-    found = sampling_of(sgl.gen("x", 10, 2, **given))  # type: ignore[arg-type]
+    found = sampling_of(sgl.gen("x", 10, 2, **given))  # type: ignore[call-overload]
     assert found == {**expected, "max_new_tokens": 10, "min_new_tokens": 2}
 
 
@@ -88,7 +88,7 @@ def test_a_bad_regex_is_told_at_the_call() -> None:
 @pytest.mark.parametrize("under", ["regex", "json_schema"])
 def test_a_dict_or_a_pydantic_class_is_a_json_schema_under_either_name(under: str) -> None:
     for schema in (Person, Person.model_json_schema()):
-        found = sampling_of(sgl.gen("x", **{under: schema}))  # type: ignore[arg-type]
+        found = sampling_of(sgl.gen("x", **{under: schema}))  # type: ignore[call-overload]
         assert found.keys() == {"json_schema"}
         assert json.loads(found["json_schema"]) == Person.model_json_schema()
     assert sampling_of(sgl.gen("x", json_schema="{}")) == {"json_schema": "{}"}

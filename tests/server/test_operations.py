@@ -121,6 +121,7 @@ def test_model_info(client: httpx.Client, tiny_model: str) -> None:
         "vocab_size": 257,
         "has_chat_template": True,
         "segments": True,
+        "select": True,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod
+from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact
 from sglang.lang.ir import SamplingArguments
 from sglang.srt.errors import UnsupportedError
 
@@ -79,6 +79,10 @@ class Backend:
         """The choice, out of two or more, that `method` ranks first after the prompt."""
         self._refuse("select")
 
+    async def select_exact(self, prompt: Prompt, choices: Sequence[str], exact: Exact) -> ChoicesDecision:
+        """The choice, out of two or more that differ, by its probability as a text after the prompt."""
+        self._refuse("choices_method=exact")
+
     async def role_text(self, roles: Sequence[str]) -> RoleText:
         """What goes around the last of `roles` in a conversation whose messages have these roles, in this order.
 
@@ -88,6 +92,10 @@ class Backend:
 
     async def cache_prefix(self, prompt: Prompt) -> None:
         """Compute the prompt, so that requests that begin with it find it cached. Does nothing where that is no use."""
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a prompt of this text has."""
+        self._refuse("count_tokens")
 
     def flush_cache(self) -> None:
         """Forget what is cached. For code outside of programs, as the next one: waits for the answer."""

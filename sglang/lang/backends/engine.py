@@ -17,6 +17,12 @@ class NativeEngine(Protocol):
     def async_generate(self) -> Callable[..., Awaitable[Any]]:
         """For coroutines of any event loop: gives results, or with ``stream=True`` an async generator of them."""
 
+    @property
+    def async_select(self) -> Callable[..., Awaitable[Any]]: ...
+
+    @property
+    def async_score_choices(self) -> Callable[..., Awaitable[Any]]: ...
+
     def role_text(self, roles: Sequence[str]) -> Any: ...
 
     def flush_cache(self) -> None: ...
@@ -44,6 +50,12 @@ class EngineBackend(NativeBackend):
 
     async def _post(self, payload: Payload) -> Any:
         return await self.engine.async_generate(**payload)
+
+    async def _post_select(self, payload: Payload) -> Any:
+        return await self.engine.async_select(**payload)
+
+    async def _post_score_choices(self, payload: Payload) -> Any:
+        return await self.engine.async_score_choices(**payload)
 
     async def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         async with aclosing(await self.engine.async_generate(**payload, stream=True)) as results:

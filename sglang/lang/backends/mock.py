@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
 import re
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 from sglang.lang.backends.base import Backend, Generated, Prompt, RoleText
-from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, mean_logprob
+from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact, mean_logprob
 from sglang.lang.ir import DEFAULT_MAX_NEW_TOKENS, SamplingArguments
 from sglang.srt.errors import UnsupportedError, shown
 
@@ -108,12 +110,28 @@ class Mock(Backend):
                 unconditional_token_logprobs=[_made_up_score("", choice) for choice in choices],
             )
 
+    async def select_exact(self, prompt: Prompt, choices: Sequence[str], exact: Exact) -> ChoicesDecision:
+        """As if every choice had one spelling, that of its scores."""
+        with self._request(MockRequest("select", prompt, choices=tuple(choices))):
+            await self._until_released()
+            logprobs = [math.fsum(row[0] for row in self._score(prompt.text, choice)) for choice in choices]
+            weights = [math.exp(logprob - max(logprobs)) for logprob in logprobs]
+            shares = [weight / math.fsum(weights) for weight in weights]
+            decision = choices[weights.index(1.0)]
+            if exact.temperature > 0:
+                tempered = [weight ** (1 / exact.temperature) for weight in weights]
+                (decision,) = random.Random(exact.sampling_seed).choices(choices, tempered)
+            return ChoicesDecision(decision, {"choice_probabilities": shares, "unexplored_mass": 0.0})
+
     async def role_text(self, roles: Sequence[str]) -> RoleText:
         return RoleText(f"<|im_start|>{roles[-1]}\n", "<|im_end|>\n")
 
     async def cache_prefix(self, prompt: Prompt) -> None:
         with self._request(MockRequest("cache_prefix", prompt)):
             await self._until_released()
+
+    async def count_tokens(self, text: str) -> int:
+        return len(_tokens(text))
 
     def flush_cache(self) -> None:
         """There is nothing to forget."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from sglang.lang.backends.base import Backend, Generated, Prompt, Segment
 from sglang.lang.backends.scoring import LogprobRow, decide, tokens_of_choice
-from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod
+from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact
 from sglang.lang.ir import SamplingArguments
-from sglang.srt.errors import BackendError, RequestAbortedError, shown
+from sglang.srt.errors import BackendError, RequestAbortedError, SglangError, UnsupportedError, shown
 
 Payload = dict[str, Any]
 """A request of the native API: the JSON of ``POST /generate``, the arguments of ``Engine.generate``."""
@@ -30,10 +31,13 @@ COMPUTE_ONLY = {"max_new_tokens": 0, "temperature": 0.0}
 class NativeBackend(Backend, ABC):
     """takes_segments: whether the runtime takes generated ids back as they are; otherwise it is sent text.
 
+    takes_choices: whether it has ``/select`` and ``/score_choices``; otherwise prompts are scored to select.
+
     template_stop: what ends an answer inside a role, where the runtime does not know that by itself.
     """
 
     takes_segments = True
+    takes_choices = True
     template_stop: tuple[str, ...] = ()
 
     @abstractmethod
@@ -41,16 +45,28 @@ class NativeBackend(Backend, ABC):
         """The result of a request, or the list of its results."""
 
     @abstractmethod
+    async def _post_select(self, payload: Payload) -> Any:
+        """The result of a ``/select``."""
+
+    @abstractmethod
+    async def _post_score_choices(self, payload: Payload) -> Any:
+        """The result of a ``/score_choices``."""
+
+    @abstractmethod
     def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         """The results of a request for one sequence as it grows, the last one complete. Closing it ends the request."""
 
     async def generate(self, prompt: Prompt, sampling: SamplingArguments) -> list[Generated]:
-        return _all_generated(await self._post(self._payload(prompt, sampling)))
+        payload = self._payload(prompt, sampling)
+        with _naming(payload):
+            return _all_generated(await self._post(payload))
 
     async def stream(self, prompt: Prompt, sampling: SamplingArguments) -> AsyncGenerator[Generated, None]:
-        async with aclosing(self._stream(self._payload(prompt, sampling))) as results:
-            async for result in results:
-                yield _generated(result)
+        payload = self._payload(prompt, sampling)
+        with _naming(payload):
+            async with aclosing(self._stream(payload)) as results:
+                async for result in results:
+                    yield _generated(result)
 
     async def select(self, prompt: Prompt, choices: Sequence[str], method: ChoicesSamplingMethod) -> ChoicesDecision:
         """Every choice is scored as the text that continues the prompt, tokenized together with it.
@@ -58,6 +74,40 @@ class NativeBackend(Backend, ABC):
         So a token may begin in the prompt and end in the choice: such a token counts as the choice's. The meta info
         counts the tokens of the prompt.
         """
+        if not self.takes_choices:
+            return await self._select_by_prompts(prompt, choices, method)
+        payload = {
+            **self._choices(prompt, choices),
+            "unconditional": method.requires_unconditional_logprobs,
+        }
+        with _naming(payload):
+            answer = await self._post_score_choices(payload)
+        match answer:
+            case {"input_token_logprobs": list(rows), "meta_info": dict(meta_info)}:
+                alone = answer.get("unconditional_token_logprobs")
+                alone_rows = None if alone is None else list(map(_rows, alone))
+                made = decide(method, choices, list(map(_rows, rows)), [[] for _ in choices], alone_rows)
+                return replace(made, meta_info={**made.meta_info, **meta_info})
+        raise BackendError(f"'input_token_logprobs' and 'meta_info' were asked for, but not answered: {shown(answer)}")
+
+    async def select_exact(self, prompt: Prompt, choices: Sequence[str], exact: Exact) -> ChoicesDecision:
+        if not self.takes_choices:
+            raise UnsupportedError(
+                "choices_method=exact needs a server of this project, which has /select; "
+                "with others use token_length_normalized or another method"
+            )
+        payload = {**self._choices(prompt, choices), **exact.given()}
+        with _naming(payload):
+            answer = await self._post_select(payload)
+        match answer:
+            case {"decision": str(decision), "meta_info": dict(meta_info)}:
+                return ChoicesDecision(decision, meta_info)
+        raise BackendError(f"'decision' and 'meta_info' were asked for, but not answered: {shown(answer)}")
+
+    async def _select_by_prompts(
+        self, prompt: Prompt, choices: Sequence[str], method: ChoicesSamplingMethod
+    ) -> ChoicesDecision:
+        """By scoring the prompt with each choice, where a server has nothing better."""
         first = await self._compute(prompt)
         start = max(_reported(first, "prompt_tokens") - MARGIN, 0)
         *scored, alone = await self._score(self._continuations(prompt, [*choices, ""]), start)
@@ -74,6 +124,9 @@ class NativeBackend(Backend, ABC):
 
     async def cache_prefix(self, prompt: Prompt) -> None:
         await self._compute(prompt)
+
+    async def count_tokens(self, text: str) -> int:
+        return int(_reported(await self._compute(Prompt(text, (text,))), "prompt_tokens")) if text else 0
 
     async def _compute(self, prompt: Prompt) -> Generated:
         """Nothing after the prompt, which is in the cache then."""
@@ -93,7 +146,11 @@ class NativeBackend(Backend, ABC):
             sampling = sampling.with_stops(self.template_stop)
         params = dict(sampling.given())
         fields = {name: params.pop(name) for name in REQUEST_FIELDS if name in params}
-        return {**self._prompt(prompt), "sampling_params": params, **fields}
+        names = {"rid": uuid.uuid4().hex} if self.takes_segments else {}
+        return {**self._prompt(prompt), "sampling_params": params, **fields, **names}
+
+    def _choices(self, prompt: Prompt, choices: Sequence[str]) -> Payload:
+        return {**self._prompt(prompt), "choices": list(choices), "rid": uuid.uuid4().hex}
 
     def _prompt(self, prompt: Prompt) -> Payload:
         return {"segments": prompt.segments or ("",)} if self.takes_segments else {"text": prompt.text}
@@ -102,6 +159,16 @@ class NativeBackend(Backend, ABC):
         if self.takes_segments:
             return {"segments": [(*prompt.segments, text) for text in texts]}
         return {"text": [prompt.text + text for text in texts]}
+
+
+@contextmanager
+def _naming(payload: Payload) -> Iterator[None]:
+    """An error of a request says which one it was, as the server's log does."""
+    try:
+        yield
+    except SglangError as error:
+        error.request_id = payload.get("rid")
+        raise
 
 
 def _all_generated(answer: Any) -> list[Generated]:
@@ -123,7 +190,11 @@ def _segments(pieces: Sequence[Any] | None) -> tuple[Segment, ...] | None:
 
 
 def _input_logprobs(scored: Generated) -> list[LogprobRow]:
-    return [(logprob, token_id, text) for logprob, token_id, text in _reported(scored, "input_token_logprobs")]
+    return _rows(_reported(scored, "input_token_logprobs"))
+
+
+def _rows(reported: Sequence[Sequence[Any]]) -> list[LogprobRow]:
+    return [(logprob, token_id, text) for logprob, token_id, text in reported]
 
 
 def _usage(result: Generated) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class RuntimeEndpoint(NativeBackend):
         self.base_url = self._api.base_url
         self.model_info = self._api.json_object(self._api.call_blocking("GET", "/get_model_info"))
         self.takes_segments = self.model_info.get("segments") is True
+        self.takes_choices = self.model_info.get("select") is True
         self.wants_prefix_first = not self.takes_segments
         if template is None and not self.takes_segments:
             template = get_chat_template_by_model_path(str(self.model_info.get("model_path")))
@@ -66,6 +67,12 @@ class RuntimeEndpoint(NativeBackend):
 
     async def _post(self, payload: Payload) -> Any:
         return self._api.json(await self._api.call("POST", "/generate", payload))
+
+    async def _post_select(self, payload: Payload) -> Any:
+        return self._api.json(await self._api.call("POST", "/select", payload))
+
+    async def _post_score_choices(self, payload: Payload) -> Any:
+        return self._api.json(await self._api.call("POST", "/score_choices", payload))
 
     def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         return self._api.events("/generate", {**payload, "stream": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,17 @@ def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[Toke
     logits: float32 [rows, vocab]; target_ids: int64 [rows], the token after each row's.
     """
     return [score(row, target, top_n) for row, target in zip(logits, target_ids.tolist(), strict=True)]
+
+
+def candidate_logprobs(logits: Tensor, candidates: Sequence[IdArray]) -> list[list[float]]:
+    """How likely each row found each of its candidates, in their order; NaN where a row is no distribution.
+
+    logits: float32 [rows, vocab]; candidates: int64 token ids, one or more for each row.
+    """
+    return [
+        torch.log_softmax(row, dim=-1).to(HOST).numpy()[ids].tolist()
+        for row, ids in zip(logits, candidates, strict=True)
+    ]
 
 
 def score(logits: Tensor, token_id: int, top_n: int) -> TokenScore:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from sglang.srt.executor.logprobs import TokenScore
 from sglang.srt.executor.sampler import SampledToken, SamplingRow
-from sglang.srt.executor.step import IntArray, PromptLogprobRows, StepInput, StepResult
+from sglang.srt.executor.step import CandidateRow, IntArray, PromptLogprobRows, StepInput, StepResult
 from sglang.srt.messages import TokenLogprob
 
 SCORED_ROWS_AT_ONCE = 128
-"""Input log-probabilities are made from this many rows of logits at a time, which bounds their memory."""
+"""Log-probabilities are made from this many rows of logits at a time, which bounds their memory."""
 
 L = TypeVar("L")
 """Logits: float32 [rows, vocab], where the network leaves them and its sampler reads them."""
@@ -44,6 +44,10 @@ class TokenSampler(Protocol[L_contra]):
         """How likely the tokens were that did follow; see `logprobs.prompt_logprobs`."""
         ...
 
+    def candidate_logprobs(self, logits: L_contra, candidates: Sequence[IntArray]) -> list[list[float]]:
+        """How likely each row found each of some tokens, one at least; see `logprobs.candidate_logprobs`."""
+        ...
+
 
 class ModelRunner(Generic[L]):
     def __init__(self, network: Network[L], sampler: TokenSampler[L]) -> None:
@@ -55,7 +59,8 @@ class ModelRunner(Generic[L]):
         samples: Sequence[SampledToken] = []
         if step.samples:
             samples = self._sampler.sample(self._network.logits(step.sample_rows), step.samples)
-        return StepResult(samples, [self._score(rows) for rows in step.prompt_logprobs])
+        prompt_logprobs = [self._score(rows) for rows in step.prompt_logprobs]
+        return StepResult(samples, prompt_logprobs, self._score_candidates(step.candidates))
 
     def logits(self, step: StepInput, rows: IntArray) -> npt.NDArray[np.float32]:
         """Compute a step, but instead of drawing return the logits of these of its rows: [rows, vocab_size]."""
@@ -72,6 +77,14 @@ class ModelRunner(Generic[L]):
             scores = self._sampler.prompt_logprobs(logits, targets, rows.top_logprobs_num)
             entries.extend(map(_entry, targets.tolist(), scores))
         return entries
+
+    def _score_candidates(self, rows: Sequence[CandidateRow]) -> list[list[float]]:
+        logprobs: list[list[float]] = []
+        for begin in range(0, len(rows), SCORED_ROWS_AT_ONCE):
+            some = rows[begin : begin + SCORED_ROWS_AT_ONCE]
+            logits = self._network.logits(np.array([one.row for one in some], dtype=np.int64))
+            logprobs += self._sampler.candidate_logprobs(logits, [one.token_ids for one in some])
+        return logprobs
 
 
 def _entry(token_id: int, score: TokenScore) -> TokenLogprob:

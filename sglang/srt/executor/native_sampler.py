@@ -77,6 +77,18 @@ class NativeSampler:
         tops = _pairs(top_logprobs, top_ids)
         return [_score(logprob, _take(tops, num_top)) for logprob in logprobs.tolist()]
 
+    def candidate_logprobs(self, logits: FloatArray, candidates: Sequence[IdArray]) -> list[list[float]]:
+        """As `logprobs.candidate_logprobs`. logits: C-contiguous float32 [rows, vocab].
+
+        Raises IndexError if a candidate is not in the vocabulary.
+        """
+        best = logits.argmax(axis=1)  # a NaN counts as highest
+        scores = self.prompt_logprobs(logits, best, 0)
+        return [
+            (score.logprob + (row[ids].astype(np.float64) - row[best_id])).tolist()
+            for row, ids, best_id, score in zip(logits, candidates, best, scores, strict=True)
+        ]
+
     def _token(self, row: SamplingRow, token_id: int, value: float, tops: Iterator[tuple[float, int]]) -> SampledToken:
         if token_id >= 0 and not row.return_logprob:
             return SampledToken(token_id)

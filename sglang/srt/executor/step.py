@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,14 @@ class PromptLogprobRows:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """How likely is each of `token_ids`, of which there is one at least, after this row?"""
+
+    row: int
+    token_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class StepInput:
     """``sample_rows[i]`` is the row whose logits draw the token described by ``samples[i]``."""
 
@@ -47,11 +55,16 @@ class StepInput:
     sample_rows: IntArray  # [samples]
     samples: Sequence[SamplingRow]
     prompt_logprobs: Sequence[PromptLogprobRows]
+    candidates: Sequence[CandidateRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """In the order of ``StepInput.samples`` and ``StepInput.prompt_logprobs``."""
+    """In the order of ``StepInput.samples``, ``StepInput.prompt_logprobs`` and ``StepInput.candidates``.
+
+    The candidates after a row that is no distribution are NaN.
+    """
 
     samples: Sequence[SampledToken]
     prompt_logprobs: Sequence[list[TokenLogprob]]
+    candidates: Sequence[list[float]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from sglang.srt.executor.kv_storage import KVStorage
-from sglang.srt.executor.logprobs import TokenScore, prompt_logprobs
+from sglang.srt.executor.logprobs import TokenScore, candidate_logprobs, prompt_logprobs
 from sglang.srt.executor.sampler import SampledToken, SamplingRow, sample
 from sglang.srt.executor.step import IntArray, StepInput
 from sglang.srt.model.attention.torch_attention import Context, TorchAttention
@@ -64,3 +64,7 @@ class TorchSampler:
     @torch.inference_mode()
     def prompt_logprobs(self, logits: torch.Tensor, target_ids: IntArray, top_n: int) -> list[TokenScore]:
         return prompt_logprobs(logits, torch.from_numpy(target_ids), top_n)
+
+    @torch.inference_mode()
+    def candidate_logprobs(self, logits: torch.Tensor, candidates: Sequence[IntArray]) -> list[list[float]]:
+        return candidate_logprobs(logits, candidates)

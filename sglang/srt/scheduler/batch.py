@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sglang.srt.executor.step import PromptLogprobRows, SequenceRows, StepInput
+from sglang.srt.executor.step import CandidateRow, PromptLogprobRows, SequenceRows, StepInput
 from sglang.srt.scheduler.request import Request
 
 
 class ScheduledBatch:
     """`requests` each have num_scheduled > 0. `sampled` are those whose every token is computed by this step, and that
     want another; `prompt_only` those that want none. `scored` are those with input log-probabilities in this step.
-    `sampled` and `scored` are in the order of their results.
+    `asked` has the request and the position of every row with candidates. `sampled`, `scored` and `asked` are in the
+    order of their results.
     """
 
     def __init__(self, requests: Sequence[Request]) -> None:
@@ -21,6 +22,7 @@ class ScheduledBatch:
         self.sampled: list[Request] = []
         self.prompt_only: list[Request] = []
         self.scored: list[Request] = []
+        self.asked: list[tuple[Request, int]] = []
         self.step = self._make_step()
 
     @property
@@ -34,6 +36,7 @@ class ScheduledBatch:
         sequences: list[SequenceRows] = []
         sample_rows: list[int] = []
         prompt_logprobs: list[PromptLogprobRows] = []
+        candidates: list[CandidateRow] = []
         for request in self.requests:
             first_row = len(token_ids)
             new_ids, new_positions, new_slots = request.scheduled_rows()
@@ -44,6 +47,9 @@ class ScheduledBatch:
             if (rows := _prompt_logprob_rows(request, first_row)) is not None:
                 prompt_logprobs.append(rows)
                 self.scored.append(request)
+            for position, ids in request.scheduled_candidates():
+                candidates.append(CandidateRow(first_row + position - request.num_computed, ids))
+                self.asked.append((request, position))
             if request.num_held < request.num_tokens:
                 continue
             if request.message.max_new_tokens > 0:
@@ -59,6 +65,7 @@ class ScheduledBatch:
             sample_rows=np.array(sample_rows, dtype=np.int64),
             samples=[request.sampling_row() for request in self.sampled],
             prompt_logprobs=prompt_logprobs,
+            candidates=candidates,
         )
 
 

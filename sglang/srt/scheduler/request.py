@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from time import perf_counter
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from sglang.srt.cache.radix_tree import TokenArray
 from sglang.srt.cache.slot_runs import SlotRuns
 from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.matcher import UNCONSTRAINED, OutputConstraint
-from sglang.srt.messages import GenerateRequest, TokenLogprob
+from sglang.srt.messages import CandidateLogprobs, GenerateRequest, TokenLogprob
 from sglang.srt.scheduler.output import OutputText
 from sglang.srt.vocab import Vocab
 
@@ -52,12 +54,16 @@ class Request:
         self.text = OutputText(vocab, message.params, self._may_end_at)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
+        self.num_forced_tokens = 0  # output tokens that the constraint left no choice for
+        self.first_token_latency: float | None = None  # seconds since it arrived here
+        self._arrived = perf_counter()
         self.is_proven = False  # all its tokens were computed once without a failure
         self.is_suspect = False  # not proven, and part of a step that failed
         self.times_passed_over = 0
         self.input_logprobs: list[TokenLogprob] = []  # one per prompt token from logprob_start_len on
         if message.logprob_start_len is not None:  # nothing that is computed precedes the first of them
             self.input_logprobs.append(TokenLogprob(None, int(self._tokens[message.logprob_start_len])))
+        self._new_candidate_logprobs: list[CandidateLogprobs] = []
         self.scoring_error: str | None = None
         self._num_input_logprobs_taken = 0
         self._new_output_ids: list[int] = []
@@ -166,6 +172,14 @@ class Request:
         begin, end = self.num_computed, self.num_held
         return self._tokens[begin:end].tolist(), range(begin, end), self._slots[begin:end].tolist()
 
+    def scheduled_candidates(self) -> Iterator[tuple[int, TokenArray]]:
+        """Position and candidates of what is being computed, where there are candidates."""
+        lists = self.message.candidates
+        first = self.num_prompt_tokens - len(lists)
+        for position in range(max(first, self.num_computed), min(self.num_held, self.num_prompt_tokens)):
+            if ids := lists[position - first]:
+                yield position, np.array(ids, dtype=np.int64)
+
     def share(self, prefix: Prefix) -> None:
         """`prefix` now holds this request's first tokens, in part perhaps in other slots than this request's."""
         old, new = self.prefix.num_tokens, prefix.num_tokens
@@ -198,10 +212,18 @@ class Request:
             if entry.logprob is None and self.scoring_error is None:
                 self.scoring_error = f"input token {entry.token_id} has no probability"
 
+    def add_candidate_logprobs(self, position: int, logprobs: list[float]) -> None:
+        if math.isnan(logprobs[0]):
+            self.scoring_error = self.scoring_error or f"what follows the input token at {position} has no probability"
+        else:
+            self._new_candidate_logprobs.append(CandidateLogprobs(position, logprobs))
+
     def append_token(self, token_id: int) -> None:
         self._tokens[self.num_tokens] = token_id
         self.num_tokens += 1
         self._new_output_ids.append(token_id)
+        if self.first_token_latency is None:
+            self.first_token_latency = perf_counter() - self._arrived
 
     def add_output_logprob(self, entry: TokenLogprob) -> None:
         """Of the token that is appended next."""
@@ -216,6 +238,11 @@ class Request:
         """Those since the last call."""
         taken = self.input_logprobs[self._num_input_logprobs_taken :]
         self._num_input_logprobs_taken += len(taken)
+        return taken
+
+    def take_candidate_logprobs(self) -> list[CandidateLogprobs]:
+        """Those since the last call."""
+        taken, self._new_candidate_logprobs = self._new_candidate_logprobs, []
         return taken
 
     def take_output_logprobs(self) -> list[TokenLogprob]:

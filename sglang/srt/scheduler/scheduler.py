@@ -198,6 +198,8 @@ class Scheduler:
                 self._cache.free(request.settle_duplicates())
         for request, entries in zip(batch.scored, result.prompt_logprobs, strict=True):
             request.add_input_logprobs(entries)
+        for (request, position), logprobs in zip(batch.asked, result.candidates, strict=True):
+            request.add_candidate_logprobs(position, logprobs)
         outputs = [self._accept_token(*pair) for pair in zip(batch.sampled, result.samples, strict=True)]
         outputs += [self._finish_prompt(request) for request in batch.prompt_only]
         return [output for output in outputs if output is not None]
@@ -214,8 +216,10 @@ class Scheduler:
 
     def _extend(self, request: Request, drawn: int | None = None) -> RequestOutput | None:
         """Append the drawn token, if any, and what follows from it. Only an end is reported to who does not stream."""
+        num_before = request.num_output_tokens + (drawn is not None)
         try:
             finish = self._append(request, _following(request.constraint, drawn))
+            request.num_forced_tokens += request.num_output_tokens - num_before
         except Exception as error:  # a constraint or a search for stops that breaks is that of one request
             logger.exception("a token could not be added to a request")
             finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
@@ -309,6 +313,9 @@ class Scheduler:
             request.num_retractions,
             request.take_input_logprobs() if has_logprobs else None,
             request.take_output_logprobs() if has_logprobs else None,
+            request.take_candidate_logprobs() if request.message.candidates else None,
+            request.num_forced_tokens,
+            request.first_token_latency,
         )
 
 

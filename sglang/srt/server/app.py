@@ -10,6 +10,7 @@ from starlette.responses import Response
 from sglang.srt.args import ServerArgs
 from sglang.srt.errors import InvalidRequestError, SglangError
 from sglang.srt.server.auth import BearerAuth
+from sglang.srt.server.choices import choices_router
 from sglang.srt.server.control import control_router
 from sglang.srt.server.generate import generate_router
 from sglang.srt.server.health import health_router
@@ -26,6 +27,7 @@ def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
     app = FastAPI(title="SGLang", version=__version__)
     model_name = served_model_name(engine, args)
     app.include_router(generate_router(engine))
+    app.include_router(choices_router(engine))
     app.include_router(openai_router(engine, model_name))
     app.include_router(tokenization_router(engine))
     app.include_router(info_router(engine, args))

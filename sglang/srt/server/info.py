@@ -33,7 +33,9 @@ def info_router(engine: RunningEngine, args: ServerArgs) -> APIRouter:
 
 
 def model_info(engine: RunningEngine, args: ServerArgs) -> dict[str, Any]:
-    """The published keys, then ours. ``segments``: prompts may be given as segments (see ``/generate``)."""
+    """The published keys, then ours. ``segments``: prompts may be given as segments (see ``/generate``).
+    ``select``: there are ``/select`` and ``/score_choices``.
+    """
     architecture = engine.config.architecture
     return {
         "model_path": engine.args.model_path,
@@ -50,6 +52,7 @@ def model_info(engine: RunningEngine, args: ServerArgs) -> dict[str, Any]:
         "vocab_size": engine.manager.info.vocab_size,
         "has_chat_template": engine.manager.tokenizer.chat_template is not None,
         "segments": True,
+        "select": True,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput, TokenLogprob
+from sglang.srt.messages import CandidateLogprobs, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.tokenizer.detokenizer import IncrementalDecoder
 from sglang.srt.tokenizer.seams import generated_segments
 from sglang.srt.vocab import Vocab
@@ -33,6 +33,9 @@ class Completion:
         self.finish_reason: FinishReason | None = None
         self.cached_tokens = 0
         self.num_retractions = 0
+        self.forced_tokens = 0
+        self.first_token_latency: float | None = None
+        self.candidate_logprobs: list[CandidateLogprobs] = []
         self.input_logprobs = LogprobRows(decode_for_logprobs)
         self.output_logprobs = LogprobRows(decode_for_logprobs)
         self.e2e_latency: float | None = None
@@ -47,8 +50,11 @@ class Completion:
         self.token_ids += output.token_ids
         self.cached_tokens = output.cached_tokens
         self.num_retractions = output.num_retractions
+        self.forced_tokens = output.forced_tokens
+        self.first_token_latency = output.first_token_latency
         self.input_logprobs.extend(output.input_logprobs or ())
         self.output_logprobs.extend(output.output_logprobs or ())
+        self.candidate_logprobs.extend(output.candidate_logprobs or ())
         if output.finish is not None:
             self.finish_reason = output.finish
             self.e2e_latency = time.perf_counter() - self._started
@@ -76,10 +82,13 @@ class Completion:
             "prompt_tokens": request.num_prompt_tokens,
             "completion_tokens": len(self.token_ids),
             "cached_tokens": self.cached_tokens,
+            "forced_tokens": self.forced_tokens,
             "num_retractions": self.num_retractions,
             "sampling_seed": request.seed,
             "weight_version": "default",
         }
+        if self.first_token_latency is not None:
+            meta["first_token_latency"] = self.first_token_latency
         if self.e2e_latency is not None:
             meta["e2e_latency"] = self.e2e_latency
         if request.return_logprob:

@@ -16,6 +16,7 @@ from sglang.srt.sampling_params import sampling_defaults
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.chat_template_file import read_chat_template
 from sglang.srt.tokenizer.manager import TokenizerManager
+from sglang.srt.tokenizer.score_memory import ScoreMemory
 from sglang.srt.tokenizer.tokenizer import load_tokenizer
 from sglang.version import __version__
 
@@ -55,7 +56,9 @@ async def launch_engine(args: EngineArgs, path: Path) -> RunningEngine:
     try:
         tokenizer = await asyncio.to_thread(load_tokenizer, path, config.eos_token_ids, template_source)
         info = await channel.start(tokenizer.vocab)
-        manager = TokenizerManager(tokenizer, channel, info, _sampling_defaults(config), args.random_seed)
+        memory = ScoreMemory(capacity=0) if args.disable_radix_cache else ScoreMemory()
+        defaults = _sampling_defaults(config)
+        manager = TokenizerManager(tokenizer, channel, info, defaults, args.random_seed, memory)
     except BaseException:
         await channel.close()
         raise

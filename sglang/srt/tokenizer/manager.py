@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sglang.srt.errors import EngineDeadError, InvalidRequestError, shown
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestAbortedError, shown
 from sglang.srt.grammar.lowering import Lowering
 from sglang.srt.messages import (
     TOKEN_BYTES,
@@ -33,7 +33,9 @@ from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
 from sglang.srt.tokenizer.observer import RequestObserver
+from sglang.srt.tokenizer.score_memory import ScoreMemory
 from sglang.srt.tokenizer.seams import Segments
+from sglang.srt.tokenizer.token_index import TokenIndex
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 MAX_SEQUENCES = 32_768
@@ -51,6 +53,16 @@ LONG_TEXT = 20_000
 """Characters from which tokenizing happens in a thread, so that other requests' streams go on."""
 
 
+_COMPUTE_ONLY = SamplingParams(max_new_tokens=0)
+
+
+class ScoredPrefix(NamedTuple):
+    """Token ids, and the candidates for the token after each of the last of them; see `GenerateRequest`."""
+
+    token_ids: Sequence[int]
+    candidates: Sequence[list[int]]
+
+
 class TokenizerManager:
     """Belongs to one event loop. Doors call `submit` or `collect`; leaving either early aborts what is unfinished."""
 
@@ -61,9 +73,11 @@ class TokenizerManager:
         info: EngineInfo,
         sampling_defaults: dict[str, Any],
         random_seed: int | None,
+        score_memory: ScoreMemory,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
+        self.score_memory = score_memory
         self._channel = channel
         self._sampling_defaults = sampling_defaults
         self._seeds = random.Random(random_seed)
@@ -72,6 +86,7 @@ class TokenizerManager:
         # Every request whose final answer is still to come; None once its caller has given up.
         self._generations: dict[str, Generation | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
+        self._token_index: TokenIndex | None = None
         self._num_calls = 0
         self._death: str | None = None
         self._observers: list[RequestObserver] = []
@@ -88,33 +103,85 @@ class TokenizerManager:
         completions = []
         for index, request in enumerate(requests):
             call = calls[index % len(calls)]
-            decode = self._decode_token if call.return_text_in_logprobs else None
+            decode = self.decode_token if call.return_text_in_logprobs else None
             vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
             completions.append(Completion(request, index, decode, vocab))
-        self._check_unused([request.rid for request in requests])
-        self._channel.send(Submit(requests))
-        for observer in self._observers:
-            observer.on_submit(requests)
-        generation = Generation(completions, self._give_up)
-        self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
-        return generation
+        return self._send(completions)
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
         """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
-        async with aclosing(await self.submit(calls, stream=False)) as running:
-            finished = [completion async for completion in running]
-        return sorted(finished, key=lambda completion: completion.index)
+        return await _finished(await self.submit(calls, stream=False))
+
+    async def compute(self, prefixes: Sequence[ScoredPrefix], rid: str, namespace: str) -> list[Completion]:
+        """Compute token ids with candidates and generate nothing. The completions, in order. Cancelling aborts.
+
+        Their rids are `rid` with a number. Raises as `submit`, before anything is sent, and RequestAbortedError if one
+        was aborted.
+        """
+        self._check_alive()
+        _check_size([prefix.token_ids for prefix in prefixes], n=1)
+        completions = []
+        for index, prefix in enumerate(prefixes):
+            self._limit(len(prefix.token_ids))
+            request = GenerateRequest(
+                rid=f"{rid}_{index}",
+                input_ids=_packed(prefix.token_ids),
+                max_new_tokens=0,
+                params=_COMPUTE_ONLY,
+                seed=0,
+                namespace=namespace,
+                candidates=list(prefix.candidates),
+            )
+            completions.append(Completion(request, index, decode_for_logprobs=None))
+        finished = await _finished(self._send(completions))
+        for completion in finished:
+            if completion.finish_reason is not None and completion.finish_reason.type == "abort":
+                raise RequestAbortedError(completion.finish_reason.message)
+        return finished
+
+    async def tokenize(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """The ids of whole prompts, without holding up anybody. Raises InvalidRequestError for what can never fit."""
+        lengths = [_num_characters(prompt) for prompt in prompts]
+        ids = await self._encode(lengths, partial(self.tokenizer.encode_prompts, prompts))
+        for prompt in ids:
+            self._check_ids(prompt)
+        return ids
 
     async def encode(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
         """`Tokenizer.encode_batch` that holds up nobody. Raises InvalidRequestError for a text that can never fit."""
         lengths = [len(text) for text in texts]
         return await self._encode(lengths, partial(self.tokenizer.encode_batch, texts, add_special_tokens))
 
+    async def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+        """`Tokenizer.encode_continuations` that holds up nobody. Raises as `encode`."""
+        return await self._encode([len(text) for text in texts], partial(self.tokenizer.encode_continuations, texts))
+
+    def decode_token(self, ids: list[int]) -> str:
+        """The text of tokens, of special ones too."""
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    async def token_index(self) -> TokenIndex:
+        """Of the tokens that the model can say."""
+        if self._token_index is None:
+            token_bytes = self.tokenizer.vocab.token_bytes[: self.info.vocab_size]
+            self._token_index = await asyncio.to_thread(TokenIndex, token_bytes)
+        return self._token_index
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """A longer prompt does not fit."""
+        return min(self.info.context_length, self.info.max_total_tokens) - 1
+
+    def seed(self, params: SamplingParams) -> int:
+        """The one asked for, or a new one."""
+        return self._seeds.getrandbits(63) if params.sampling_seed is None else params.sampling_seed
+
     async def stats(self) -> EngineStats:
         return await self._call(GetStats(self._next_call()))
 
     async def flush_cache(self) -> EngineStats:
         """Forget every cached prefix that no running request uses."""
+        self.score_memory.clear()
         return await self._call(FlushCache(self._next_call()))
 
     def abort(self, prefix: str) -> None:
@@ -142,15 +209,25 @@ class TokenizerManager:
             )
         grammars = [await self._lowering.lower(one) for one in params]
         _check_grammars(grammars, params[0].n)
-        prompts = await self._tokenize([call.prompt for call in calls])
+        prompts = await self.tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
-        packed = [np.array(prompt, dtype=np.int32).tobytes() for prompt in prompts]
-        seeds = [self._seeds.getrandbits(63) if one.sampling_seed is None else one.sampling_seed for one in params]
+        packed = [_packed(prompt) for prompt in prompts]
+        seeds = [self.seed(one) for one in params]
         return [
             self._request(call, input_ids, one, grammar, seed, sample_index, stream)
             for sample_index in range(params[0].n)
             for call, input_ids, one, grammar, seed in zip(calls, packed, params, grammars, seeds, strict=True)
         ]
+
+    def _send(self, completions: Sequence[Completion]) -> Generation:
+        requests = [completion.request for completion in completions]
+        self._check_unused([request.rid for request in requests])
+        self._channel.send(Submit(requests))
+        for observer in self._observers:
+            observer.on_submit(requests)
+        generation = Generation(completions, self._give_up)
+        self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
+        return generation
 
     def _check_alive(self) -> None:
         if self._death is not None:
@@ -160,13 +237,6 @@ class TokenizerManager:
         for rid, count in Counter(rids).items():
             if count > 1 or rid in self._generations:
                 raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
-
-    async def _tokenize(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        lengths = [_num_characters(prompt) for prompt in prompts]
-        ids = await self._encode(lengths, partial(self.tokenizer.encode_prompts, prompts))
-        for prompt in ids:
-            self._check_ids(prompt)
-        return ids
 
     async def _encode(self, lengths: Sequence[int], encode: Callable[[], list[list[int]]]) -> list[list[int]]:
         """`encode` what has these numbers of characters, in a thread if they are many."""
@@ -221,13 +291,7 @@ class TokenizerManager:
 
     def _max_new_tokens(self, num_prompt: int, asked: int | None, is_default: bool) -> int:
         """What there is room for; an explicit number that does not fit is refused."""
-        if num_prompt == 0:
-            raise InvalidRequestError("the prompt is empty: it has no tokens")
-        limit, name = self.info.context_length, "the model's context length"
-        if self.info.max_total_tokens < limit:
-            limit, name = self.info.max_total_tokens, "the key/value cache"
-        if num_prompt >= limit:
-            raise InvalidRequestError(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
+        limit, name = self._limit(num_prompt)
         room = limit - num_prompt
         if asked is None or (is_default and asked > room):
             return room
@@ -238,15 +302,23 @@ class TokenizerManager:
             )
         return asked
 
+    def _limit(self, num_prompt: int) -> tuple[int, str]:
+        """How many tokens a sequence may have, and why. Raises InvalidRequestError for a prompt that does not fit."""
+        if num_prompt == 0:
+            raise InvalidRequestError("the prompt is empty: it has no tokens")
+        limit, name = self.info.context_length, "the model's context length"
+        if self.info.max_total_tokens < limit:
+            limit, name = self.info.max_total_tokens, "the key/value cache"
+        if num_prompt >= limit:
+            raise InvalidRequestError(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
+        return limit, name
+
     def _give_up(self, unfinished: list[str]) -> None:
         """Nobody waits for these any more; their final answers are still to come."""
         self._generations.update(dict.fromkeys(unfinished))
         if unfinished:
             with suppress(EngineDeadError):  # then there is nothing left to abort
                 self._channel.send(Abort(unfinished))
-
-    def _decode_token(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
@@ -285,6 +357,17 @@ class TokenizerManager:
     def _next_call(self) -> int:
         self._num_calls += 1
         return self._num_calls
+
+
+async def _finished(running: Generation) -> list[Completion]:
+    """All sequences, in the order of their numbers."""
+    async with aclosing(running):
+        finished = [completion async for completion in running]
+    return sorted(finished, key=lambda completion: completion.index)
+
+
+def _packed(token_ids: Sequence[int]) -> bytes:
+    return np.array(token_ids, dtype=np.int32).tobytes()
 
 
 def _num_characters(prompt: Prompt) -> int:

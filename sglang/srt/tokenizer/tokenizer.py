@@ -74,12 +74,27 @@ class Tokenizer:
             elif index == 0:
                 ids += self._with_one_bos(next(first_texts))
             else:
-                ids += self._encode_continuation(piece)
+                ids += self.encode_continuations([piece])[0]
         return ids
 
-    def _encode_continuation(self, text: str) -> list[int]:
-        _check_encodable(text)
-        return list(self._continuation_backend.encode(text, add_special_tokens=False).ids)
+    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts that go on with other text."""
+        for text in texts:
+            _check_encodable(text)
+        encodings = self._continuation_backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def num_text_tokens(self, prompt: str | Sequence[int] | Segments, ids: Sequence[int]) -> int:
+        """How many at the end of `ids`, which are those of `prompt`, were made from text and are no special tokens."""
+        last = prompt
+        if isinstance(prompt, Segments):
+            pieces = list(prompt.merged())
+            last = pieces[-1] if pieces else ()
+            if isinstance(last, str) and len(pieces) > 1:
+                ids = self.encode_continuations([last])[0]
+        if not isinstance(last, str):
+            return 0
+        return next((number for number, token in enumerate(reversed(ids)) if token in self.vocab.special), len(ids))
 
     @cached_property
     def _continuation_backend(self) -> tokenizers.Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
@@ -192,6 +193,66 @@ async def test_select_after_generated_tokens(backend: NativeBackend) -> None:
     decision = await backend.select(prompt, [" so", " thus"], token_length_normalized)
     assert exact.meta_info["prompt_tokens"] == len("Think:") + 16
     assert [len(row) for row in decision.meta_info["input_token_logprobs"]] == [3, 5]
+
+
+async def test_a_select_is_one_request_that_computes_every_token_once(
+    backend: NativeBackend, tiny_engine: sgl.Engine
+) -> None:
+    """The choices have 5 tokens before their last ones, of which two share 2."""
+    backend.flush_cache()
+    made = await backend.select(text_prompt("Count: "), ["abc", "abd", "xyz"], token_length_normalized)
+    meta = made.meta_info
+    assert (meta["trie_nodes"], meta["prompt_tokens"], meta["cached_tokens"]) == (4, 7, 0)
+    assert meta["select_rows"] <= 7 + 4 + 1
+    again = await backend.select(text_prompt("Count: "), ["abc", "abd", "xyz"], token_length_normalized)
+    assert (again.meta_info["cached_nodes"], again.meta_info["select_rows"]) == (4, 0)
+    assert again.meta_info["input_token_logprobs"] == meta["input_token_logprobs"]
+
+
+async def test_both_ways_to_score_choices_agree(tiny_engine: sgl.Engine) -> None:
+    """In one request, and prompt by prompt, as where a server has no other way."""
+    at_once, by_prompts = EngineBackend(tiny_engine), EngineBackend(tiny_engine)
+    by_prompts.takes_choices = False
+    (first,) = await at_once.generate(text_prompt("Think:"), GREEDY)
+    for prompt in (text_prompt("Which one? "), Prompt("Think:" + first.text, ("Think:", *first.as_segments))):
+        for method in METHODS:
+            one, other = [
+                await backend.select(prompt, ["first", "fir", "x", "first"], method)
+                for backend in (at_once, by_prompts)
+            ]
+            assert one.decision == other.decision
+            assert other.meta_info.keys() - one.meta_info.keys() == set()
+            for name in ("input_token_logprobs", "unconditional_token_logprobs"):
+                rows, others = one.meta_info.get(name, ()), other.meta_info.get(name, ())
+                assert [[row[1:] for row in choice] for choice in rows] == [[row[1:] for row in c] for c in others]
+                flat, other_flat = [[row[0] for choice in side for row in choice] for side in (rows, others)]
+                assert [value is None for value in flat] == [value is None for value in other_flat]
+                assert [value or 0.0 for value in flat] == pytest.approx([v or 0.0 for v in other_flat], abs=1e-4)
+
+
+async def test_exact_probabilities(backend: NativeBackend, tiny_engine: sgl.Engine) -> None:
+    """Every text has one spelling in this model's bytes, so they are those of the tokens."""
+    choices = ["yes", "no", "é"]
+    masses = [math.exp(math.fsum(expected_scores(tiny_engine, "The answer:", choice))) for choice in choices]
+    made = await backend.select_exact(text_prompt("The answer:"), choices, sgl.Exact(max_unexplored_mass=0.0))
+    expected = [mass / math.fsum(masses) for mass in masses]
+    assert made.meta_info["choice_probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert made.decision == choices[masses.index(max(masses))]
+
+
+async def test_exact_draws_by_the_seed(backend: NativeBackend) -> None:
+    draws = [
+        (await backend.select_exact(text_prompt("Dice:"), list("123456"), sgl.Exact(temperature=3.0, sampling_seed=s)))
+        for s in (*range(12), *range(12))
+    ]
+    decisions = [draw.decision for draw in draws]
+    assert decisions[:12] == decisions[12:] and len(set(decisions)) > 1
+    assert [draw.meta_info["sampling_seed"] for draw in draws[:12]] == list(range(12))
+
+
+async def test_exact_choices_must_differ(backend: NativeBackend) -> None:
+    with pytest.raises(InvalidRequestError, match="the choice 'a' is given 2 times"):
+        await backend.select_exact(text_prompt("Or not?"), ["a", "b", "a"], sgl.exact)
 
 
 async def test_an_empty_choice_is_refused(backend: NativeBackend) -> None:

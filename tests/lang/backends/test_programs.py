@@ -62,6 +62,29 @@ def test_the_same_text_everywhere(program: Any, argument: str, backends: dict[st
     assert states[0].messages() == states[1].messages() == states[2].messages()
 
 
+@sgl.function
+def exact_conversation(s: Any, question: str) -> None:
+    s += sgl.user(question)
+    s += sgl.assistant("Well, " + sgl.gen("first") + " so ")
+    s += sgl.user("Yes or no?")
+    s += sgl.assistant(sgl.select("answer", ["yes", "no", "no way"], choices_method=sgl.exact))
+    s += sgl.user("Really?")
+    s += sgl.assistant(sgl.select("drawn", ["yes", "no"], temperature=5.0, choices_method=sgl.exact))
+
+
+def test_exact_in_roles_and_after_generated_text_is_the_same_everywhere(backends: dict[str, Any]) -> None:
+    drawn = set()
+    for seed in range(5):
+        options = {**GREEDY, "sampling_seed": seed}
+        states = [exact_conversation.run("Who?", backend=backend, **options) for backend in backends.values()]
+        assert len({state.text() for state in states}) == 1
+        for state in states:
+            assert sum(state.get_meta_info("answer")["choice_probabilities"]) == pytest.approx(1.0)
+            assert state.get_meta_info("drawn")["sampling_seed"] == seed
+        drawn.add(states[0]["drawn"])
+    assert drawn == {"yes", "no"}
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_streams_are_the_whole(name: str, backends: dict[str, Any]) -> None:
     whole = conversation.run("Go on", backend=backends[name], **GREEDY)

@@ -12,7 +12,7 @@ import pytest
 
 from sglang.lang.backends.base import Prompt, RoleText
 from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
-from sglang.lang.choices import token_length_normalized
+from sglang.lang.choices import Exact, token_length_normalized, unconditional_likelihood_normalized
 from sglang.lang.ir import SamplingArguments
 from sglang.srt.errors import (
     AuthenticationError,
@@ -101,6 +101,54 @@ async def test_select_asks_for_the_prompt_and_then_for_all_choices_at_once() -> 
         _, scoring = fake.generate_bodies
         assert scoring["text"][:2] == ["a prompt no", "a prompt yes"]
         assert (scoring["sampling_params"]["max_new_tokens"], scoring["logprob_start_len"]) == (0, 1)
+
+
+async def test_a_server_that_takes_choices_is_sent_one_request() -> None:
+    rows = [[[-1.5, 7, " no"]], [[-0.5, 8, " yes"]]]
+    answers = {
+        "/score_choices": {
+            "input_token_logprobs": rows,
+            "unconditional_token_logprobs": [[[None, 7, " no"]], [[None, 8, " yes"]]],
+            "meta_info": {"prompt_tokens": 5},
+        },
+        "/select": {"decision": " no", "index": 0, "meta_info": {"choice_probabilities": [0.75, 0.25]}},
+    }
+    with FakeServer(
+        lambda path, body: Answer(answers[path]), {"model_path": "m", "segments": True, "select": True}
+    ) as fake:
+        endpoint = RuntimeEndpoint(fake.url)
+        plain = await endpoint.select(PROMPT, [" no", " yes"], token_length_normalized)
+        other = await endpoint.select(PROMPT, [" no", " yes"], unconditional_likelihood_normalized)
+        exact = await endpoint.select_exact(PROMPT, [" no", " yes"], Exact(max_rows=7, sampling_seed=3))
+        await endpoint.aclose()
+        assert (plain.decision, plain.meta_info["prompt_tokens"]) == (" yes", 5)
+        assert other.meta_info["normalized_unconditional_prompt_logprobs"] == [-1.5, -0.5]
+        assert (exact.decision, exact.meta_info) == (" no", {"choice_probabilities": [0.75, 0.25]})
+        shared = {"segments": ["a", " prompt"], "choices": [" no", " yes"]}
+        assert len({asked.body.pop("rid") for asked in fake.asked[1:]}) == 3
+        assert [(asked.path, asked.body) for asked in fake.asked[1:]] == [
+            ("/score_choices", {**shared, "unconditional": False}),
+            ("/score_choices", {**shared, "unconditional": True}),
+            ("/select", {**shared, "max_rows": 7, "temperature": 0.0, "sampling_seed": 3}),
+        ]
+
+
+async def test_an_answer_that_is_none_is_an_error() -> None:
+    with FakeServer(lambda path, body: Answer([]), {"model_path": "m", "segments": True, "select": True}) as fake:
+        endpoint = RuntimeEndpoint(fake.url)
+        with pytest.raises(BackendError, match="'input_token_logprobs' and 'meta_info' were asked for"):
+            await endpoint.select(PROMPT, ["a", "b"], token_length_normalized)
+        with pytest.raises(BackendError, match="'decision' and 'meta_info' were asked for"):
+            await endpoint.select_exact(PROMPT, ["a", "b"], Exact())
+        await endpoint.aclose()
+
+
+async def test_exact_is_refused_where_a_server_cannot_do_it() -> None:
+    with (
+        FakeServer(lambda path, body: Answer({})) as fake,
+        pytest.raises(UnsupportedError, match="exact needs a server of this project"),
+    ):
+        await with_endpoint(fake, lambda endpoint: endpoint.select_exact(PROMPT, ["a", "b"], Exact()))
 
 
 async def test_a_server_that_scores_no_prompts_cannot_select() -> None:
