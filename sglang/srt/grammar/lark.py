@@ -12,9 +12,12 @@ _LONG_SET = 16
 
 
 class TerminalWriter:
-    """Writes patterns as terminals. `definitions` are the named sets that they use, one line each."""
+    """Writes patterns as terminals. `definitions` are the named sets that they use, one line each; all their names
+    begin with `prefix`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self._names: dict[CharSet, str] = {}
 
     def write(self, pattern: Pattern) -> str:
@@ -54,7 +57,7 @@ class TerminalWriter:
     def _set(self, chars: CharSet) -> str:
         if len(chars) < _LONG_SET:
             return f"/{_ranges(chars)}/"
-        return self._names.setdefault(chars, f"SET_{len(self._names)}")
+        return self._names.setdefault(chars, f"{self._prefix}SET_{len(self._names)}")
 
 
 def regular_grammar(pattern: Pattern) -> str:

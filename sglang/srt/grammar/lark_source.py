@@ -6,37 +6,48 @@ import json
 import re
 
 from sglang.srt.errors import InvalidRequestError
-from sglang.srt.grammar.json_schema import check_schema
+from sglang.srt.grammar.json_schema import json_schema_rules
 
 _TOKENS = re.compile(
     r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])", re.DOTALL
 )
 
 
-def check_lark(source: str) -> None:
-    """Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours,
-    and for a schema after ``%json`` that would be refused as a ``json_schema``.
+def lark_grammar(source: str) -> str:
+    """The grammar with every schema after ``%json`` lowered as a ``json_schema`` is.
+
+    Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, and
+    for a schema that would be refused as a ``json_schema``.
     """
-    place = 0
+    parts: list[str] = []
+    schemas: list[str] = []
+    place = copied = 0
     while (match := _TOKENS.search(source, place)) is not None:
         place = match.end()
         line = source.count("\n", 0, match.start()) + 1
         if match["operator"]:
             raise InvalidRequestError(f"ebnf, line {line}: {match[0]!r} between terminals is not supported")
         if match["schema"]:
-            place = _check_schema(source, place, line)
+            end = _end_of_schema(source, place, line)
+            name = f"json_schema_{len(schemas)}"
+            schemas.append(_lowered(source[place:end], name, line))
+            parts += [source[copied : match.start()], f" {name} "]
+            place = copied = end
+    return "\n".join(["".join([*parts, source[copied:]]), *schemas])
 
 
-def _check_schema(source: str, place: int, line: int) -> int:
-    """Returns where the schema that begins at `place` ends."""
+def _end_of_schema(source: str, place: int, line: int) -> int:
     try:
-        schema, end = json.JSONDecoder().raw_decode(source, place)
+        _, end = json.JSONDecoder().raw_decode(source, place)
     except ValueError as error:
         raise InvalidRequestError(f"ebnf, line {line}: what follows %json is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequestError(f"ebnf, line {line}: the schema after %json is nested too deep") from error
+    return end
+
+
+def _lowered(schema: str, name: str, line: int) -> str:
     try:
-        check_schema(schema)
+        return json_schema_rules(schema, name)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"ebnf, line {line}: {error}") from error
-    return end

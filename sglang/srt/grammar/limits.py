@@ -18,9 +18,6 @@ MAX_NESTING = 24
 MAX_SCHEMA_NESTING = 48
 """Of schemas within schemas."""
 
-MAX_REFERENCE_LEVELS = 500
-"""Of a JSON Schema: different references times the levels of schemas. llguidance overflows its stack not far beyond."""
-
 MAX_MULTIPLE = 20_000
 """Of all `multipleOf` of a JSON Schema together. Tens of milliseconds to compile; it grows faster than the number."""
 
@@ -30,8 +27,9 @@ MAX_POSITIONS = 20_000
 MAX_RULES = 2_000
 """Of an EBNF grammar."""
 
-PARSER_LIMITS = llguidance.LLParserLimits(verbose_errors=False)
-"""The library's own: work for one mask, states of a lexer, symbols of a grammar. Its errors do not quote grammars."""
+PARSER_LIMITS = llguidance.LLParserLimits(verbose_errors=False, max_items_in_row=20_000)
+"""The library's own but for one: work for one mask, states of a lexer, symbols of a grammar. An object with many
+properties that may be there takes an item for each of them. Its errors do not quote grammars."""
 
 
 def check_size(name: str, text: str) -> None:

@@ -34,8 +34,8 @@ _CATEGORIES = {
     op.CATEGORY_WORD: r"\w",
     op.CATEGORY_NOT_WORD: r"\W",
 }
-_START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
-_END_ANCHORS = (op.AT_END, op.AT_END_STRING)
+START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
+END_ANCHORS = (op.AT_END, op.AT_END_STRING)
 _LAST_CODE_POINT = 0x10FFFF
 
 _WORD_BOUNDARY, _LOOKAROUND, _BACKREFERENCE = "a word boundary", "a lookaround", "a backreference"
@@ -63,10 +63,16 @@ def parse_regex(name: str, source: str) -> Pattern:
     strict sense (lookaround, backreferences and their like), and for what is larger than the limits.
     """
     check_size(name, source)
+    parsed = parse_tree(name, source)
+    return RegexReader(name, source).sequence(parsed, parsed.state.flags, first=True, last=True)
+
+
+def parse_tree(name: str, source: str) -> Any:
+    """As Python's own parser gives it. Raises InvalidRequestError, which begins with `name`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Python finds questionable is still what the user wrote
-            parsed = parser.parse(source)
+            return parser.parse(source)
     except re.error as error:
         place = "" if error.pos is None else f" at position {error.pos}"
         raise InvalidRequestError(f"{name} is not a regular expression: {error.msg}{place}: {shown(source)}") from error
@@ -74,10 +80,9 @@ def parse_regex(name: str, source: str) -> Pattern:
         raise InvalidRequestError(f"{name}: {error}: {shown(source)}") from error
     except RecursionError as error:
         raise _too_deep(name, source) from error
-    return _Reader(name, source).sequence(parsed, parsed.state.flags, first=True, last=True)
 
 
-class _Reader:
+class RegexReader:
     """`first` and `last` say whether nothing but anchors stands before or after a part, whatever the text.
 
     There an anchor says nothing that ``fullmatch`` does not say already. Everywhere else it is refused.
@@ -115,9 +120,15 @@ class _Reader:
             once = high <= 1
             inner = self.sequence(body, flags, first and once, last and once)
             return repeat(inner, int(low), None if high is op.MAXREPEAT else int(high))
-        if kind is op.AT and ((value in _START_ANCHORS and first) or (value in _END_ANCHORS and last)):
-            return EMPTY_TEXT
+        if kind is op.AT and (anchor := self.anchor(value, first, last)) is not None:
+            return anchor
         raise self._refusal(kind, value)
+
+    def anchor(self, value: Any, first: bool, last: bool) -> Pattern | None:
+        """What an anchor stands for; None if it is not supported here."""
+        if (value in START_ANCHORS and first) or (value in END_ANCHORS and last):
+            return EMPTY_TEXT
+        return None
 
     def _chars(self, kind: Any, value: Any, flags: int) -> CharSet:
         if kind is op.ANY:
@@ -134,8 +145,8 @@ class _Reader:
         return _chars_of(items, flags & (re.IGNORECASE | re.ASCII))
 
     def _refusal(self, kind: Any, value: Any) -> InvalidRequestError:
-        if kind is op.AT and value in (*_START_ANCHORS, *_END_ANCHORS):
-            at_start = value in _START_ANCHORS
+        if kind is op.AT and value in (*START_ANCHORS, *END_ANCHORS):
+            at_start = value in START_ANCHORS
             places = self._places("start" if at_start else "end")
             where = "beginning" if at_start else "end"
             return InvalidRequestError(

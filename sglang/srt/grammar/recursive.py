@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.ebnf import ROOT, parse_ebnf
 from sglang.srt.grammar.lark import regular_grammar, rule_grammar
-from sglang.srt.grammar.lark_source import check_lark
+from sglang.srt.grammar.lark_source import lark_grammar
 from sglang.srt.grammar.lexemes import cut_into_lexemes
 from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, MAX_RULES, check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, depth, num_positions, references, substitute
@@ -17,14 +17,14 @@ _LARK = re.compile(r"^\s*(?:%llguidance\b|\??start\s*(?:\[[^\]\n]*\]\s*)?:(?!:=)
 
 
 def ebnf_grammar(source: str) -> str:
-    """The grammar of exactly the texts of rule ``root``. A Lark grammar (``start: ...``) is taken as it is.
+    """The grammar of exactly the texts of rule ``root``. A Lark grammar (``start: ...``) is taken as it is, but for the
+    schemas in it.
 
     Raises InvalidRequestError for a grammar that is not understood, matches nothing, or is larger than the limits.
     """
     check_size("ebnf", source)
     if _LARK.search(source):
-        check_lark(source)
-        return source
+        return lark_grammar(source)
     rules = parse_ebnf(source)
     if len(rules) > MAX_RULES:
         raise InvalidRequestError(f"ebnf has {len(rules)} rules; at most {MAX_RULES} are supported")

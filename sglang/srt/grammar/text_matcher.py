@@ -31,6 +31,10 @@ class TextMatcher:
         llguidance.numpy.fill_next_token_bitmask(self._matcher, mask)
         return bool(np.unpackbits(mask.view(np.uint8), bitorder="little")[:_NUM_BYTES].any())
 
+    def matches_nothing(self) -> bool:
+        """Sure if True. False also where a limit was hit before it was known."""
+        return not self.can_go_on() and self.problem in (None, _NOTHING)
+
     def is_satisfied_by(self, text: bytes | bytearray) -> bool:
         """`text` begins like all texts that were asked about before, as far as both go."""
         if len(text) < self._num_read:
@@ -47,7 +51,8 @@ def failure(matcher: llguidance.LLMatcher) -> str | None:
         return None
     lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip() not in ("", _NO_DETAILS)]
     message = " ".join(lines) or reason
-    return "nothing matches it from here on" if message.startswith("NoExtension") else message
+    return _NOTHING if message.startswith("NoExtension") else message
 
 
+_NOTHING = "nothing matches it from here on"
 _NO_DETAILS = "<non-verbose/>"

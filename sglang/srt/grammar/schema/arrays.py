@@ -1,0 +1,124 @@
+"""Arrays: what their items are like, one after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import combinations, product
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.schema.machine import Item, Machine, build_machine
+from sglang.srt.grammar.schema.numbers import Numbers, decimal_text
+from sglang.srt.grammar.schema.shapes import ANYTHING, KINDS, Arrays, Contains, Scalars, State
+from sglang.srt.grammar.schema.solver import Solver
+from sglang.srt.grammar.schema.strings import Strings
+
+MAX_UNIQUE = 8
+"""Values that an array may have each only once."""
+
+MAX_OPTIONAL_ITEMS = 60
+"""Items of their own kind that an array may end before."""
+
+
+def settle_array(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
+    """The same without unique items and without items that have to be contained: as an array, or else as a machine.
+
+    Raises InvalidRequestError for unique items that are not of few values, and for what takes too much counting.
+    """
+    if len(shape.prefix) - shape.low > MAX_OPTIONAL_ITEMS:
+        raise InvalidRequestError(
+            f"json_schema has {len(shape.prefix) - shape.low} different items at {place} that may be there or not; at "
+            f"most {MAX_OPTIONAL_ITEMS} are supported"
+        )
+    contains = tuple(one for one in shape.contains if one.low or one.high is not None)
+    if shape.is_unique and not _cannot_repeat(solver, shape):
+        if contains:
+            raise InvalidRequestError(
+                f"json_schema has 'uniqueItems' with 'contains' at {place}, which cannot be enforced"
+            )
+        return _unique(solver, shape, place)
+    if contains:
+        return _counted(shape, contains, place)
+    return Arrays(shape.prefix[: shape.high], shape.rest, shape.low, shape.high)
+
+
+def _cannot_repeat(solver: Solver, shape: Arrays) -> bool:
+    """Because items of different places are never equal."""
+    high = shape.high
+    if high is None and solver.is_void(shape.rest):
+        high = len(shape.prefix)
+    if high is None or high > MAX_UNIQUE:
+        return False
+    states = [shape.item(place) for place in range(high)]
+    return all(solver.is_void(one | other) for one, other in combinations(states, 2))
+
+
+def _unique(solver: Solver, shape: Arrays, place: str) -> Machine:
+    kinds = [_values(solver, state) for state in (*shape.prefix, shape.rest)]
+    values = list(dict.fromkeys(value for found in kinds for value in found or ()))
+    if None in kinds or len(values) > MAX_UNIQUE:
+        raise InvalidRequestError(
+            f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of at most "
+            f"{MAX_UNIQUE} values that are listed, like those of an enum"
+        )
+
+    def steps(used: frozenset[str]) -> Iterator[tuple[Item, frozenset[str]]]:
+        if shape.high is None or len(used) < shape.high:
+            for value in kinds[min(len(used), len(shape.prefix))] or ():
+                if value not in used:
+                    yield Item(text=value), used | {value}
+
+    return build_machine(
+        False, frozenset[str](), steps, lambda used: len(used) >= shape.low, f"unique items at {place}"
+    )
+
+
+def _values(solver: Solver, state: State) -> list[str] | None:
+    """As JSON; None if they are too many, or not to be listed."""
+    values: list[str] = []
+    for branch in (branch for kind in KINDS for branch in solver.branches(state, kind)):
+        shape = branch.shape
+        if branch.refusals:
+            return None
+        if isinstance(shape, Scalars):
+            values += shape.texts
+        elif isinstance(shape, Numbers) and (numbers := shape.members(MAX_UNIQUE)) is not None:
+            values += map(decimal_text, map(Fraction, numbers))
+        elif isinstance(shape, Strings) and shape.texts is not None:
+            values += (json.dumps(text, ensure_ascii=False) for text in shape.generated_texts)
+        else:
+            return None
+    return list(dict.fromkeys(values))
+
+
+def _counted(shape: Arrays, contains: tuple[Contains, ...], place: str) -> Machine:
+    """Counts the items, as far as their number matters, and those of each kind that has to be contained."""
+    last = max(shape.low, shape.high or 0, len(shape.prefix), *(one.start for one in contains))
+    limits = [one.low if one.high is None else max(one.low, one.high) for one in contains]
+
+    def steps(count: tuple[int, ...]) -> Iterator[tuple[Item, tuple[int, ...]]]:
+        at, *found = count
+        if shape.high is not None and at >= shape.high:
+            return
+        for marks in product((False, True), repeat=len(contains)):
+            if any(mark and at < one.start for one, mark in zip(contains, marks, strict=True)):
+                continue
+            after = [number + mark for number, mark in zip(found, marks, strict=True)]
+            if any(one.high is not None and number > one.high for one, number in zip(contains, after, strict=True)):
+                continue
+            state = shape.item(at).union(*(_said(one, mark, at) for one, mark in zip(contains, marks, strict=True)))
+            yield Item(state), (min(at + 1, last), *map(min, after, limits))
+
+    def accepts(count: tuple[int, ...]) -> bool:
+        return count[0] >= shape.low and all(number >= one.low for one, number in zip(contains, count[1:], strict=True))
+
+    return build_machine(False, (0, *[0] * len(contains)), steps, accepts, f"items at {place}")
+
+
+def _said(one: Contains, mark: bool, at: int) -> State:
+    """Of an item that counts as such, or does not. Where more of them do no harm, one that does not may be one too."""
+    demand, positive = one.demand
+    if mark:
+        return frozenset([one.demand])
+    return ANYTHING if one.high is None or at < one.start else frozenset([(demand, not positive)])

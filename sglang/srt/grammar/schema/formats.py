@@ -1,0 +1,124 @@
+"""The formats of JSON Schema, as regular expressions that they consist of."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from sglang.srt.grammar.pattern import Pattern
+from sglang.srt.grammar.python_regex import parse_regex
+
+
+class Format(NamedTuple):
+    """required: what all texts of the format match. chosen: what those match besides that are generated, where a
+    regular expression cannot tell all that are right from all that are wrong.
+    """
+
+    required: tuple[Pattern, ...]
+    chosen: Pattern | None
+
+
+_FEB_29_YEAR = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[048]|[2468][048]|[13579][26])00)"
+_DATE = (
+    r"([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+    rf"|{_FEB_29_YEAR}-02-29)"
+)
+_OFFSET = r"([Zz]|[+\-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_TIME = rf"(([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?{_OFFSET})"
+_CHOSEN_TIME = (
+    rf"(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?{_OFFSET}"
+    r"|23:59:60(\.[0-9]+)?([Zz]|[+\-]00:00))"
+)
+_DAYS, _TIMES = (
+    r"([0-9]+D|[0-9]+M([0-9]+D)?|[0-9]+Y([0-9]+M([0-9]+D)?)?)",
+    r"T([0-9]+S|[0-9]+M([0-9]+S)?|[0-9]+H([0-9]+M([0-9]+S)?)?)",
+)
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?"
+_HOSTNAME = rf"{_LABEL}(\.{_LABEL})*"
+_BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}"
+_H16 = "[0-9a-fA-F]{1,4}"
+_LS32 = f"({_H16}:{_H16}|{_IPV4})"
+_IPV6 = (
+    "("
+    + "|".join(
+        [
+            f"({_H16}:){{6}}{_LS32}",
+            f"::({_H16}:){{5}}{_LS32}",
+            *(f"({_H16}(:{_H16}){{0,{n}}})?::({_H16}:){{{4 - n}}}{_LS32}" for n in range(5)),
+            f"({_H16}(:{_H16}){{0,5}})?::{_H16}",
+            f"({_H16}(:{_H16}){{0,6}})?::",
+        ]
+    )
+    + ")"
+)
+_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?\^_`{|}~\-]+"
+_QUOTED = r'"([ !#-\[\]-~]|\\[ -~])*"'
+_EMAIL = rf"({_ATOM}(\.{_ATOM})*|{_QUOTED})@({_HOSTNAME}|\[{_IPV4}\]|\[IPv6:{_IPV6}\])"
+
+
+def _uri(wide: str) -> tuple[str, str]:
+    """An absolute reference, and any; `wide`: letters beyond ASCII that may occur in it."""
+    plain = rf"a-zA-Z0-9\-._~!$&'()*+,;={wide}"
+    escape = "%[0-9a-fA-F]{2}"
+    segment, first = rf"([{plain}:@]|{escape})", rf"([{plain}@]|{escape})"
+    host = rf"(\[({_IPV6}|[vV][0-9a-fA-F]+\.[{plain}:]+)\]|([{plain}]|{escape})*)"
+    authority = rf"//(([{plain}:]|{escape})*@)?{host}(:[0-9]*)?(/{segment}*)*"
+    absolute = rf"/({segment}+(/{segment}*)*)?"
+    private = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd" if wide else ""
+    end = rf"(\?([{plain}{private}:@/?]|{escape})*)?(#([{plain}:@/?]|{escape})*)?"
+    uri = rf"[a-zA-Z][a-zA-Z0-9+.\-]*:({authority}|{absolute}|{segment}+(/{segment}*)*)?{end}"
+    relative = rf"({authority}|{absolute}|{first}+(/{segment}*)*)?{end}"
+    return uri, rf"({uri}|{relative})"
+
+
+_WIDE = (
+    "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef\U00010000-\U0001fffd\U00020000-\U0002fffd\U00030000-\U0003fffd"
+    "\U00040000-\U0004fffd\U00050000-\U0005fffd\U00060000-\U0006fffd\U00070000-\U0007fffd\U00080000-\U0008fffd"
+    "\U00090000-\U0009fffd\U000a0000-\U000afffd\U000b0000-\U000bfffd\U000c0000-\U000cfffd\U000d0000-\U000dfffd"
+    "\U000e1000-\U000efffd"
+)
+_VARIABLE = r"([a-zA-Z0-9_]|%[0-9a-fA-F]{2})(\.?([a-zA-Z0-9_]|%[0-9a-fA-F]{2}))*(:[1-9][0-9]{0,3}|\*)?"
+_TEMPLATE_TEXT = rf"[!#$&-;=?-\[\]_a-z~{_WIDE}\ue000-\uf8ff]|%[0-9a-fA-F]{{2}}"
+_POINTER = r"(/([^/~]|~[01])*)*"
+_SOURCES = {
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": f"{_DATE}[Tt]{_TIME}",
+    "duration": f"P({_DAYS}({_TIMES})?|{_TIMES}|[0-9]+W)",
+    "email": _EMAIL,
+    "hostname": _HOSTNAME,
+    "ipv4": _IPV4,
+    "ipv6": _IPV6,
+    "uuid": "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
+    "uri": _uri("")[0],
+    "uri-reference": _uri("")[1],
+    "iri": _uri(_WIDE)[0],
+    "iri-reference": _uri(_WIDE)[1],
+    "uri-template": rf"({_TEMPLATE_TEXT}|\{{[+#./;?&]?{_VARIABLE}(,{_VARIABLE})*\}})*",
+    "json-pointer": f"(?s:{_POINTER})",
+    "relative-json-pointer": f"(?s:(0|[1-9][0-9]*)(#|{_POINTER}))",
+}
+_LONGEST = {"hostname": "(?s:.{1,253})"}
+_CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
+_CHOSEN = {
+    "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
+    "time": _CHOSEN_TIME,
+    "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
+}
+"""No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
+in Greenwich only."""
+
+FORMATS = tuple(_SOURCES)
+
+
+@lru_cache(maxsize=len(FORMATS))
+def format_texts(name: str) -> Format:
+    """`name` is one of FORMATS."""
+    required = [_SOURCES[name], *([_LONGEST[name]] if name in _LONGEST else [])]
+    chosen = _CHOSEN.get(name)
+    label = f"format {name}"
+    return Format(
+        tuple(parse_regex(label, source) for source in required),
+        None if chosen is None else parse_regex(label, chosen),
+    )

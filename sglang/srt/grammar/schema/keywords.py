@@ -1,0 +1,153 @@
+"""The keywords of JSON Schema: which are known, and what their values have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar.schema.formats import FORMATS
+from sglang.srt.grammar.schema.numbers import MAX_DIGITS
+
+TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
+ANNOTATIONS = (
+    *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "$comment"),
+    *("discriminator", "$vocabulary"),
+)
+ONE_SCHEMA = (
+    *("additionalProperties", "additionalItems", "items", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedItems", "unevaluatedProperties"),
+)
+LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_NOT_ENFORCED = (
+    *("$recursiveRef", "$recursiveAnchor", "nullable", "contentEncoding", "contentMediaType", "contentSchema"),
+)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return is_number(value) and value >= 0 and value == int(value)
+
+
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, (dict, bool))
+
+
+def _is_list_of_schemas(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_schema, value))
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_named_schemas(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_schema, value.values()))
+
+
+_A_COUNT, _A_NUMBER, _A_TEXT, _A_SCHEMA, _SCHEMAS, _NAMED, _NAMES, _A_FLAG = (
+    (_is_count, "a whole number, 0 or more"),
+    (is_number, "a number"),
+    (lambda value: isinstance(value, str), "a string"),
+    (_is_schema, "a schema: an object, true or false"),
+    (_is_list_of_schemas, "a list of schemas, at least one"),
+    (_is_named_schemas, "an object of schemas"),
+    (_is_list_of_names, "a list of strings"),
+    (lambda value: isinstance(value, bool), "true or false"),
+)
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(ONE_SCHEMA, _A_SCHEMA),
+    **dict.fromkeys(LISTS_OF_SCHEMAS, _SCHEMAS),
+    **dict.fromkeys(NAMED_SCHEMAS, _NAMED),
+    **dict.fromkeys(("$ref", "$dynamicRef", "$anchor", "$dynamicAnchor", "$id", "id", "$schema", "pattern"), _A_TEXT),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _A_NUMBER),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _A_COUNT),
+    **dict.fromkeys(("minContains", "maxContains"), _A_COUNT),
+    "items": (
+        lambda value: _is_schema(value) or (isinstance(value, list) and all(map(_is_schema, value))),
+        "a schema or a list of schemas",
+    ),
+    "dependencies": (
+        lambda value: isinstance(value, dict) and all(_is_schema(v) or _is_list_of_names(v) for v in value.values()),
+        "an object of schemas and lists of strings",
+    ),
+    "dependentRequired": (
+        lambda value: isinstance(value, dict) and all(map(_is_list_of_names, value.values())),
+        "an object of lists of strings",
+    ),
+    "required": _NAMES,
+    "uniqueItems": _A_FLAG,
+    "enum": (lambda value: isinstance(value, list), "a list"),
+    "const": (lambda value: True, "any value"),
+    "multipleOf": (lambda value: is_number(value) and value > 0, "a number greater than 0"),
+    "type": (
+        lambda value: all(one in TYPES for one in value) if isinstance(value, list) else value in TYPES,
+        f"of {', '.join(TYPES)}, or a list of them",
+    ),
+    "format": (lambda value: value in FORMATS, f"one of {', '.join(FORMATS)}, which can be enforced"),
+}
+
+
+def check_keywords(place: str, schema: Any) -> None:
+    """Of one schema, without those in it. Raises InvalidRequestError for a keyword that is not known or not enforced,
+    and for a value that is none of its keyword.
+    """
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise InvalidRequestError(f"json_schema has no schema at {place}, but {shown(schema)}")
+    for keyword, value in schema.items():
+        if keyword in _VALUES:
+            is_right, right = _VALUES[keyword]
+            if not is_right(value):
+                raise InvalidRequestError(f"json_schema has {keyword} {shown(value)} at {place}; it has to be {right}")
+            _check_numbers(place, keyword, value)
+        elif keyword not in ANNOTATIONS and (keyword == "x-guidance" or not keyword.startswith("x-")):
+            problem = "cannot be enforced" if keyword in _NOT_ENFORCED else "is no keyword of JSON Schema"
+            raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}")
+
+
+def _check_numbers(place: str, keyword: str, value: Any) -> None:
+    if keyword in (*ONE_SCHEMA, *LISTS_OF_SCHEMAS, *NAMED_SCHEMAS):
+        return
+    for number in _numbers(value):
+        if _num_digits(number) > MAX_DIGITS:
+            raise InvalidRequestError(
+                f"json_schema has a number in {keyword} at {place} with more than {MAX_DIGITS} digits: {shown(number)}"
+            )
+
+
+def _num_digits(number: int | Decimal) -> int:
+    """Not less than written without an exponent."""
+    if isinstance(number, int):
+        return len(str(abs(number)))
+    return abs(number.adjusted()) + len(number.as_tuple().digits)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _numbers(one)
+    elif is_number(value):
+        yield value
+
+
+def children(schema: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The schemas right inside a schema, with the steps of the JSON pointer that lead to them."""
+    if not isinstance(schema, dict):
+        return
+    for keyword, value in schema.items():
+        if keyword in NAMED_SCHEMAS and isinstance(value, dict):
+            yield from (((keyword, name), inner) for name, inner in value.items() if not isinstance(inner, list))
+        elif keyword in LISTS_OF_SCHEMAS and isinstance(value, list):
+            yield from (((keyword, str(index)), inner) for index, inner in enumerate(value))
+        elif keyword in ONE_SCHEMA:
+            yield (keyword,), value

@@ -1,0 +1,196 @@
+"""A plan written as a grammar of llguidance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.lark import TerminalWriter
+from sglang.srt.grammar.limits import MAX_MULTIPLE
+from sglang.srt.grammar.pattern import literal, union
+from sglang.srt.grammar.schema.machine import Item, Machine
+from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
+from sglang.srt.grammar.schema.objects import Record
+from sglang.srt.grammar.schema.plan import Plan, Settled, place
+from sglang.srt.grammar.schema.shapes import Arrays, Scalars, State
+from sglang.srt.grammar.schema.strings import Strings
+
+MAX_GRAMMAR_BYTES = 2_000_000
+
+MAX_RULES = 1_000
+"""For arrays and objects. The library follows them by calling itself, and would overflow its stack."""
+
+_STRUCTURES = (Arrays, Machine, Record)
+
+
+def grammar_of(plan: Plan, name: str) -> str:
+    """`name` is that of the rule for the whole; all other names begin with it.
+
+    Raises InvalidRequestError for numbers that cannot be written, and for a grammar that is too long."""
+    return _Writer(plan, name).text()
+
+
+class _Writer:
+    def __init__(self, plan: Plan, name: str) -> None:
+        self._plan = plan
+        self._name = name
+        self._patterns = TerminalWriter(f"{name.upper()}_")
+        self._names = {state: f"{name}_value_{number}" for number, state in enumerate(plan.values)}
+        self._terminals: dict[str, str] = {}
+        self._rules: list[str] = []
+        self._num_rules = 0
+
+    def text(self) -> str:
+        for state, values in self._plan.values.items():
+            if not any(isinstance(value, _STRUCTURES) for value in values):
+                self._names[state] = self._simple(state, values)
+        for state, values in self._plan.values.items():
+            if any(isinstance(value, _STRUCTURES) for value in values):
+                self._rules.append(f"{self._names[state]}: {self._alternatives(state, values)}")
+        if len(self._rules) > MAX_RULES:
+            raise InvalidRequestError(
+                f"json_schema takes {len(self._rules)} rules for its arrays and objects; at most {MAX_RULES} are "
+                "supported"
+            )
+        lines = [f"{self._name}: {self._names[self._plan.root]}", *self._rules]
+        lines += [f"{name}: {body}" for body, name in self._terminals.items()]
+        text = "\n".join([*lines, *self._patterns.definitions]) + "\n"
+        if len(text) > MAX_GRAMMAR_BYTES:
+            raise InvalidRequestError(
+                f"json_schema takes a grammar of {len(text)} bytes; at most {MAX_GRAMMAR_BYTES} are supported"
+            )
+        return text
+
+    def _simple(self, state: State, values: list[Settled]) -> str:
+        """Numbers, texts and scalars stand where they are used."""
+        text = self._alternatives(state, values)
+        return f"({text})" if "|" in text else text
+
+    def _alternatives(self, state: State, values: list[Settled]) -> str:
+        options = [self._structure(value) for value in values if isinstance(value, _STRUCTURES)]
+        texts = [value for value in values if isinstance(value, Strings)]
+        if texts:
+            options.append(self._terminal(" | ".join(f"({one.terminal(self._patterns)})" for one in texts)))
+        numbers = [value for value in values if isinstance(value, Numbers)]
+        options += [self._multiples(one, place(state)) for one in numbers if one.multiple is not None]
+        if plain := [one for one in numbers if one.multiple is None]:
+            options.append(self._terminal(" | ".join(map(self._number, plain))))
+        scalars = [text for value in values if isinstance(value, Scalars) for text in value.texts]
+        if scalars:
+            options.append(self._literal(*dict.fromkeys(scalars)))
+        return " | ".join(dict.fromkeys(options))
+
+    def _terminal(self, body: str) -> str:
+        return self._terminals.setdefault(body, f"{self._name.upper()}_TEXT_{len(self._terminals)}")
+
+    def _literal(self, *texts: str) -> str:
+        return self._terminal(self._patterns.write(union(map(literal, texts))))
+
+    def _rule(self, body: str) -> str:
+        name = self._next_name()
+        self._rules.append(f"{name}: {body}")
+        return name
+
+    def _next_name(self) -> str:
+        self._num_rules += 1
+        return f"{self._name}_part_{self._num_rules}"
+
+    # --- numbers
+
+    def _number(self, numbers: Numbers) -> str:
+        alternatives = [
+            " & ".join(f"{'' if wanted else '~'}({self._patterns.write(pattern)})" for pattern, wanted in conditions)
+            for conditions in texts_of(numbers)
+        ]
+        return " | ".join(f"({one})" for one in alternatives)
+
+    def _multiples(self, numbers: Numbers, where: str) -> str:
+        multiple = numbers.multiple
+        units = int(str(multiple.numerator * 10**400 // multiple.denominator).rstrip("0")) if multiple else 0
+        if units > MAX_MULTIPLE:
+            raise InvalidRequestError(
+                f"json_schema has multipleOf at {where}: without decimal point and zeros at the end a number that is a "
+                f"multiple of all would be {units}; at most {MAX_MULTIPLE} is supported"
+            )
+        schema = None if numbers.whole is False else json_of_multiples(numbers)
+        if schema is None:
+            raise InvalidRequestError(
+                f"json_schema has multipleOf at {where}, which cannot be enforced with bounds of more than 15 digits, "
+                "nor without whole numbers"
+            )
+        return self._rule(f"%json {schema}")
+
+    # --- arrays and objects
+
+    def _structure(self, value: Arrays | Machine | Record) -> str:
+        if isinstance(value, Arrays):
+            return self._array(value)
+        if isinstance(value, Record):
+            return self._object(value)
+        return f'"{{" {self._machine(value)} "}}"' if value.is_object else f'"[" {self._machine(value)} "]"'
+
+    def _array(self, shape: Arrays) -> str:
+        count = len(shape.prefix)
+        tail = ""
+        if shape.high is None or shape.high > count:
+            low, high = max(shape.low - count, 0), None if shape.high is None else shape.high - count
+            tail = self._repeated(self._names[shape.rest], low, high, is_first=not count)
+        for at in reversed(range(count)):
+            before = '"," ' if at else ""
+            tail = f"{before}{self._names[shape.prefix[at]]} {tail}"
+            tail = tail if at < shape.low else f"({tail})?"
+        return f'"[" {tail} "]"'
+
+    def _repeated(self, item: str, low: int, high: int | None, is_first: bool) -> str:
+        if is_first:
+            rest = "" if high == 1 else self._repeated(item, max(low - 1, 0), None if high is None else high - 1, False)
+            return f"{item} {rest}" if low else f"({item} {rest})?"
+        return f'("," {item}){{{low},{"" if high is None else high}}}'
+
+    def _item(self, item: Item) -> str:
+        if item.text is not None:
+            return self._literal(item.text)
+        value = self._names[item.state]
+        return value if item.key is None else f"{self._terminal(item.key.terminal(self._patterns, ':'))} {value}"
+
+    def _object(self, record: Record) -> str:
+        parts = [(self._item(item), required) for item, required in record.properties]
+        extra = " | ".join(self._item(item) for item in record.extras)
+        if record.last is not None:
+            last = " | ".join(self._item(item) for item in record.last)
+            parts.append((f'(({extra}) ",")* ({last})' if extra else f"({last})", True))
+        elif extra:
+            parts.append((f'({extra}) ("," ({extra}))*', False))
+        first = next((place for place, (_, required) in enumerate(parts) if required), None)
+        if first is not None:
+            before = " ".join(f'({part} ",")?' for part, _ in parts[:first])
+            return f'"{{" {before} {parts[first][0]} {_following(parts[first + 1 :])} "}}"'
+        if not parts:
+            return '"{" "}"'
+        some = _some_of(parts)
+        return f'"{{" ({some}) "}}"' if record.low else f'"{{" ({some})? "}}"'
+
+    def _machine(self, machine: Machine) -> str:
+        """One rule a state; what leads back to the same state is repeated in place."""
+        names = [self._next_name() for _ in machine.edges]
+        for number, edges in enumerate(machine.edges):
+            loops = [self._item(item) for item, to in edges if to == number]
+            exits = [f'"," {self._item(item)} {names[to]}' for item, to in edges if to != number]
+            again = f'("," ({" | ".join(loops)}))* ' if loops else ""
+            options = ['""', *exits] if machine.accepting[number] else exits
+            self._rules.append(f"{names[number]}: {again}({' | '.join(options)})")
+        starts = [f"{self._item(item)} {names[to]}" for item, to in machine.edges[0]]
+        options = ['""', *starts] if machine.accepting[0] else starts
+        return f"({' | '.join(options)})"
+
+
+def _following(parts: Iterable[tuple[str, bool]]) -> str:
+    return " ".join(f'"," {part}' if required else f'("," {part})?' for part, required in parts)
+
+
+def _some_of(parts: list[tuple[str, bool]]) -> str:
+    """At least one of parts that need not be there. Halved, so that it is written once for each level and no deeper."""
+    if len(parts) == 1:
+        return parts[0][0]
+    middle = len(parts) // 2
+    return f"({_some_of(parts[:middle])}) {_following(parts[middle:])} | {_some_of(parts[middle:])}"

@@ -1,0 +1,224 @@
+"""Objects: their properties in the order in which they are written, those without a name last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.pattern import Pattern
+from sglang.srt.grammar.schema.machine import Item, Machine, build_machine
+from sglang.srt.grammar.schema.shapes import ANYTHING, Objects, Presence, Rule, Selector, Slot, State
+from sglang.srt.grammar.schema.solver import Solver
+from sglang.srt.grammar.schema.strings import Strings
+
+MAX_NAME_KINDS = 64
+"""Into which the patterns for the names of one object cut its properties."""
+
+MAX_PROPERTIES = 2_000
+"""Of one object."""
+
+
+_Way = tuple[dict[str, Slot], tuple[Item, ...] | None]
+"""Properties with a name, and the others of which one has to be there."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """properties: in order, and whether they have to be there. extras: any number of others, by their names.
+    last: one of them has to be there, behind the others: a name that is written twice counts with its last value.
+    """
+
+    properties: tuple[tuple[Item, bool], ...]
+    extras: tuple[Item, ...]
+    last: tuple[Item, ...] | None = None
+    low: int = 0
+    high: int | None = None
+
+    @property
+    def states(self) -> set[State]:
+        return {item.state for item in (*(item for item, _ in self.properties), *self.extras, *(self.last or ()))}
+
+    def within(self, is_productive: dict[State, bool]) -> Record | None:
+        """Without properties that cannot be; None if one of them has to be there."""
+        if any(required and not is_productive[item.state] for item, required in self.properties):
+            return None
+        last = None if self.last is None else tuple(item for item in self.last if is_productive[item.state])
+        found = replace(
+            self,
+            properties=tuple((item, required) for item, required in self.properties if is_productive[item.state]),
+            extras=tuple(item for item in self.extras if is_productive[item.state]),
+            last=last,
+        )
+        fits = self.high is None or found.num_required <= self.high
+        has_enough = bool(found.extras or found.last) or len(found.properties) >= self.low
+        return None if last == () or not fits or not has_enough else found
+
+    @property
+    def num_required(self) -> int:
+        return sum(required for _, required in self.properties) + (self.last is not None)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its bounds say more than what has to be there says by itself, and more than: at least one."""
+        has_others = bool(self.extras) or self.last is not None
+        most = None if has_others else len(self.properties)
+        is_bounded = self.high is not None and (most is None or most > self.high)
+        return is_bounded or self.low > max(self.num_required, 1)
+
+
+def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> list[Record]:
+    """The objects of the shape, in alternatives. closes: an object that names its properties has no others, unless
+    something is said of others.
+
+    Raises InvalidRequestError for what cannot be enforced.
+    """
+    key_sets = _key_sets(solver, shape.keys)
+    slots = _slots(shape, key_sets)
+    if slots is None:
+        return []
+    if len(slots) > MAX_PROPERTIES:
+        raise InvalidRequestError(f"json_schema has {len(slots)} properties at {place}; at most {MAX_PROPERTIES}")
+    free = [keys for keys in key_sets if keys.texts is None]
+    is_enough = sum(slot.presence is not Presence.FORBIDDEN for slot in slots.values()) >= shape.low
+    is_closed = closes and shape.declares and not shape.is_open and is_enough
+    extras = [] if is_closed else _extras(solver, shape, _without(free, slots), place)
+    found: list[_Way] = [(slots, None)]
+    for witness in shape.witnesses:
+        found = [way for before in found for way in _with_witness(solver, *before, extras, witness, place)]
+    return [_record(shape, slots, extras, last) for slots, last in found]
+
+
+def _key_sets(solver: Solver, keys: State) -> list[Strings]:
+    found = []
+    for branch in solver.branches(keys, "string"):
+        if branch.refusals:
+            raise InvalidRequestError(f"{branch.refusals[0]}, which cannot be enforced")
+        if isinstance(branch.shape, Strings):
+            found.append(branch.shape)
+    return found
+
+
+def _slots(shape: Objects, key_sets: list[Strings]) -> dict[str, Slot] | None:
+    """All names that are spoken of, with all that is said of them. None if one that has to be there cannot be."""
+    slots = dict(shape.slots)
+    rules = [*shape.rules, *shape.witnesses]
+    spoken_of = [name for selector, _ in rules for name in sorted(selector.names)]
+    listed = [text for keys in key_sets if keys.texts is not None for text in keys.texts]
+    for name in (*spoken_of, *listed):
+        slots.setdefault(name, Slot(ANYTHING, Presence.OPTIONAL))
+    for name, slot in slots.items():
+        if not any(keys.generates(name) for keys in key_sets):
+            if slot.presence is Presence.REQUIRED:
+                return None
+            slots[name] = Slot(slot.state, Presence.FORBIDDEN)
+        else:
+            slots[name] = Slot(shape.state_of(name, slot), slot.presence)
+    return slots
+
+
+def _without(key_sets: list[Strings], slots: dict[str, Slot]) -> list[Strings]:
+    names = Strings(excluded=frozenset(slots))
+    return [met for keys in key_sets if (met := keys.meet(names)) is not None]
+
+
+def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str) -> list[Item]:
+    """Kinds of names by the patterns that they match, each with what its properties are like."""
+    rules = [rule for rule in shape.rules if rule[1] != ANYTHING]
+    patterns = dict.fromkeys(p for selector, _ in rules for p in (selector.pattern, *selector.others) if p is not None)
+    cells: list[tuple[Strings, frozenset[Pattern]]] = [(keys, frozenset()) for keys in key_sets]
+    for pattern in patterns:
+        cells = [
+            (met, matched | {pattern} if wanted else matched)
+            for keys, matched in cells
+            for wanted in (True, False)
+            if (met := keys.meet(Strings(None, ((pattern, wanted),)))) is not None
+        ]
+        if len(cells) > MAX_NAME_KINDS:
+            raise InvalidRequestError(
+                f"json_schema has patterns at {place} that tell more than {MAX_NAME_KINDS} kinds of names apart"
+            )
+    items = [Item(_state(rules, matched), keys) for keys, matched in cells]
+    return [item for item in items if not solver.is_void(item.state)]
+
+
+def _state(rules: list[Rule], matched: frozenset[Pattern]) -> State:
+    return ANYTHING.union(*(state for selector, state in rules if _selects(selector, matched)))
+
+
+def _selects(selector: Selector, matched: frozenset[Pattern]) -> bool:
+    return (selector.pattern is None or selector.pattern in matched) and matched.isdisjoint(selector.others)
+
+
+def _with_witness(
+    solver: Solver, slots: dict[str, Slot], last: tuple[Item, ...] | None, extras: list[Item], witness: Rule, place: str
+) -> Iterator[_Way]:
+    """The ways for a property to be there that the witness selects: one of those with a name, or another."""
+    selector, state = witness
+    selected = [selector.texts]
+    if selector.key is not None:
+        selected = _key_sets(solver, frozenset([(selector.key, False)]))
+    for name, slot in slots.items():
+        if slot.presence is not Presence.FORBIDDEN and any(texts.has(name) for texts in selected):
+            yield slots | {name: Slot(slot.state | state, Presence.REQUIRED)}, last
+    items = tuple(
+        Item(item.state | state, met)
+        for item in extras
+        for texts in selected
+        if item.key is not None and (met := item.key.meet(texts)) is not None
+    )
+    items = tuple(item for item in items if not solver.is_void(item.state))
+    if items and last is not None:
+        raise InvalidRequestError(
+            f"json_schema demands at {place} several properties without saying their names, which cannot be enforced"
+        )
+    if items:
+        yield slots, items
+
+
+def _record(shape: Objects, slots: dict[str, Slot], extras: list[Item], last: tuple[Item, ...] | None) -> Record:
+    properties = tuple(
+        (Item(slot.state, Strings((name,))), slot.presence is Presence.REQUIRED)
+        for name, slot in slots.items()
+        if slot.presence is not Presence.FORBIDDEN
+    )
+    return Record(properties, tuple(extras), last, shape.low, shape.high)
+
+
+def counted(record: Record, place: str) -> Machine:
+    """Counts properties. Of those without a name, which may come twice, only one is sure to be a different one."""
+    has_others = bool(record.extras) or record.last is not None
+    if has_others and record.low > record.num_required + 1:
+        raise InvalidRequestError(
+            f"json_schema has minProperties={record.low} at {place}, which cannot be enforced beyond the required ones "
+            "and one other where other properties than those with a name may be there"
+        )
+    if record.last is not None:
+        raise InvalidRequestError(
+            f"json_schema counts properties at {place} and demands one without saying its name, which cannot be "
+            "enforced"
+        )
+    count = len(record.properties)
+    enough = max(record.low, record.high or 0)
+
+    def lacks(place: int) -> bool:
+        return any(required for _, required in record.properties[place:])
+
+    def steps(at: tuple[int, int, int]) -> Iterator[tuple[Item, tuple[int, int, int]]]:
+        """From the property that is next, how many names there are, and how many properties."""
+        place, names, total = at
+        if record.high is not None and total >= record.high:
+            return
+        for index in range(place, count):
+            item, required = record.properties[index]
+            yield item, (index + 1, min(names + 1, enough), min(total + 1, enough))
+            if required:
+                return
+        is_first = place <= count  # nothing that has to be there is left: the loop has come to its end
+        for item in record.extras:
+            yield item, (count + 1, min(names + is_first, enough), min(total + 1, enough))
+
+    def accepts(at: tuple[int, int, int]) -> bool:
+        return at[1] >= record.low and not lacks(at[0])
+
+    return build_machine(True, (0, 0, 0), steps, accepts, f"properties at {place}")

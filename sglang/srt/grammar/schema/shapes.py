@@ -1,0 +1,229 @@
+"""The sets of values that schemas are turned into: of one JSON type each, the values that meet all of its fields.
+
+What lies inside arrays and objects is named by states: a state is a set of schemas, each to be met or not to be met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NamedTuple, Protocol
+
+from sglang.srt.grammar.pattern import Pattern
+from sglang.srt.grammar.schema.document import Document, Node
+from sglang.srt.grammar.schema.numbers import Numbers
+from sglang.srt.grammar.schema.strings import Strings, matches
+
+Kind = Literal["null", "boolean", "number", "string", "array", "object"]
+KINDS: tuple[Kind, ...] = ("object", "array", "string", "number", "boolean", "null")
+
+Demand = tuple[Node, bool]
+"""A schema, and whether it has to be met."""
+State = frozenset[Demand]
+ANYTHING: State = frozenset()
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """null, or truth values, as JSON."""
+
+    texts: tuple[str, ...]
+
+    def meet(self, other: Scalars) -> Scalars | None:
+        left = tuple(text for text in self.texts if text in other.texts)
+        return Scalars(left) if left else None
+
+
+@dataclass(frozen=True)
+class Contains:
+    """Of the items from place `start` on, `low` to `high` meet the demand."""
+
+    demand: Demand
+    low: int
+    high: int | None
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Arrays:
+    prefix: tuple[State, ...] = ()
+    rest: State = ANYTHING
+    low: int = 0
+    high: int | None = None
+    contains: tuple[Contains, ...] = ()
+    is_unique: bool = False
+
+    def item(self, place: int) -> State:
+        return self.prefix[place] if place < len(self.prefix) else self.rest
+
+    def meet(self, other: Arrays) -> Arrays | None:
+        length = max(len(self.prefix), len(other.prefix))
+        bounds = [bound for bound in (self.high, other.high) if bound is not None]
+        met = Arrays(
+            tuple(self.item(place) | other.item(place) for place in range(length)),
+            self.rest | other.rest,
+            max(self.low, other.low),
+            min(bounds, default=None),
+            tuple(dict.fromkeys((*self.contains, *other.contains))),
+            self.is_unique or other.is_unique,
+        )
+        return None if met.high is not None and met.low > met.high else met
+
+
+class Presence(Enum):
+    OPTIONAL = 0
+    REQUIRED = 1
+    FORBIDDEN = 2
+
+
+class Slot(NamedTuple):
+    """What a property of a certain name has to be like. is_declared: by ``properties``, which sets the order."""
+
+    state: State
+    presence: Presence
+    is_declared: bool = False
+
+    def meet(self, other: Slot) -> Slot | None:
+        presences = {self.presence, other.presence} - {Presence.OPTIONAL}
+        if len(presences) > 1:
+            return None
+        presence = next(iter(presences), Presence.OPTIONAL)
+        return Slot(self.state | other.state, presence, self.is_declared or other.is_declared)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Properties whose names match `pattern`, are none of `names`, match none of `others`, and are not like `key`."""
+
+    pattern: Pattern | None = None
+    names: frozenset[str] = frozenset()
+    others: tuple[Pattern, ...] = ()
+    key: Node | None = None
+
+    def has(self, name: str) -> bool:
+        """`key` aside."""
+        return (
+            name not in self.names
+            and (self.pattern is None or matches(self.pattern, name))
+            and not any(matches(pattern, name) for pattern in self.others)
+        )
+
+    @property
+    def texts(self) -> Strings:
+        """The names that it selects. `key` aside."""
+        wanted = () if self.pattern is None else ((self.pattern, True),)
+        return Strings(None, (*wanted, *((pattern, False) for pattern in self.others)), self.names)
+
+
+Rule = tuple[Selector, State]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """slots: properties that are spoken of by name, in the order in which they are written. rules: what the selected
+    properties are like, named ones too. keys: what all names are like. witnesses: for each a property is selected.
+
+    declares: it has ``properties``. is_open: something speaks of properties without a name.
+    """
+
+    slots: tuple[tuple[str, Slot], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    keys: State = ANYTHING
+    low: int = 0
+    high: int | None = None
+    witnesses: tuple[Rule, ...] = ()
+    declares: bool = False
+    is_open: bool = False
+
+    def meet(self, other: Objects) -> Objects | None:
+        slots: dict[str, Slot] = dict(self.slots)
+        for name, slot in other.slots:
+            met_slot = slot.meet(slots[name]) if name in slots else slot
+            if met_slot is None:
+                return None
+            if met_slot.is_declared and not slots.get(name, slot).is_declared:
+                slots.pop(name, None)  # its place is where it is declared
+            slots[name] = met_slot
+        bounds = [bound for bound in (self.high, other.high) if bound is not None]
+        met = Objects(
+            tuple(sorted(slots.items(), key=lambda item: not item[1].is_declared)),
+            tuple(dict.fromkeys((*self.rules, *other.rules))),
+            self.keys | other.keys,
+            max(self.low, other.low),
+            min(bounds, default=None),
+            tuple(dict.fromkeys((*self.witnesses, *other.witnesses))),
+            self.declares or other.declares,
+            self.is_open or other.is_open,
+        )
+        num_required = sum(slot.presence is Presence.REQUIRED for slot in slots.values())
+        return None if met.high is not None and max(met.low, num_required) > met.high else met
+
+    def state_of(self, name: str, slot: Slot) -> State:
+        """Of a property, with what the rules say of it."""
+        return slot.state.union(*(state for selector, state in self.rules if selector.has(name)))
+
+
+Shape = Scalars | Numbers | Strings | Arrays | Objects
+ALL: Mapping[Kind, Shape] = {
+    "null": Scalars(("null",)),
+    "boolean": Scalars(("true", "false")),
+    "number": Numbers(),
+    "string": Strings(),
+    "array": Arrays(),
+    "object": Objects(),
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the schemas that were met have looked at: ``unevaluatedProperties`` and ``unevaluatedItems`` speak of what
+    is left.
+    """
+
+    names: frozenset[str] = frozenset()
+    patterns: tuple[Pattern, ...] = ()
+    all_properties: bool = False
+    num_items: int = 0
+    items: tuple[Node, ...] = ()
+    all_items: bool = False
+
+    def join(self, other: Evaluated) -> Evaluated:
+        return Evaluated(
+            self.names | other.names,
+            tuple(dict.fromkeys((*self.patterns, *other.patterns))),
+            self.all_properties or other.all_properties,
+            max(self.num_items, other.num_items),
+            tuple(dict.fromkeys((*self.items, *other.items))),
+            self.all_items or other.all_items,
+        )
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One of the ways in which a schema can be met. refusals: why its shape is not all there is to it."""
+
+    shape: Shape
+    evaluated: Evaluated = field(default_factory=Evaluated)
+    refusals: tuple[str, ...] = ()
+
+
+Branches = tuple[Branch, ...]
+
+
+def anything(kind: Kind) -> Branches:
+    return (Branch(ALL[kind]),)
+
+
+class Expander(Protocol):
+    """What the keywords need to know of each other."""
+
+    document: Document
+
+    def expand(self, demand: Demand, kind: Kind) -> Branches: ...
+
+    def product(self, one: Branches, other: Branches) -> Branches:
+        """The ways to meet both."""
+
+    def is_void(self, state: State) -> bool:
+        """Sure if True."""

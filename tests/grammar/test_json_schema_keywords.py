@@ -1,0 +1,242 @@
+"""JSON Schema, keyword by keyword: what is lowered before it is compiled, as tables of texts."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from benchmarks.json_schema_suite import our_grammar, run_suite
+from sglang.srt.grammar.json_schema import open_json_schema_grammar
+from tests.grammar.texts import accepts, grammar_of
+
+SUITE = Path(__file__).parents[3] / "shared" / "data" / "json-schema-test-suite" / "tests"
+DRAFT_2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
+
+OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
+    # schema, accepted, rejected; objects are open
+    ({"not": {"type": ["object", "array", "string"]}}, ["1", "null", "true"], ["{}", "[]", '""']),
+    ({"type": "number", "not": {"type": "integer"}}, ["1.5", "-0.25"], ["1", "1.0", "-3"]),
+    ({"type": "integer", "not": {"enum": [1, 2]}}, ["0", "3", "12", "-1"], ["1", "2"]),
+    ({"type": "string", "not": {"pattern": "foo"}}, ['"fo o"', '""'], ['"a foo"']),
+    ({"type": "string", "not": {"enum": ["a", "b"]}}, ['"ab"', '""'], ['"a"', '"b"', '"\\u0061"']),
+    ({"type": "object", "not": {"required": ["a"]}}, ["{}", '{"b":1}'], ['{"a":1}']),
+    ({"not": {"properties": {"a": {"type": "string"}}}}, ['{"a":1}', '{"a":1,"b":2}'], ['{"a":"x"}', "{}", "1"]),
+    ({"type": "array", "not": {"items": {"type": "integer"}}}, ['["a"]', '[1,"a",2]'], ["[]", "[1,2]"]),
+    ({"not": {"const": {"a": [1]}}}, ["{}", '{"a":[2]}', '{"a":[1],"b":1}', "1"], ['{"a":[1]}']),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, ["1", "2.5", '"a"'], ["3", "1.5"]),
+    (
+        {"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "type": "object"},
+        ['{"a":1}', '{"b":1}'],
+        ["{}", '{"a":1,"b":1}'],
+    ),
+    (
+        {
+            "if": {"properties": {"k": {"const": 1}}, "required": ["k"]},
+            "then": {"required": ["a"]},
+            "else": {"maxProperties": 1},
+        },
+        ['{"k":1,"a":2}', "{}", '{"k":2}', "7"],
+        ['{"k":1}', '{"k":2,"a":2}'],
+    ),
+    ({"dependentRequired": {"a": ["b"]}}, ["{}", '{"b":1}', '{"a":1,"b":1}', "1"], ['{"a":1}', '{"a":1,"c":1}']),
+    (
+        {"dependencies": {"a": ["b"], "c": {"required": ["d"]}}},
+        ['{"a":1,"b":1}', '{"c":1,"d":2}'],
+        ['{"a":1}', '{"c":1}'],
+    ),
+    ({"dependentSchemas": {"a": {"maxProperties": 1}}}, ['{"a":1}', '{"b":1,"c":1}'], ['{"a":1,"b":1}']),
+    ({"items": {"enum": ["a", "b", 1]}, "uniqueItems": True}, ["[]", '["b","a"]', '["a",1,"b"]'], ['["a","a"]', "[2]"]),
+    ({"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 2}, ["[true,false]"], ["[true]", "[true,true]"]),
+    (
+        {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False, "uniqueItems": True},
+        ['["a",1]', "[]"],
+        ["[1]"],
+    ),
+    ({"type": "array", "contains": {"type": "integer"}}, ["[1]", '["a",1,"b"]'], ["[]", '["a"]']),
+    (
+        {"contains": {"const": 1}, "minContains": 2, "maxContains": 3},
+        ["[1,1]", "[1,0,1,1]"],
+        ["[1]", "[1,1,1,1]", "[]"],
+    ),
+    ({"contains": {"const": 1}, "minContains": 0}, ["[]", "[2]"], []),
+    ({"propertyNames": {"pattern": "^[a-c]+$"}}, ["{}", '{"abc":1}'], ['{"d":1}']),
+    ({"propertyNames": {"enum": ["a", "b"]}, "minProperties": 2}, ['{"a":1,"b":1}'], ['{"a":1}', '{"a":1,"a":1}']),
+    (
+        {
+            "patternProperties": {"^a": {"type": "integer"}, "b$": {"minimum": 5}},
+            "additionalProperties": {"type": "null"},
+        },
+        ['{"a":1}', '{"ab":7}', '{"c":null}', '{"b":"x"}'],
+        ['{"ab":1}', '{"ab":"x"}', '{"c":1}', '{"b":4}'],
+    ),
+    (
+        {"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}], "unevaluatedProperties": False},
+        ["{}", '{"a":1,"b":1}'],
+        ['{"c":1}'],
+    ),
+    (
+        {
+            "anyOf": [
+                {"properties": {"a": {"const": 1}}, "required": ["a"]},
+                {"properties": {"b": {}}, "required": ["b"]},
+            ],
+            "unevaluatedProperties": {"type": "null"},
+        },
+        ['{"a":1}', '{"a":1,"b":1}', '{"a":null,"b":1}', '{"a":1,"c":null}'],
+        ['{"a":2,"b":1}', '{"a":1,"c":1}', "{}"],
+    ),
+    ({"prefixItems": [{"type": "string"}], "unevaluatedItems": False}, ['["a"]', "[]"], ['["a",1]']),
+    ({"contains": {"type": "string"}, "unevaluatedItems": {"type": "null"}}, ['["a",null,"b"]'], ['["a",1]', "[null]"]),
+    ({"allOf": [{"enum": [1, 2, "a"]}, {"enum": [2, 3, "a"]}], "not": {"const": "a"}}, ["2"], ["1", "3", '"a"']),
+    (
+        {"type": "string", "pattern": "^2024", "minLength": 21, "format": "date-time"},
+        ['"2024-01-01T00:00:00.5Z"'],
+        ['"2024-01-01T00:00:00Z"', '"2023-01-01T00:00:00.5Z"'],
+    ),
+    (
+        {"type": "string", "pattern": "^[ab]*$", "allOf": [{"pattern": "ab"}], "maxLength": 3},
+        ['"aab"'],
+        ['"aaab"', '"ba"', '"abc"'],
+    ),
+    ({"type": "string", "pattern": "^a|b$"}, ['"ax"', '"xb"'], ['"xax"']),
+    ({"type": "string", "pattern": '^["\\\\\n/]$'}, [r'"\\"', r'"\""', r'"\n"', '"/"'], [r'"\t"', '"a"']),
+    (
+        {"type": "number", "minimum": -0.5, "exclusiveMaximum": 12.25},
+        ["-0.5", "0", "12.2499", "12"],
+        ["12.25", "-0.51", "13"],
+    ),
+    ({"type": "integer", "exclusiveMinimum": 99, "maximum": 1001}, ["100", "999", "1001"], ["99", "1002", "-100"]),
+    ({"type": "number", "multipleOf": 0.5, "minimum": 0.6}, ["1", "1.5", "7"], ["0.5", "0.7"]),
+    ({"allOf": [{"multipleOf": 4}, {"multipleOf": 6}], "type": "number"}, ["12", "-24"], ["4", "6", "18"]),
+    (
+        {"type": "object", "minProperties": 1, "maxProperties": 2},
+        ['{"a":1}', '{"a":1,"b":2}'],
+        ["{}", '{"a":1,"b":2,"c":3}'],
+    ),
+    ({"$defs": {"a": {"$anchor": "here", "type": "null"}}, "items": {"$ref": "#here"}}, ["[null]"], ["[1]"]),
+    (
+        {"$id": "http://x.org/a", "$defs": {"b": {"$id": "b", "type": "null"}}, "items": {"$ref": "b"}},
+        ["[null]"],
+        ["[1]"],
+    ),
+    ({"definitions": {"a/b": {"const": 1}}, "items": {"$ref": "#/definitions/a~1b"}}, ["[1]"], ["[2]"]),
+    (
+        {
+            **DRAFT_2020,
+            "$id": "http://x.org/ints",
+            "$ref": "list",
+            "$defs": {
+                "item": {"$dynamicAnchor": "item", "type": "integer"},
+                "list": {
+                    "$id": "list",
+                    "items": {"$dynamicRef": "#item"},
+                    "$defs": {"any": {"$dynamicAnchor": "item"}},
+                },
+            },
+        },
+        ["[1]"],
+        ['["a"]'],
+    ),
+    ({**DRAFT_7, "items": [{"const": 1}], "additionalItems": {"const": 2}}, ["[1,2,2]", "[]"], ["[2]", "[1,3]"]),
+    (
+        {**DRAFT_7, "definitions": {"a": {"type": "array"}}, "items": {"$ref": "#/definitions/a", "maxItems": 0}},
+        ["[[1]]"],
+        ["[1]"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "accepted", "rejected"), OPEN_TABLE, ids=[str(row[0])[:50] for row in OPEN_TABLE])
+def test_keywords(schema: Any, accepted: list[str], rejected: list[str]) -> None:
+    grammar = open_json_schema_grammar(json.dumps(schema))
+    assert [text for text in accepted if not accepts(grammar, text)] == []
+    assert [text for text in rejected if accepts(grammar, text)] == []
+    for text in accepted:
+        jsonschema.validate(json.loads(text), schema)
+
+
+FORMATS = {
+    "date": (["2024-02-29", "2000-02-29", "1999-12-31"], ["2023-02-29", "1900-02-29", "2024-1-1", "2024-04-31"]),
+    "time": (["12:00:00Z", "23:59:60Z", "01:02:03.5+05:30"], ["12:00:00", "24:00:00Z", "22:59:60Z"]),
+    "date-time": (["2024-05-06T07:08:09Z"], ["2024-05-06 07:08:09Z", "2024-05-06"]),
+    "duration": (["P1Y2M3DT4H5M6S", "PT36H", "P2W"], ["P", "P1D2H", "P1Y2D", "PT0.5S"]),
+    "email": (["a.b@example.com", '"a b"@example.org'], ["a@", "a..b@example.com", "a b@example.com"]),
+    "hostname": (["www.example.com", "a--b.com"], ["-a.com", "a_b", "ab--c.com", "a" * 64, ".".join(["a" * 60] * 5)]),
+    "ipv4": (["127.0.0.1"], ["127.0.0.256", "1.2.3", "01.2.3.4"]),
+    "ipv6": (["::1", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "1::"], [":::", "1:2:3:4:5:6:7", "1::2::3", "12345::"]),
+    "uuid": (["2eb8aa08-aa98-11ea-b4aa-73b441d16380"], ["2eb8aa08aa9811eab4aa73b441d16380"]),
+    "uri": (["http://a.b/c?d#e", "urn:x:y"], ["a/b", "http://a b", "//a"]),
+    "uri-reference": (["a/b", "//a", "#x", "http://a"], ["a b", "\\\\x"]),
+    "iri": (["http://ü.de/ä"], ["ä", "http://a b"]),
+    "uri-template": (["http://a/{b}{?c*,d:3}"], ["http://a/{b", "{}"]),
+    "json-pointer": (["", "/a~1b/0"], ["a", "/~2"]),
+    "relative-json-pointer": (["0", "1/a", "2#"], ["-1", "01", "#"]),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(name: str) -> None:
+    grammar = grammar_of("json_schema", {"type": "string", "format": name})
+    accepted, rejected = FORMATS[name]
+    assert [text for text in accepted if not accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
+    assert [text for text in rejected if accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
+
+
+@pytest.mark.parametrize("multiple", [2, 3, 7, 12, 0.25, 0.3, 2.5])
+def test_multiples_within_bounds(multiple: float) -> None:
+    """Counted in remainders by the library, which leaves some fractions out that are near to zero and below it."""
+    schema = {"type": "number", "multipleOf": multiple, "minimum": -3.3, "maximum": 14}
+    grammar = grammar_of("json_schema", schema)
+    for hundredths in range(-400, 1500, 5):
+        number = Fraction(hundredths, 100)
+        is_valid = Fraction("-3.3") <= number <= 14 and (number / Fraction(str(multiple))).denominator == 1
+        spellings = {f"{hundredths / 100:.2f}" if number.denominator > 1 else str(number), repr(hundredths / 100)}
+        is_accepted = any(accepts(grammar, text) for text in spellings)
+        assert is_accepted == is_valid or (is_valid and multiple < 1 and number < 0), spellings
+
+
+def test_closing_never_makes_anything_valid() -> None:
+    """Under a negation a closed schema would let more through."""
+    grammar = grammar_of("json_schema", {"type": "object", "not": {"properties": {"a": {"type": "string"}}}})
+    assert accepts(grammar, '{"a":1}')
+    assert not accepts(grammar, '{"b":1}')
+
+
+def test_own_properties_come_first_and_then_those_of_other_schemas() -> None:
+    schema = {
+        "allOf": [{"$ref": "#/$defs/base"}, {"required": ["z", "b"]}],
+        "properties": {"b": {}, "a": {}},
+        "$defs": {"base": {"properties": {"id": {}}, "required": ["id"]}},
+    }
+    grammar = grammar_of("json_schema", schema)
+    assert accepts(grammar, '{"b":1,"a":1,"id":1,"z":1}')
+    assert not accepts(grammar, '{"id":1,"b":1,"a":1,"z":1}')
+
+
+@pytest.mark.parametrize("count", [300, 1000])
+def test_many_properties_that_may_be_there(count: int) -> None:
+    names = [f"property {i}" for i in range(count)]
+    grammar = grammar_of("json_schema", {"type": "object", "properties": {name: {"type": "integer"} for name in names}})
+    assert accepts(grammar, json.dumps(dict.fromkeys(names[::7], 1), separators=(",", ":")))
+    assert not accepts(grammar, json.dumps({names[5]: 1, names[4]: 1}, separators=(",", ":")))
+
+
+def test_a_schema_within_a_lark_grammar_means_the_same() -> None:
+    source = 'start: "<" %json {"type": "integer", "not": {"const": 3}} ">" %json {"enum": ["a"]}'
+    grammar = grammar_of("ebnf", source)
+    assert accepts(grammar, '<4>"a"')
+    assert not accepts(grammar, '<3>"a"')
+
+
+@pytest.mark.skipif(not SUITE.exists(), reason="the official suite is not beside this checkout")
+def test_official_suite() -> None:
+    results = list(run_suite(SUITE, our_grammar))
+    assert [result for result in results if result.outcome == "wrongly accepted"] == []
+    assert sum(result.outcome == "passed" for result in results) >= 3_240
+    assert sum(result.outcome == "wrongly rejected" for result in results) <= 60
