@@ -20,6 +20,9 @@ size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 constexpr int64_t kStreamedRows = 12;        // up to so many rows, a product takes as long as reading its weights
 constexpr size_t kWeightsAhead = 384 << 10;  // bytes for each thread: part of its L2
 constexpr int kLinesWhileWaiting = 8;
+// A product with so many columns for each input takes long enough that its rows can be rounded with care: a head's.
+constexpr int64_t kManyColumns = 16;
+constexpr int kScalesForMany = 32;
 
 int64_t num_tiles(const PackedWeight& weight) { return (weight.columns + kTileColumns - 1) / kTileColumns; }
 
@@ -132,6 +135,7 @@ void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, i
   require(bias == nullptr || (int64_t(bias->size()) == view.columns && epilogue != Epilogue::kSiluAndMul),
           "the bias does not fit the weight");
   require(input != output, "a product needs two buffers");
+  if (view.columns >= kManyColumns * view.inputs) buffers_[size_t(input)].rows.num_scales = kScalesForMany;
   instructions_.emplace_back(Matmul{input, std::move(weight), std::move(bias), epilogue, output, first_column});
 }
 

@@ -14,19 +14,42 @@ SGL_INLINE float largest_magnitude(const F32x16& a, const F32x16& b) {
   return result;
 }
 
+// How a block is rounded: x is close to scale * round(x * inverse).
+struct BlockScale {
+  float scale, inverse;
+};
+
+// The best of the scales that give the largest magnitude codes from 127 down, each then fitted to its codes by least
+// squares. Of all scales that give the same codes that one is best, and its error falls as (x . codes)^2 / codes^2 rises.
+// Errors of neighbouring scales are hardly related: the best of 32 has a quarter less than the usual one.
+SGL_INLINE BlockScale best_scale(const F32x16& low, const F32x16& high, float largest, int num_scales) {
+  BlockScale best{largest / 127.0f, 127.0f / largest};
+  float most = 0.0f;
+  for (int i = 0; i < num_scales; ++i) {
+    const float inverse = (127.25f - 0.5f * float(i)) / largest;  // 127.25 still rounds to 127
+    const F32x16 a = to_float(round_to_int(low * splat(inverse))), b = to_float(round_to_int(high * splat(inverse)));
+    const float product = sum_lanes(fma(low, a, high * b)), square = sum_lanes(fma(a, a, b * b));
+    if (product * product > most * square) {
+      most = product * product / square;
+      best = {product / square, inverse};
+    }
+  }
+  return best;
+}
+
 // A block with a value that is not finite gets NaN as its scale, so that nothing made of it looks like a result.
-SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at) {
+SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at, int num_scales) {
   const F32x16 low = load<F32x16>(x), high = load<F32x16>(x + kLanes);
   const float largest = largest_magnitude(low, high);
-  const float scale = largest / 127.0f;
   // A scale so small that its inverse overflows stands for zeros.
-  const F32x16 inverse = splat(largest > 1e-36f ? 127.0f / largest : 0.0f);
+  BlockScale how{largest / 127.0f, largest > 1e-36f ? 127.0f / largest : 0.0f};
+  if (num_scales > 0 && largest > 1e-12f && largest < 1e12f) how = best_scale(low, high, largest, num_scales);
   int8_t* codes = target.codes + at * kBlock;
-  store_int8(codes, round_to_int(low * inverse));
-  store_int8(codes + kLanes, round_to_int(high * inverse));
+  store_int8(codes, round_to_int(low * splat(how.inverse)));
+  store_int8(codes + kLanes, round_to_int(high * splat(how.inverse)));
   const int32_t sums[2] = {sum_int8(codes), sum_int8(codes + kLanes)};
-  target.scales[at] = scale;
-  target.sums[at] = scale * float(sums[0] + sums[1]);
+  target.scales[at] = how.scale;
+  target.sums[at] = how.scale * float(sums[0] + sums[1]);
   target.halves[2 * at] = sums[0];
   target.halves[2 * at + 1] = sums[1];
 }
@@ -47,7 +70,8 @@ SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int6
     }
     case RowKind::kQuantized:
       for (int64_t block = 0; block < count / kBlock; ++block)
-        quantize_block(x + block * kBlock, target.quantized, (row * target.size + start) / kBlock + block);
+        quantize_block(x + block * kBlock, target.quantized, (row * target.size + start) / kBlock + block,
+                       target.num_scales);
   }
 }
 

@@ -38,6 +38,7 @@ struct Rows {
   float* floats;    // [rows, size]
   uint16_t* bf16;   // [rows, size rounded up to even]
   QuantizedRows quantized;
+  int num_scales;   // each block of quantised rows takes the best of so many scales; 0 stands for the usual one
 };
 
 // --- packed weights --------------------------------------------------------------------------------------------------
