@@ -26,7 +26,7 @@ SGL_INLINE BlockScale best_scale(const F32x16& low, const F32x16& high, float la
   BlockScale best{largest / 127.0f, 127.0f / largest};
   float most = 0.0f;
   for (int i = 0; i < num_scales; ++i) {
-    const float inverse = (127.25f - 0.5f * float(i)) / largest;  // 127.25 still rounds to 127
+    const float inverse = (127.0f - 0.5f * float(i)) / largest;
     const F32x16 a = to_float(round_to_int(low * splat(inverse))), b = to_float(round_to_int(high * splat(inverse)));
     const float product = sum_lanes(fma(low, a, high * b)), square = sum_lanes(fma(a, a, b * b));
     if (product * product > most * square) {
