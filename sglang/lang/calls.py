@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from sglang.lang import loop
+from sglang.lang.run import current_run
 from sglang.lang.source_line import SourceLine, calling_line
 from sglang.srt.errors import BackendError, ConfigurationError, ProgramError, did_you_mean, shown
 
@@ -100,7 +101,7 @@ class ApiCall:
     def result(self) -> Any:
         """The answer itself."""
         self._is_used = True
-        if not self._future.done() and loop.running() is not None:
+        if not self._future.done() and _is_in_event_loop():
             raise self._error("would block the event loop it is used in; await it first")
         try:
             return loop.wait(self._future, self._seconds_left)
@@ -160,7 +161,9 @@ class ApiCall:
 
     async def _awaited(self) -> Any:
         try:
-            return await asyncio.wait_for(loop.wait_async(self._future), self._seconds_left)
+            if not self._future.done():  # else it would be late once the time is over, though it is there
+                await asyncio.wait_for(loop.wait_async(self._future), self._seconds_left)
+            return self._future.result()
         except Exception as error:
             raise self._failed(error) from error
 
@@ -188,6 +191,12 @@ def answer_of(value: Any) -> Any:
         case dict() if type(value) is dict:
             return {key: answer_of(item) for key, item in value.items()}
     return value
+
+
+def _is_in_event_loop() -> bool:
+    """In one that may not be blocked: a plain program may block the one it was called in, as in a notebook."""
+    run = current_run()
+    return loop.running() is not None if run is None else run.is_in_its_loop()
 
 
 def _known(name: str) -> _Api:

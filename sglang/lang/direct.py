@@ -101,6 +101,8 @@ def body_of(func: Callable[..., Any], is_direct: bool) -> Callable[..., Any]:
             given = func(*args, **kwargs) if is_direct else func(state, *args, **kwargs)
             for call in scope.calls:
                 call.settle()
+            if is_direct:
+                _check_values(given)
             return answer_of(given) if scope.calls else given
 
     return body
@@ -116,6 +118,14 @@ def async_body_of(func: Callable[..., Any]) -> Callable[..., Any]:
             return answer_of(given) if scope.calls else given
 
     return body
+
+
+def _check_values(given: Any) -> None:
+    """A function without a state returns no nodes: threads of its own have made them. Raises TypeError."""
+    values = given.values() if isinstance(given, dict) else given if isinstance(given, (list, tuple)) else [given]
+    for value in values:
+        if isinstance(value, ir.Expr):
+            raise TypeError(f"{value!r} is returned, which is no value: {ir.IN_THREADS}")
 
 
 @contextmanager

@@ -101,9 +101,13 @@ class Run:
         """What runs in this event loop awaits the run."""
         self._event_loop = asyncio.get_running_loop()
 
+    def is_in_its_loop(self) -> bool:
+        """Whether the caller is in an event loop that the run belongs to, which it may not block."""
+        return self._event_loop is not None and loop.running() is self._event_loop
+
     def check_may_block(self, instead: str) -> None:
-        """Raises ProgramError in an event loop that the run belongs to. instead: what to write there."""
-        if self._event_loop is not None and loop.running() is self._event_loop:
+        """Raises ProgramError where it may not. instead: what to write there."""
+        if self.is_in_its_loop():
             raise ProgramError(f"this would block the event loop that the program runs in; write: {instead}")
 
     def may_still_set_names(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from itertools import islice
 
 from sglang.lang import loop
 from sglang.lang.source_line import SourceLine
@@ -149,13 +149,23 @@ def _common_length(texts: Sequence[str]) -> int:
 
 def _meeting(rests: Sequence[str], begin: Sequence[int]) -> list[int]:
     """Where all have the same again, or their ends."""
-    first, second = (re.findall(r"\s+|\S+", rest)[:MAX_WORDS] for rest in rests[:2])
-    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
-        shared = "".join(first[block.a : block.a + block.size])
-        places = [rest.find(shared) for rest in rests]
-        if len(shared) >= MIN_SHARED_CHARACTERS and min(places) >= 0 < max(places):
+    for word in islice(re.finditer(r"\s+|\S+", rests[0]), MAX_WORDS):
+        shared = rests[0][word.start() : word.start() + MIN_SHARED_CHARACTERS]
+        places = _places(shared, rests) if len(shared) == MIN_SHARED_CHARACTERS else []
+        if any(places):
             return [start + place for start, place in zip(begin, places, strict=True)]
     return [start + len(rest) for start, rest in zip(begin, rests, strict=True)]
+
+
+def _places(shared: str, rests: Sequence[str]) -> list[int]:
+    """Where each has it, at the beginning of a word; nothing if one has not."""
+    places: list[int] = []
+    for rest in rests:
+        place = rest.find(shared)
+        if place < 0 or (place > 0 and _WORD.match(rest, place - 1) and _WORD.match(rest, place)):
+            return []
+        places.append(place)
+    return places
 
 
 def _kind(values: Sequence[str], rests: Sequence[str]) -> str:

@@ -110,8 +110,8 @@ def _described(node: Any) -> tuple[Kind, str]:
 
 def _asks(node: object, value: Value | None) -> bool:
     match node:
-        case ir.Select(choices=choices):
-            return len(choices) > 1
+        case ir.Select():
+            return not node.is_decided
         case CachePrefix():
             return value is not None
     return isinstance(node, ir.Gen)

@@ -30,6 +30,7 @@ MAX_DECIMALS = 24
 _ANNOTATIONS = frozenset(("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"))
 _LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 _ANY = r"[\s\S]"
+_LAST_ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
 
 _STRING = r'"(?:[^"\\{}\x00-\x1f\x7f]|\\["\\/bfnrt])*"'
 _SCALAR = f"(?:{_STRING}|{NUMBER}|true|false|null)"
@@ -204,7 +205,7 @@ def _choice(texts: list[str]) -> _Writing:
     regex = f" ?(?:{'|'.join(map(re.escape, texts))})" + (r"\n?" if has_longer else "")
 
     def as_json(text: str) -> str:
-        return json.dumps(next((own for own in texts if text in (own, f" {own}")), text))
+        return json.dumps(text if text in texts else text.removeprefix(" "))
 
     return _Writing({"regex": regex}, as_json, ("\n",) if has_longer else (), has_longer)
 
@@ -248,6 +249,6 @@ def _whole(pattern: str) -> str:
     before, after = f"{_ANY}*", f"{_ANY}*"
     if pattern.startswith("^"):
         before, pattern = "", pattern[1:]
-    if pattern.endswith("$") and not pattern.endswith(r"\$"):
+    if _LAST_ANCHOR.search(pattern):
         after, pattern = "", pattern[:-1]
     return f"{before}(?:{pattern}){after}"

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from sglang.srt.args import engine_args
 from sglang.srt.errors import EngineDeadError
 from sglang.srt.model.source import resolve_model
+from sglang.srt.select.call import ScoreCall, SelectCall
+from sglang.srt.select.exact import select
+from sglang.srt.select.scores import score_choices
 from sglang.srt.tokenizer.call import NativeInput
-from sglang.srt.tokenizer.choice_scores import score_choices
-from sglang.srt.tokenizer.choices_call import ScoreCall, SelectCall
-from sglang.srt.tokenizer.exact_select import select
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 from sglang.srt.tokenizer.native import shape_chunk, shape_results
 from sglang.srt.tokenizer.role_text import RoleText

@@ -207,6 +207,30 @@ async def test_a_cancelled_body_can_clean_up(mock: sgl.Mock) -> None:
     assert (seen, mock.num_open) == (["cancelled"], 0)
 
 
+async def test_cancelling_waits_for_the_thread_of_a_plain_body(mock: sgl.Mock) -> None:
+    mock.hold()
+    may_end = threading.Event()
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q:" + sgl.gen("a")
+        try:
+            s.sync()
+        finally:
+            may_end.wait(60)
+
+    task = asyncio.ensure_future(program.arun())
+    await eventually(lambda: mock.num_open == 1)
+    task.cancel()
+    await eventually(lambda: mock.num_open == 0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 @BOTH
 async def test_cancelling_a_batch_cancels_its_programs(program: SglFunction, mock: sgl.Mock) -> None:
     mock.hold()
@@ -216,6 +240,28 @@ async def test_cancelling_a_batch_cancels_its_programs(program: SglFunction, moc
     with pytest.raises(asyncio.CancelledError):
         await task
     assert mock.num_open == 0
+
+
+async def test_a_batch_that_is_cancelled_waits_for_its_bodies(mock: sgl.Mock) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    @sgl.function
+    async def program(s: sgl.ProgramState, index: int) -> None:
+        begun.append(index)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended.append(index)
+
+    task = asyncio.ensure_future(program.arun_batch([(index,) for index in range(3)]))
+    await eventually(lambda: len(begun) == 3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(ended) == [0, 1, 2]
 
 
 @BOTH

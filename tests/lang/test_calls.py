@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import sglang as sgl
+from sglang.lang import loop
 from tests.lang.conftest import UseMock
 
 
@@ -152,6 +153,36 @@ async def test_a_use_that_would_block_an_event_loop_is_an_error(register: Regist
     released.set()
     assert await call is True
     assert str(call) == "True"
+
+
+async def test_a_plain_program_may_block_the_loop_it_is_called_in(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook, whose cells run in an event loop: the program is no part of it."""
+    is_awaited = threading.Event()
+    register("wait", lambda _: is_awaited.wait(60))
+    wait = loop.wait
+
+    def told(*given: Any) -> Any:
+        is_awaited.set()
+        return wait(*given)
+
+    monkeypatch.setattr(loop, "wait", told)
+
+    @sgl.function
+    def program() -> Any:
+        used, returned = sgl.call_api("wait"), sgl.call_api("wait")
+        return f"{used}", returned
+
+    assert program() == ("True", True)
+
+
+async def test_an_answer_that_came_is_not_late(register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    register("quick", lambda _: "here", timeout=60)
+    call = sgl.call_api("quick")
+    assert await call == "here"
+    monkeypatch.setattr("sglang.lang.calls.time.monotonic", lambda: 1e12)
+    assert await call == "here"
 
 
 def test_urls(register: Register, url: str) -> None:

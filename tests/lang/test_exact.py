@@ -53,6 +53,22 @@ def test_what_is_asked_for() -> None:
     assert asked(select(), temperature=0.9) == sgl.exact, "a run's temperature is that of gen"
 
 
+def test_of_a_single_choice_it_says_how_likely_it_is(mock: sgl.Mock) -> None:
+    """Another method has nothing to decide then, and asks nobody."""
+    state = program.run(sgl.select("x", ["a"], choices_method=sgl.exact))
+    assert state.get_meta_info("x")["choice_probabilities"] == [1.0]
+    (node,) = state.trace().requests
+    assert node.title == "select x"
+    other = program.run(sgl.select("x", ["a"]))
+    assert (other["x"], other.get_meta_info("x"), other.trace().requests, len(mock.requests)) == ("a", {}, [], 1)
+
+
+def test_choices_differ() -> None:
+    with pytest.raises(ValueError, match="the choice 'a' is given 2 times; for exact all must differ"):
+        sgl.select("x", ["a", "b", "a"], choices_method=sgl.exact)
+    assert sgl.select("x", ["a", "b", "a"]).choices == ("a", "b", "a")
+
+
 def test_gen_with_choices_is_the_same() -> None:
     generated = sgl.gen("x", choices=["a", "b"], choices_method=sgl.exact, temperature=0.5, sampling_seed=3)
     assert generated == sgl.select("x", ["a", "b"], 0.5, sgl.exact, sampling_seed=3)
@@ -67,6 +83,9 @@ def test_its_name() -> None:
 def test_only_exact_takes_a_temperature() -> None:
     with pytest.raises(ValueError, match=r"select takes no temperature, but 0.5 .*choices_method=sgl.exact draws"):
         sgl.select("x", ["a", "b"], temperature=0.5)
+    for temperature in (-1, float("nan")):
+        with pytest.raises(ValueError, match=f"select takes no temperature, but {temperature} is given"):
+            sgl.select("x", ["a", "b"], temperature=temperature)
     with pytest.raises(TypeError, match="temperature must be a number"):
         sgl.select("x", ["a", "b"], temperature="hot", choices_method=sgl.exact)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="choices_method must be one of the methods"):

@@ -81,6 +81,18 @@ def test_several_differences_come_in_order(mock: sgl.Mock) -> None:
     assert str(last).endswith("nothing after it is the same")
 
 
+def test_hundreds_of_differences(mock: sgl.Mock) -> None:
+    """A table with other numbers in every run. The time this takes grows with the text, not with its square."""
+
+    def table(step: int) -> str:
+        return "\n".join(f"Row {row} of the long table has the value {row * step}." for row in range(1, 400))
+
+    found = report(table(10), table(11), table(12))
+    assert len(found.differences) == 399
+    assert {difference.kind for difference in found.differences} == {"a number"}
+    assert [difference.values for difference in found.differences[:2]] == [("10.", "11.", "12."), ("20.", "22.", "24.")]
+
+
 def test_only_what_differs_last_breaks_nothing(mock: sgl.Mock) -> None:
     found = sgl.lint_sharing([ask.run("Monday", "Is it cold?"), ask.run("Monday", "Will it rain?")])
     assert not found.breaks

@@ -150,6 +150,7 @@ def test_what_the_engine_counts(tiny_engine: sgl.Engine) -> None:
         s += "An unusual beginning. " + sgl.gen("a", max_tokens=4, ignore_eos=True)
         s += "." + sgl.gen("b", regex="ab[0-9]{3}")
 
+    tiny_engine.flush_cache()
     state = program.run(backend=tiny_engine)
     first, second = state.trace().requests
     assert (first.usage.prompt, first.usage.cached, first.usage.new) == (22, 0, 4)

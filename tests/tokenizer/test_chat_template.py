@@ -138,3 +138,24 @@ def test_default_model_refuses_a_message_without_content(default_template: ChatT
 def test_broken_template_is_the_models_fault() -> None:
     with pytest.raises(ModelLoadError, match="line 2"):
         ChatTemplate("\n{% if %}")
+
+
+def test_a_template_knows_tools_if_it_asks_for_them() -> None:
+    assert ChatTemplate("{% if tools %}{{ tools | tojson }}{% endif %}").knows_tools
+    assert ChatTemplate("a", tool_use_source="{{ tools }}").knows_tools
+    assert not ChatTemplate("{% set tools = 1 %}{{ tools }}").knows_tools
+    assert not ChatTemplate("tools {# tools #}").knows_tools
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ '```' + tool['function']['arguments'] + '```' }}", True),
+        ("{{ '\\n' + tool.function.arguments }}", True),
+        ("{{ tool_call.arguments | tojson }}", False),
+        ('{{ tool_call["function"]["arguments"]|tojson }}', False),
+        ("{{ message.content }}", False),
+    ],
+)
+def test_a_template_that_joins_arguments_wants_them_as_text(source: str, expected: bool) -> None:
+    assert ChatTemplate(source).wants_argument_text is expected

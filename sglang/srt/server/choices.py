@@ -9,11 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sglang.srt.server.body import documented
-from sglang.srt.server.generate_schema import FIELDS, SAMPLING_PARAMS
-from sglang.srt.server.wire import json_response, read_object, unless_disconnected
-from sglang.srt.tokenizer.choice_scores import score_choices
-from sglang.srt.tokenizer.choices_call import (
+from sglang.srt.select.call import (
     DEFAULT_SELECT_ROWS,
     DEFAULT_UNEXPLORED_MASS,
     SCORE_FIELDS,
@@ -21,7 +17,11 @@ from sglang.srt.tokenizer.choices_call import (
     ScoreCall,
     SelectCall,
 )
-from sglang.srt.tokenizer.exact_select import select
+from sglang.srt.select.exact import select
+from sglang.srt.select.scores import score_choices
+from sglang.srt.server.body import documented
+from sglang.srt.server.generate_schema import FIELDS, SAMPLING_PARAMS
+from sglang.srt.server.wire import json_response, read_object, unless_disconnected
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.srt.tokenizer.manager import TokenizerManager
 

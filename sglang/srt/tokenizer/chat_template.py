@@ -8,13 +8,15 @@ template written for it renders to the same text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
@@ -25,10 +27,14 @@ from sglang.srt.errors import InvalidRequestError, ModelLoadError
 _VALUE_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
 
+_JOINED_ARGUMENTS = re.compile(r"[+~]\s*[\w.\[\]'\"]*\barguments['\"\]]*\s*([+~]|\}\}|-\}\})")
+
+
 class ChatTemplate:
     """Renders conversations. Compiled once, immutable, safe to share between threads.
 
-    ``tool_use_source``, where a model has one, is used instead of ``source`` for requests with tools.
+    ``tool_use_source``, where a model has one, is used instead of ``source`` for requests with tools; where it has
+    none, it is ``source``.
     A source that does not compile raises ModelLoadError.
     """
 
@@ -40,9 +46,20 @@ class ChatTemplate:
         tool_use_source: str | None = None,
     ) -> None:
         self.source = source
+        self.tool_use_source = source if tool_use_source is None else tool_use_source
         self._template = _compile(source)
         self._tool_use_template = self._template if tool_use_source is None else _compile(tool_use_source)
         self._constants = {"bos_token": bos_token or "", "eos_token": eos_token or ""}
+
+    @cached_property
+    def knows_tools(self) -> bool:
+        """Whether it shows a model the ``tools`` it is given."""
+        return "tools" in jinja2.meta.find_undeclared_variables(_environment().parse(self.tool_use_source))
+
+    @property
+    def wants_argument_text(self) -> bool:
+        """Whether it expects the arguments of past calls as JSON text, to be joined with other text, not as objects."""
+        return _JOINED_ARGUMENTS.search(self.tool_use_source) is not None
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], /, add_generation_prompt: bool = True, **kwargs: Any

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.select.call import ScoreCall
+from sglang.srt.select.token_trie import Node, TokenTrie
 from sglang.srt.tokenizer.call import Prompt
-from sglang.srt.tokenizer.choices_call import ScoreCall
 from sglang.srt.tokenizer.manager import TokenizerManager
 from sglang.srt.tokenizer.seams import Segments
-from sglang.srt.tokenizer.token_trie import Node, TokenTrie
 
 TokenRow = tuple[float | None, int, str]
 """Natural-log probability, id and text. None: no token stands before it."""

@@ -16,12 +16,12 @@ from typing import Any
 from sglang.srt.errors import InvalidRequestError, RequestFailedError, shown
 from sglang.srt.executor.random import uniform
 from sglang.srt.sampling_params import SamplingParams
-from sglang.srt.tokenizer.choice_mass import ChoiceMass, OpenMass
-from sglang.srt.tokenizer.choices_call import SelectCall
+from sglang.srt.select.call import SelectCall
+from sglang.srt.select.masses import ChoiceMass, OpenMass
+from sglang.srt.select.spellings import Place, Spellings, num_fixed_tokens
+from sglang.srt.select.token_trie import Node, TokenTrie
 from sglang.srt.tokenizer.manager import TokenizerManager
-from sglang.srt.tokenizer.spellings import Place, Spellings, num_fixed_tokens
 from sglang.srt.tokenizer.token_index import TokenIndex
-from sglang.srt.tokenizer.token_trie import Node, TokenTrie
 
 MAX_BRANCHES_AT_ONCE = 64
 """Followed in one step. What they find may make others not worth following."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sglang.srt.tokenizer.choice_mass import ChoiceMass, OpenMass
-from sglang.srt.tokenizer.exact_select import decide
+from sglang.srt.select.exact import decide
+from sglang.srt.select.masses import ChoiceMass, OpenMass
 
 NUM_CHOICES = 4
 

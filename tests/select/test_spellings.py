@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglang.srt.tokenizer.spellings import Place, Spellings, num_fixed_tokens
+from sglang.srt.select.spellings import Place, Spellings, num_fixed_tokens
 from sglang.srt.tokenizer.token_index import TokenIndex
 from tests.engine.merging_model import spellings
 
