@@ -23,18 +23,18 @@ struct Heads {
 class Cache {
  public:
   Cache(KvDtype dtype, const Heads& heads, int64_t num_slots) {
-    const int64_t count = heads.keys * num_slots, size = count * heads.padded_dim() * (dtype == KvDtype::kBf16 ? 2 : 1);
+    const int64_t count = heads.keys * num_slots;
+    const int64_t size = 2 * count * heads.padded_dim() * (dtype == KvDtype::kBf16 ? 2 : 1);
     const bool is_padded = heads.dim != heads.padded_dim();  // the padding is zero
-    keys_ = is_padded ? std::vector<uint8_t>(size_t(size)) : poisoned<uint8_t>(size);
-    values_ = keys_;
+    blocks_ = is_padded ? std::vector<uint8_t>(size_t(size)) : poisoned<uint8_t>(size);
     key_scales_ = value_scales_ = poisoned<float>(dtype == KvDtype::kInt8 ? count : 0);
-    view_ = {dtype,        heads.keys,     heads.dim,          heads.padded_dim(),  num_slots,
-             keys_.data(), values_.data(), key_scales_.data(), value_scales_.data()};
+    view_ = {dtype,     heads.keys,     heads.dim,          heads.padded_dim(),
+             num_slots, blocks_.data(), key_scales_.data(), value_scales_.data()};
   }
   const KvLayer& view() const { return view_; }
 
  private:
-  std::vector<uint8_t> keys_, values_;
+  std::vector<uint8_t> blocks_;
   std::vector<float> key_scales_, value_scales_;
   KvLayer view_;
 };
@@ -69,7 +69,7 @@ class Attention {
     for (int64_t sequence = 0; sequence < step.num_sequences(); ++sequence) {
       const int64_t last = step.first_row(sequence) + step.row_count(sequence);
       for (int64_t row = step.first_row(sequence), end; row < last; row = end) {
-        end = std::min(last, row + random_.integer(1, 20));
+        end = std::min(last, row + random_.integer(1, 60));
         for (int64_t head = 0, next; head < heads_.queries; head = next) {
           next = std::min((head / group + 1) * group, head + random_.integer(1, group));
           result.push_back({int32_t(sequence), int32_t(row), int32_t(end), int32_t(head / group), int32_t(head), int32_t(next)});

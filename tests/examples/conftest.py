@@ -33,6 +33,7 @@ LONGEST_FIRST = (
     "002_1_branch.py",
     "004_2_json_schema.py",
     "000_6_chat.py",
+    "000_10_tools.py",
     "000_1_tool_use.py",
     "004_5_fork.py",
     "001_8_regex.py",
@@ -54,8 +55,8 @@ WITHOUT_A_LIMIT = ("000_4_chat_json_schema.py", "002_4_requests.py")
 WITH_ANOTHER_DEFAULT_BACKEND = ("000_7_multi_turn.py", "000_8_stream.py")
 """Run in processes of their own: the default backend is the process's."""
 
-AFTER_ALL_OTHERS = ("001_7_flush_cache.py",)
-"""Reports how much of its prompts was cached, which another's `flush_cache` would change."""
+AFTER_ALL_OTHERS = ("001_7_flush_cache.py", "001_16_lazy_execution.py")
+"""One empties the cache and reports what of its prompts was there, one counts the steps of the engine."""
 
 Runs = Callable[[str], Run]
 

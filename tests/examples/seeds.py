@@ -23,8 +23,8 @@ DOCUMENTS = ROOT.parent / "shared" / "seeds"
 """Outside the repository, so not everywhere."""
 
 ITEMS = (
-    *(f"000.{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 12)),
-    *(f"001.{number}" for number in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17)),
+    *(f"000.{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)),
+    *(f"001.{number}" for number in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)),
     *(f"002.{number}" for number in (1, 2, 3, 4)),
     *(f"003.{number}" for number in (1, 2, 3)),
     *(f"004.{number}" for number in (1, 2, 3, 4, 5, 6)),

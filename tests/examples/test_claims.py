@@ -37,6 +37,19 @@ def test_radix_tree() -> None:
     assert len(run.lines) == 11
 
 
+def test_savings_are_those_of_the_formula(engine: sgl.Engine) -> None:
+    """And a little more: questions that begin alike share that too."""
+    run = run_on(engine, "001_14_savings.py")
+    prompts, shared_tokens = run["prompts"], run["P"]
+    assert run["alone"]["computed_tokens"] == sum(map(len, prompts))
+    assert run["alone"] == run["alone"] | {"evictable_tokens": run["alone"]["computed_tokens"]}
+    assert run["shared"]["computed_tokens"] == run["shared"]["evictable_tokens"]
+    assert run["formula"] == pytest.approx(1 - (shared_tokens + sum(run["own"])) / sum(map(len, prompts)))
+    assert run["formula"] <= run["memory"] == run["computed"] < run["formula"] + 0.05
+    assert 0.5 < run["work"] < run["formula"], "the questions' own work grows with what stands before them"
+    assert run["attention_work"](10) == 2 * 10 * 64 * (10 + 64)
+
+
 def test_constraint_renormalises(engine: sgl.Engine) -> None:
     run = run_on(engine, "001_15_constrained_sampling.py")
     expected, counts, draws = run["expected"], run["counts"], run["DRAWS"]

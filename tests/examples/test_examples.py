@@ -60,6 +60,17 @@ def test_chat(runs: Runs) -> None:
     assert len(run.printed) > len(second) + 1, "the first answer is missing"
 
 
+def test_tools(runs: Runs) -> None:
+    run = runs("000_10_tools.py")
+    schema = run["tools"][0]["function"]["parameters"]
+    for call in run["tool_calls"] or []:
+        assert call.function.name == "get_current_weather"
+    jsonschema.validate(json.loads(run["call"].function.arguments), schema)
+    assert run["demanded"].choices[0].finish_reason == "tool_calls"
+    assert "Demanded: get_current_weather {" in run.printed
+    assert "68" in run.lines[-1]
+
+
 def test_multi_turn(runs: Runs) -> None:
     printed = runs("000_7_multi_turn.py").printed
     assert re.fullmatch(r"Answer 1: .*London.*\nAnswer 2: .+\n", printed, re.DOTALL), printed
@@ -172,6 +183,15 @@ def test_agent(runs: Runs) -> None:
     for state in states:
         assert state["action_type"] in ("搜索", "计算", "回答")
         assert ("action_content" in state) == (state["action_type"] != "回答")
+
+
+def test_lazy_execution(runs: Runs) -> None:
+    run = runs("001_16_lazy_execution.py")
+    assert [title for title, _ in run["graph"]] == ["text", "text", "gen thought", "text", "gen answer"]
+    assert dict(run["graph"])["gen answer"] == "waiting"
+    assert run["state"].text().endswith(f"{run['state']['thought']}\n答案:{run['state']['answer']}")
+    assert 0 < run["steps"] < run["tokens"] / 2, "programs are computed together"
+    assert run["cached"] > 0
 
 
 def test_data_extraction(runs: Runs) -> None:

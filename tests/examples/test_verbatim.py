@@ -29,8 +29,6 @@ needs_documents = pytest.mark.skipif(not DOCUMENTS.is_dir(), reason="the seed do
 SEEDS_PAGE = ROOT / "docs" / "seeds.md"
 
 NOT_EXAMPLES = {
-    "tools = [": "000.10, tool calling, comes later",
-    "tools=tools,": "000.10, tool calling, comes later",
     "sglang_advantages = {": "a list of praise, not a program",
     "s += sgl.user(sgl.image(image_path) + question)": "004.7, images, come later",
     "def route_inference(task_type, **kwargs):": "a sketch that calls functions nobody defines",
