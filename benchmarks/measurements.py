@@ -39,12 +39,15 @@ class Case:
 
 @dataclass
 class Measurements:
-    """The cases of one run. ``ours``: the name of the system that the others are compared with."""
+    """The cases of one run. ``ours``: the name of the system that the others are compared with. ``details``: what a
+    driver writes beside them, as JSON.
+    """
 
     title: str
     ours: str
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def case(self, name: str, unit: str, *, is_rate: bool) -> Case:
         """The case of this name, made when first asked for."""
@@ -60,4 +63,5 @@ class Measurements:
             "ours": self.ours,
             "notes": self.notes,
             "cases": [case.to_json() for case in self.cases],
+            **self.details,
         }

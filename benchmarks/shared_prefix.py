@@ -14,10 +14,19 @@ import time
 from collections.abc import Coroutine
 
 from benchmarks.options import endpoints, make_parser, new_measurements, parse, publish, run, vocab_size
-from benchmarks.programs import Exchange, FewShot, MultiTurn, Program, SelfConsistency, Tree, ask_all, cached_share
 from benchmarks.prompts import Prompts
 from benchmarks.rounds import Work, alternate, running
 from benchmarks.systems.base import BenchmarkError, Endpoint
+from benchmarks.token_programs import (
+    Exchange,
+    FewShot,
+    MultiTurn,
+    Program,
+    SelfConsistency,
+    Tree,
+    ask_all,
+    cached_share,
+)
 
 SLOTS = 32
 SLOT_TOKENS = 2048

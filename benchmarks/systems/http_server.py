@@ -35,6 +35,11 @@ class HttpServer(abc.ABC):
     @abc.abstractmethod
     def answer(self, result: dict[str, Any]) -> Answer: ...
 
+    @property
+    def url(self) -> str:
+        """Once it was started."""
+        return f"http://127.0.0.1:{self._port}"
+
     def start(self) -> None:
         self.start_until_token([1, 2, 3])
 

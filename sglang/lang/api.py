@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -11,6 +12,7 @@ from typing_extensions import Unpack
 from sglang.lang import direct, ir
 from sglang.lang.arguments import (
     DTYPE_STOPS,
+    check_distinct,
     choice_texts,
     constraint,
     dtype_name,
@@ -24,7 +26,7 @@ from sglang.lang.default_backend import chosen_backend
 from sglang.lang.gen_options import Constraint, GenOptions
 from sglang.lang.program import SglFunction
 from sglang.lang.typed import TextForm
-from sglang.srt.errors import UnsupportedError, shown
+from sglang.srt.errors import shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,10 +46,14 @@ def function(
 def function(
     func: Callable[..., Any] | None = None, num_api_spec_tokens: int | None = None
 ) -> SglFunction | Callable[[Callable[..., Any]], SglFunction]:
-    """Make a program of a function whose first parameter is the state ``s``. A decorator, bare or called."""
-    if num_api_spec_tokens is not None:
-        raise UnsupportedError(f"num_api_spec_tokens={num_api_spec_tokens!r}: speculative calls are not supported")
-    return SglFunction if func is None else SglFunction(func)
+    """Make a program of a function whose first parameter is the state ``s``. A decorator, bare or called.
+
+    num_api_spec_tokens: for completion models of `OpenAI`. A generation asks for at least so many tokens, and those
+    after it are answered out of them where they went on as the program does. ``backend.token_usage`` has the calls and
+    prompt tokens that this saved. Raises TypeError and ValueError if it is no positive integer.
+    """
+    make = partial(SglFunction, num_api_spec_tokens=num_api_spec_tokens)
+    return make if func is None else make(func)
 
 
 @overload
@@ -159,23 +165,26 @@ def select(
     With `exact` a temperature above 0 draws one instead, by `sampling_seed`, or the run's where that is None. In a
     function without a state the prompt stands in the place of the name, and this gives the choice itself.
 
-    Raises ValueError for no choices, and for a temperature with another method, which decides by scores.
+    Raises ValueError for no choices, for a temperature with another method, which decides by scores, and with `exact`
+    for a choice that is given twice.
     """
     if choices is None:
         raise ValueError("select needs choices")
     sampling_arguments({"temperature": temperature, "sampling_seed": sampling_seed})
     method = token_length_normalized if choices_method is None else choices_method
+    texts = choice_texts(choices)
     if isinstance(method, Exact):
+        check_distinct(texts)
         method = method.drawing(temperature, sampling_seed)
     elif not isinstance(method, ChoicesSamplingMethod):
         raise TypeError(f"choices_method must be one of the methods of sglang, not {shown(method)}")
-    elif temperature > MAX_SELECT_TEMPERATURE:
+    elif not 0 <= temperature <= MAX_SELECT_TEMPERATURE:
         raise ValueError(
             f"select takes no temperature, but {temperature} is given: it decides by scores; "
             "choices_method=sgl.exact draws by probability"
         )
     state = direct.current_state()
-    node = ir.Select(variable_name(name) if state is None else None, choice_texts(choices), method)
+    node = ir.Select(variable_name(name) if state is None else None, texts, method)
     if state is None:
         return node
     decision: Any = direct.value_of(state, name, node)  # which no type checker can tell from a node

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -107,6 +108,13 @@ def choice_texts(choices: Any) -> tuple[str, ...]:
     if not texts:
         raise ValueError("choices must have at least one text")
     return tuple(texts)
+
+
+def check_distinct(choices: Sequence[str]) -> None:
+    """Raises ValueError if one is given twice."""
+    for choice, count in Counter(choices).items():
+        if count > 1:
+            raise ValueError(f"the choice {shown(choice)} is given {count} times; for exact all must differ")
 
 
 def _parse(name: str, value: Any) -> Any:

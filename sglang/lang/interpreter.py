@@ -297,9 +297,8 @@ class Interpreter:
         return generated
 
     async def _select(self, step: Step) -> Value:
-        choices = step.node.choices
-        if len(choices) == 1:
-            decision, meta_info = choices[0], {}
+        if step.node.is_decided:
+            decision, meta_info = step.node.choices[0], {}
         else:
             prompt = await self._prompt()
             made = await self._decide(prompt, step.node)

@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
-from sglang.lang.choices import ChoicesMethod, token_length_normalized
+from sglang.lang.choices import ChoicesMethod, Exact, token_length_normalized
 from sglang.lang.typed import TextForm
 from sglang.srt.errors import shown
 
@@ -69,6 +69,10 @@ class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
 NO_SAMPLING = SamplingArguments()
 
 
+IN_THREADS = "in a thread that a function without a state starts, gen needs contextvars.copy_context().run"
+"""What is missing where a node turns up instead of a value."""
+
+
 class Expr:
     """What can be appended to a state: a node, or several."""
 
@@ -83,12 +87,13 @@ class Expr:
     def __getitem__(self, key: object) -> NoReturn:
         raise TypeError(
             f"{self!r} is no value; outside of a function without a state, read what it gives from the state it is "
-            "appended to (a thread of a function's own needs contextvars.copy_context().run)"
+            f"appended to ({IN_THREADS})"
         )
 
     def __format__(self, spec: str) -> str:
         raise TypeError(
-            f"{self!r} has no text yet, so it cannot stand in an f-string; write: 'text' + {self!r} + 'text'"
+            f"{self!r} has no text yet, so it cannot stand in an f-string; write: 'text' + {self!r} + 'text' "
+            f"({IN_THREADS})"
         )
 
 
@@ -153,6 +158,11 @@ class Select(Expr):
     name: str | None
     choices: tuple[str, ...]
     method: ChoicesMethod = token_length_normalized
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether no model is to be asked: there is one choice, and how likely it is, is not wanted."""
+        return len(self.choices) == 1 and not isinstance(self.method, Exact)
 
     def __repr__(self) -> str:
         return f"Select({self.name!r}, choices={list(self.choices)!r}, choices_method={self.method!r})"

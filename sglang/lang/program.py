@@ -21,7 +21,7 @@ from sglang.lang.interpreter import Setting
 from sglang.lang.ir import SamplingArguments
 from sglang.lang.run import current_run
 from sglang.lang.state import ProgramState
-from sglang.srt.errors import ProgramError, shown
+from sglang.srt.errors import ProgramError, UnsupportedError, shown
 
 STATE_PARAMETER = "s"
 
@@ -44,12 +44,20 @@ class SglFunction:
     temperature and top_p are 1.
     """
 
-    def __init__(self, func: Callable[..., Any], bound: Mapping[str, Any] | None = None) -> None:
-        """Raises TypeError for a generator, and for an async function whose first parameter is not ``s``."""
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        bound: Mapping[str, Any] | None = None,
+        num_api_spec_tokens: int | None = None,
+    ) -> None:
+        """Raises TypeError for a generator, and for an async function whose first parameter is not ``s``; TypeError or
+        ValueError if `num_api_spec_tokens` is given and no positive integer.
+        """
         if not callable(func):
             raise TypeError(f"sgl.function makes a program of a function, not of {shown(func)}")
         self.func = func
         self.bound = dict(bound or {})
+        self.num_api_spec_tokens = _checked_number(num_api_spec_tokens)
         self._signature = inspect.signature(func)
         if any(kind(func) for kind in _ITERATED):
             raise TypeError(f"{self._name} must be a plain or an async function, not a generator")
@@ -68,7 +76,7 @@ class SglFunction:
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._signature.parameters.values())
         if unknown and not takes_any:
             raise TypeError(f"{self._name} has no parameter {sorted(unknown)[0]!r}")
-        return SglFunction(self.func, {**self.bound, **arguments})
+        return SglFunction(self.func, {**self.bound, **arguments}, self.num_api_spec_tokens)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`run`; of a function without a state what it returned."""
@@ -186,6 +194,10 @@ class SglFunction:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], backend: Any, runtime: Any, is_streaming: bool,
         is_stepwise: bool = False,
     ) -> Program:  # fmt: skip
+        if self.num_api_spec_tokens is not None and is_streaming:
+            raise UnsupportedError(
+                "stream=True cannot be had with num_api_spec_tokens: an answer is cut out of a completion that is there"
+            )
         if self.is_async and is_stepwise:
             raise ValueError(
                 "use_thread=False waits after every statement, which an async function may not; await there"
@@ -227,10 +239,13 @@ class SglFunction:
     def _way_to_ask(self, backend: Any, runtime: Any, sampling: Mapping[str, Any]) -> tuple[Backend, SamplingArguments]:
         outer = current_run() if self.is_direct else None
         if outer is None:
-            return chosen_backend(backend, runtime), run_sampling(sampling)
+            return self._asked(chosen_backend(backend, runtime)), run_sampling(sampling)
         is_same = backend is None and runtime is None
         chosen = outer.setting.backend if is_same else chosen_backend(backend, runtime)
-        return chosen, sampling_arguments(sampling).over(outer.setting.sampling)
+        return self._asked(chosen), sampling_arguments(sampling).over(outer.setting.sampling)
+
+    def _asked(self, backend: Backend) -> Backend:
+        return backend if self.num_api_spec_tokens is None else backend.speculating(self.num_api_spec_tokens)
 
     def _check_may_block(self, instead: str) -> None:
         instead = f"await {self._name}.{instead}"
@@ -276,6 +291,16 @@ def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments of the program, and those of its generations."""
     arguments = {name: value for name, value in kwargs.items() if name not in RUN_ARGUMENTS}
     return arguments, {name: value for name, value in kwargs.items() if name in RUN_ARGUMENTS}
+
+
+def _checked_number(num_api_spec_tokens: int | None) -> int | None:
+    if num_api_spec_tokens is None:
+        return None
+    if isinstance(num_api_spec_tokens, bool) or not isinstance(num_api_spec_tokens, int):
+        raise TypeError(f"num_api_spec_tokens must be an integer, not {shown(num_api_spec_tokens)}")
+    if num_api_spec_tokens < 1:
+        raise ValueError(f"num_api_spec_tokens must be at least 1, not {num_api_spec_tokens}")
+    return num_api_spec_tokens
 
 
 def _in_order(outcomes: list[Outcome]) -> list[ProgramState | Exception]:

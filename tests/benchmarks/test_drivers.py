@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks import batch, overhead
 from benchmarks.overhead import Stopwatch, conversation_lengths, timed_tree
-from benchmarks.programs import ask_all
 from benchmarks.shared_prefix import SharedPrefix, timed, works
 from benchmarks.systems.base import Answer, BenchmarkError
+from benchmarks.token_programs import ask_all
 from sglang.srt.cache.radix_tree import RadixTree
 from tests.benchmarks.fakes import FakeEndpoint
 

@@ -8,9 +8,9 @@ import itertools
 import pytest
 
 from benchmarks.extraction import EXAMPLE, SCHEMA, is_valid, prompts
-from benchmarks.programs import Exchange, FewShot, MultiTurn, Program, SelfConsistency, Tree, cached_share
 from benchmarks.prompts import Prompts
 from benchmarks.systems.base import Answer, Request
+from benchmarks.token_programs import Exchange, FewShot, MultiTurn, Program, SelfConsistency, Tree, cached_share
 from tests.benchmarks.fakes import FakeEndpoint
 
 VOCAB = 1000

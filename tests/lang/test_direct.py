@@ -178,6 +178,25 @@ def test_threads_of_a_program_are_part_of_it_with_its_context(use_mock: UseMock)
     assert program() == [7, 7, 7]
 
 
+@pytest.mark.parametrize("held", [list, lambda found: dict.fromkeys("x", next(found)), next])
+def test_threads_without_its_context_are_found_out(held: Any, mock: sgl.Mock) -> None:
+    @sgl.function
+    def program() -> Any:
+        with ThreadPoolExecutor() as pool:
+            return held(pool.map(gen, ["Q"]))
+
+    with pytest.raises(TypeError, match=r"Gen\('Q'\) is returned, which is no value: in a thread .*copy_context"):
+        program()
+
+    @sgl.function
+    def formatted() -> str:
+        with ThreadPoolExecutor() as pool:
+            return f"{pool.submit(gen, 'Q').result()}"
+
+    with pytest.raises(TypeError, match=r"Gen\('Q'\) has no text yet.* \(in a thread .*copy_context"):
+        formatted()
+
+
 def test_batches_and_streams(use_mock: UseMock) -> None:
     mock = use_mock(lambda *_: "7")
     states = ask.run_batch([{"prompt": str(number)} for number in range(20)], max_new_tokens=5)

@@ -80,7 +80,7 @@ class Backend:
         self._refuse("select")
 
     async def select_exact(self, prompt: Prompt, choices: Sequence[str], exact: Exact) -> ChoicesDecision:
-        """The choice, out of two or more that differ, by its probability as a text after the prompt."""
+        """The choice, out of one or more that differ, by its probability as a text after the prompt."""
         self._refuse("choices_method=exact")
 
     async def role_text(self, roles: Sequence[str]) -> RoleText:
@@ -96,6 +96,10 @@ class Backend:
     async def count_tokens(self, text: str) -> int:
         """How many tokens a prompt of this text has."""
         self._refuse("count_tokens")
+
+    def speculating(self, num_tokens: int) -> Backend:
+        """This backend for one run, which asks for at least so many tokens at a time and answers from what is left."""
+        self._refuse("num_api_spec_tokens, which saves calls of a completion API (sgl.OpenAI, is_chat_model=False)")
 
     def flush_cache(self) -> None:
         """Forget what is cached. For code outside of programs, as the next one: waits for the answer."""

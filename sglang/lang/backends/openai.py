@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from sglang.lang.backends.base import Backend, Generated, Prompt, RoleText
 from sglang.lang.backends.openai_request import chat_options, completion_options, messages_before
 from sglang.lang.backends.per_loop import PerLoop
 from sglang.lang.backends.scoring import LogprobRow, decide, tokens_of_choice
+from sglang.lang.backends.speculation import Completion, SpeculativeCompletions
+from sglang.lang.backends.token_usage import TokenUsage
 from sglang.lang.chat_template import ChatTemplate, get_chat_template
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod
 from sglang.lang.ir import SamplingArguments
@@ -23,17 +26,6 @@ COMPLETION_MODELS = ("gpt-3.5-turbo-instruct", "babbage-002", "davinci-002")
 REASONING_MODELS = re.compile(r"(o\d|gpt-5)")
 
 
-@dataclass(slots=True)
-class TokenUsage:
-    """Of all answers so far, as the server counts."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def reset(self) -> None:
-        self.prompt_tokens = self.completion_tokens = 0
-
-
 class OpenAI(Backend):
     """`model_name` as the server calls it. Further arguments are those of the official client (``openai.AsyncOpenAI``,
     with `is_azure` ``AsyncAzureOpenAI``), such as ``base_url`` and ``api_key``; it raises its own errors.
@@ -41,7 +33,7 @@ class OpenAI(Backend):
     A chat model (`is_chat_model`; by default every model but the few known others) is sent the messages of a program:
     gen must come first in an assistant role, and all text must be in roles. Another is sent the text, in which roles
     are written as `chat_template` says: a name, or a template; ``default`` is plain.
-    ``token_usage`` adds up what answers cost.
+    ``token_usage`` adds up what answers cost, and what ``sgl.function(num_api_spec_tokens=...)`` saved of it.
     """
 
     wants_prefix_first = False
@@ -103,6 +95,42 @@ class OpenAI(Backend):
         rows = [tokens_of_choice(choice, row, before) for choice, row in zip(choices, scored, strict=True)]
         return decide(method, choices, rows, [[] for _ in choices], None)
 
+    def speculating(self, num_tokens: int) -> Backend:
+        if self.is_chat_model:
+            raise UnsupportedError(
+                "num_api_spec_tokens needs a completion model (is_chat_model=False): where an answer of the chat "
+                f"model {self.model_name} is not what the program says, it cannot be asked to go on from there"
+            )
+        return SpeculativeCompletions(self, num_tokens)
+
+    async def complete(self, prompt: str, sampling: SamplingArguments) -> Completion:
+        """One continuation with the places of its tokens. Raises UnsupportedError if the server does not give them."""
+        answer = await self._completion(prompt, msgspec.structs.replace(sampling, return_logprob=True))
+        self._count(answer.usage)
+        (choice,) = answer.choices
+        return Completion(
+            prompt,
+            _text(choice),
+            self._token_ends(choice),
+            is_ended=choice.finish_reason != "length",
+            num_prompt_tokens=None if answer.usage is None else answer.usage.prompt_tokens,
+            meta_info=_meta_info(answer, choice.finish_reason, None),
+        )
+
+    def in_role(self, prompt: Prompt, sampling: SamplingArguments) -> SamplingArguments:
+        """With the stop strings that end the role which is open."""
+        if not self.chat_template.stop or prompt.open_role is None:
+            return sampling
+        return sampling.with_stops(self.chat_template.stop)
+
+    def _token_ends(self, choice: Any) -> list[int]:
+        offsets = None if choice.logprobs is None else choice.logprobs.text_offset
+        if offsets is None:
+            raise UnsupportedError(
+                f"num_api_spec_tokens needs the places of tokens (logprobs.text_offset); {self.model_name} gives none"
+            )
+        return [offset - offsets[0] for offset in offsets[1:]] + [len(_text(choice))] * bool(offsets)
+
     async def role_text(self, roles: Sequence[str]) -> RoleText:
         return self.chat_template.role_text(roles)
 
@@ -113,18 +141,22 @@ class OpenAI(Backend):
             await client.close()
 
     async def _create(self, prompt: Prompt, sampling: SamplingArguments, **options: Any) -> Any:
-        client = self._clients.get()
         if self.is_chat_model:
+            self.token_usage.calls += 1
+            client = self._clients.get()
             messages = messages_before(prompt, self.chat_template)
             options |= chat_options(sampling, REASONING_MODELS.match(self.model_name) is not None)
             return await client.chat.completions.create(model=self.model_name, messages=messages, **options)  # type: ignore[arg-type]
-        if self.chat_template.stop and prompt.open_role is not None:
-            sampling = sampling.with_stops(self.chat_template.stop)
+        return await self._completion(prompt.text, self.in_role(prompt, sampling), **options)
+
+    async def _completion(self, prompt: str, sampling: SamplingArguments, **options: Any) -> Any:
+        self.token_usage.calls += 1
         options |= completion_options(sampling)
-        return await client.completions.create(model=self.model_name, prompt=prompt.text, **options)
+        return await self._clients.get().completions.create(model=self.model_name, prompt=prompt, **options)
 
     async def _echoed(self, texts: list[str]) -> list[list[LogprobRow]]:
         """The tokens of each text with their log-probabilities."""
+        self.token_usage.calls += 1
         answer = await self._echo(texts)
         self._count(answer.usage)
         choices = sorted(answer.choices, key=lambda choice: choice.index)

@@ -1,0 +1,1 @@
+"""Whole programs, written in the language and with the ``openai`` client, side by side."""
