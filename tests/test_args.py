@@ -167,6 +167,13 @@ def test_server_port_out_of_range(port: Any) -> None:
         ServerArgs(port=port)
 
 
+@pytest.mark.parametrize("name", ["tool_call_parser", "reasoning_parser"])
+def test_a_parser_has_a_known_name(name: Any) -> None:
+    assert getattr(ServerArgs(**{name: "mistral"}), name) == "mistral"
+    with pytest.raises(ConfigurationError, match=f"^{name} must be one of auto, .*mistral.*, not 'gpt5'$"):
+        ServerArgs(**{name: "gpt5"})
+
+
 def test_an_empty_command_line_gives_the_defaults() -> None:
     namespace = parser().parse_args([])
     assert engine_args_from(namespace) == engine_args(model_path="smollm2")
@@ -183,6 +190,7 @@ def test_every_field_has_an_option(name: str) -> None:
 
 def test_all_options_at_once() -> None:
     of_server: dict[str, Any] = {"host": "0.0.0.0", "port": 0, "served_model_name": "name", "api_key": "key"}
+    of_server |= {"tool_call_parser": "llama3", "reasoning_parser": "auto"}
     words = command_line({**NOT_DEFAULT, **of_server})
     namespace = parser().parse_args(words)
     assert msgspec.structs.asdict(engine_args_from(namespace)) == NOT_DEFAULT

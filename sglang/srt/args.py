@@ -14,6 +14,16 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 KvCacheDtype = Literal["auto", "bfloat16", "int8"]
 SchedulePolicyName = Literal["lpm", "fcfs"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ToolCallParserName = Literal[
+    "deepseekv3", "deepseekv31", "hermes", "json", "kimi_k2", "llama3", "mistral", "pythonic", "qwen", "qwen25"
+]
+ReasoningParserName = Literal[
+    "deepseek-r1", "deepseek-v3", "glm45", "interns1", "kimi", "kimi_k2", "mimo", "mistral", "qwen3", "qwen3-thinking",
+    "step3",
+]  # fmt: skip
+
+TOOL_CALL_PARSERS = ("auto", *get_args(ToolCallParserName))
+REASONING_PARSERS = ("auto", *get_args(ReasoningParserName))
 
 UNLIMITED = -1
 
@@ -78,9 +88,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"disable_radix_cache must be true or false, not {self.disable_radix_cache!r}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        _check_choice(name, getattr(self, name), choices)
 
     def _check_integer(self, name: str, least: int, otherwise: str = "") -> None:
         """Of 64 bits, as messages need."""
@@ -95,12 +103,17 @@ class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):
 
     served_model_name: what the model is called in answers; by default its model_path.
     api_key: given, every request but those to /health and /metrics must bring it as a bearer token.
+    tool_call_parser: how the model writes calls of tools; ``auto`` goes by its chat template.
+    reasoning_parser: how it marks what it thinks before it answers; ``auto`` goes by its chat template, and None
+        leaves thoughts in the text.
     """
 
     host: str = "127.0.0.1"
     port: int = 30000
     served_model_name: str | None = None
     api_key: str | None = None
+    tool_call_parser: Literal["auto"] | ToolCallParserName = "auto"
+    reasoning_parser: Literal["auto"] | ReasoningParserName | None = None
 
     def __post_init__(self) -> None:
         for name in ("host", "served_model_name", "api_key"):
@@ -108,8 +121,16 @@ class ServerArgs(msgspec.Struct, frozen=True, kw_only=True):
             is_absent = value is None and name != "host"
             if not is_absent and not (isinstance(value, str) and value):
                 raise ConfigurationError(f"{name} must be non-empty text, not {shown(value)}")
+        _check_choice("tool_call_parser", self.tool_call_parser, TOOL_CALL_PARSERS)
+        if self.reasoning_parser is not None:
+            _check_choice("reasoning_parser", self.reasoning_parser, REASONING_PARSERS)
         if type(self.port) is not int or not 0 <= self.port <= 65535:
             raise ConfigurationError(f"port must be 0 to 65535, not {self.port!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def engine_args(**given: Any) -> EngineArgs:

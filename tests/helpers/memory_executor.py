@@ -6,6 +6,7 @@ foreign slot, the checksum differs from the one of the true token sequence, and 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -67,6 +68,10 @@ class MemoryExecutor:
                 for row, sample in zip(step.sample_rows, step.samples, strict=True)
             ],
             prompt_logprobs=[self._score(rows, contexts) for rows in step.prompt_logprobs],
+            candidates=[
+                [self._score_token(contexts[row.row], token_id) for token_id in row.token_ids.tolist()]
+                for row in step.candidates
+            ],
         )
 
     def _draw(self, context: IntArray, row: SamplingRow) -> SampledToken:
@@ -85,6 +90,9 @@ class MemoryExecutor:
                 assert step.positions[row] == length - 1 and step.slots[row] == slots[length - 1]
                 contexts[row] = self._memory[slots[:length]]
         return contexts
+
+    def _score_token(self, context: IntArray, token_id: int) -> float:
+        return math.nan if token_id in self.unscorable else score(np.append(context, token_id))
 
     def _score(self, rows: PromptLogprobRows, contexts: dict[int, IntArray]) -> list[TokenLogprob]:
         scores = [score(np.append(contexts[rows.first_row + i], target)) for i, target in enumerate(rows.targets)]

@@ -13,7 +13,7 @@ from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
 from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.compiler import GrammarCompiler
-from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
+from sglang.srt.messages import CandidateLogprobs, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import make_policy
@@ -151,6 +151,17 @@ def expected_tokens(message: GenerateRequest) -> list[int]:
 def prompt_of(message: GenerateRequest) -> list[int]:
     ids: list[int] = np.frombuffer(message.input_ids, dtype=np.int32).tolist()
     return ids
+
+
+def expected_candidate_logprobs(message: GenerateRequest) -> list[CandidateLogprobs]:
+    """Of all the rows, as if nothing came from the cache."""
+    ids = np.array(prompt_of(message), dtype=np.int64)
+    first = len(ids) - len(message.candidates)
+    return [
+        CandidateLogprobs(position, [score(np.append(ids[: position + 1], token_id)) for token_id in candidates])
+        for position, candidates in enumerate(message.candidates, start=first)
+        if candidates
+    ]
 
 
 def expected_input_logprobs(message: GenerateRequest) -> list[TokenLogprob]:

@@ -16,7 +16,9 @@ from sglang.srt.server.generate import generate_router
 from sglang.srt.server.health import health_router
 from sglang.srt.server.info import info_router, served_model_name
 from sglang.srt.server.metrics import metrics_router
+from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.router import openai_router
+from sglang.srt.server.parsing import parsing_router
 from sglang.srt.server.tokenization import tokenization_router
 from sglang.srt.server.wire import error_body, json_response
 from sglang.srt.tokenizer.launch import RunningEngine
@@ -28,8 +30,10 @@ def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
     model_name = served_model_name(engine, args)
     app.include_router(generate_router(engine))
     app.include_router(choices_router(engine))
-    app.include_router(openai_router(engine, model_name))
-    app.include_router(tokenization_router(engine))
+    formats = ModelFormats.of(args, engine.manager.tokenizer)
+    app.include_router(openai_router(engine, model_name, formats))
+    app.include_router(tokenization_router(engine, formats))
+    app.include_router(parsing_router(formats))
     app.include_router(info_router(engine, args))
     app.include_router(control_router(engine))
     app.include_router(health_router(engine))

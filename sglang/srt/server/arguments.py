@@ -9,6 +9,8 @@ from typing import Any, get_args
 import msgspec
 
 from sglang.srt.args import (
+    REASONING_PARSERS,
+    TOOL_CALL_PARSERS,
     Dtype,
     EngineArgs,
     KvCacheDtype,
@@ -76,6 +78,13 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--host", default=ServerArgs().host, help="address to listen on (default: %(default)s)")
     group.add_argument("--port", type=int, default=ServerArgs().port, help="0 for any free one (default: %(default)s)")
     group.add_argument("--served-model-name", metavar="NAME", help="of the model in answers; default: its path")
+    group.add_argument("--tool-call-parser", metavar="FORMAT", choices=TOOL_CALL_PARSERS,
+                       default=ServerArgs().tool_call_parser,
+                       help="how the model writes calls of tools: " + ", ".join(TOOL_CALL_PARSERS)
+                       + "; auto goes by the chat template (default: %(default)s)")  # fmt: skip
+    group.add_argument("--reasoning-parser", metavar="FORMAT", choices=REASONING_PARSERS,
+                       help="how the model marks its thoughts: " + ", ".join(REASONING_PARSERS)
+                       + "; auto goes by the chat template (default: thoughts stay in the text)")  # fmt: skip
     group.add_argument("--api-key", metavar="KEY", help="that requests must bring as a bearer token; default: none")
 
 

@@ -14,8 +14,10 @@ from starlette.responses import Response
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.server.body import Body, documented, read_body
 from sglang.srt.server.openai.fields import parse
+from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.messages import chat_prompt
 from sglang.srt.server.openai.requests import ChatCompletionRequest
+from sglang.srt.server.openai.tools import tool_use
 from sglang.srt.server.wire import json_response
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.srt.tokenizer.manager import TokenizerManager
@@ -23,7 +25,7 @@ from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 _MODEL = Field(None, description="a string")
 
-CHAT_FIELDS = ("messages", "chat_template_kwargs", "reasoning_effort", "continue_final_message")
+CHAT_FIELDS = ("messages", "chat_template_kwargs", "reasoning_effort", "continue_final_message", "tools", "tool_choice")
 
 
 class TokenizeBody(Body):
@@ -34,6 +36,8 @@ class TokenizeBody(Body):
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="an object: variables of the chat template")
     reasoning_effort: str | None = Field(None, description="a string; the model's chat template must know it")
     continue_final_message: bool = Field(False, description="true or false")
+    tools: list[dict[str, Any]] | None = Field(None, description="a list of tools")
+    tool_choice: str | dict[str, Any] | None = Field(None, description="none, auto, required, or a function's name")
     add_special_tokens: bool = Field(True, description="true or false")
     model: str | None = _MODEL
 
@@ -48,7 +52,7 @@ class RoleTextBody(Body):
     roles: list[str] = Field(description="a list of the names of roles")
 
 
-def tokenization_router(engine: RunningEngine) -> APIRouter:
+def tokenization_router(engine: RunningEngine, formats: ModelFormats) -> APIRouter:
     router = APIRouter()
     tokenizer, info = engine.manager.tokenizer, engine.manager.info
 
@@ -56,7 +60,7 @@ def tokenization_router(engine: RunningEngine) -> APIRouter:
         """``tokens`` and ``count`` are lists of those for a list of prompts. Messages become the prompt that
         ``/v1/chat/completions`` makes of them.
         """
-        return json_response(await tokenize(engine.manager, await read_body(request, TokenizeBody)))
+        return json_response(await tokenize(engine.manager, formats, await read_body(request, TokenizeBody)))
 
     async def _detokenize(request: Request) -> Response:
         """``text`` is a list for a list of lists."""
@@ -77,13 +81,13 @@ def tokenization_router(engine: RunningEngine) -> APIRouter:
     return router
 
 
-async def tokenize(manager: TokenizerManager, body: TokenizeBody) -> dict[str, Any]:
+async def tokenize(manager: TokenizerManager, formats: ModelFormats, body: TokenizeBody) -> dict[str, Any]:
     """Raises InvalidRequestError unless there is a prompt or messages, or if the template refuses these."""
     if (body.prompt is None) == (body.messages is None):
         found = "neither" if body.prompt is None else "both"
         raise InvalidRequestError(f"give either prompt or messages; {found} was given")
     if body.messages is not None:
-        tokens = await _tokenize_chat(manager, body)
+        tokens = await _tokenize_chat(manager, formats, body)
     elif of_a_chat := body.model_fields_set & set(CHAT_FIELDS):
         raise InvalidRequestError(f"{min(of_a_chat)} needs messages, not a prompt")
     elif isinstance(body.prompt, str):
@@ -94,11 +98,14 @@ async def tokenize(manager: TokenizerManager, body: TokenizeBody) -> dict[str, A
     return {"tokens": tokens, "count": len(tokens), "max_model_len": manager.info.context_length}
 
 
-async def _tokenize_chat(manager: TokenizerManager, body: TokenizeBody) -> list[int]:
+async def _tokenize_chat(manager: TokenizerManager, formats: ModelFormats, body: TokenizeBody) -> list[int]:
     if not body.add_special_tokens:
         raise InvalidRequestError("add_special_tokens=false needs a prompt: the chat template writes its own")
     given = {name: getattr(body, name) for name in CHAT_FIELDS}
-    return await chat_prompt(parse(ChatCompletionRequest, given), manager)
+    request = parse(ChatCompletionRequest, given)
+    text = chat_prompt(manager.tokenizer.chat_template, request, tool_use(request), formats)
+    (ids,) = await manager.encode([text], add_special_tokens=False)
+    return ids
 
 
 def detokenize(tokenizer: Tokenizer, vocab_size: int, body: DetokenizeBody) -> str | list[str]:

@@ -27,8 +27,17 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({**HELLO, "temprature": 1}, "temprature", "unknown field 'temprature'; did you mean 'temperature'?"),
     ({**HELLO, "temprature": None}, "temprature", "unknown field"),
     ({**HELLO, "prompt": "hello"}, "prompt", "unknown field 'prompt'"),
-    ({**HELLO, "tools": [{"type": "function"}]}, "tools", "is not supported here yet"),
-    ({**HELLO, "tool_choice": "required"}, "tool_choice", "tool_choice='required' is not supported here yet"),
+    ({**HELLO, "tools": [{"type": "function"}]}, "tools[0].function", "is missing"),
+    ({**HELLO, "tools": "f"}, "tools", "tools must be a list of tools: objects of type function, not 'f'"),
+    ({**HELLO, "tools": [{"type": "web_search"}]}, "tools[0].type", "must be 'function', not 'web_search'"),
+    ({**HELLO, "tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "not 'a b'"),
+    (
+        {**HELLO, "tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
+        "tools[0].function.parameters",
+        "must be a valid dictionary, not []",
+    ),
+    ({**HELLO, "tool_choice": "f"}, "tool_choice", "tool_choice must be none, auto, required, or an object"),
+    ({**HELLO, "parallel_tool_calls": "no"}, "parallel_tool_calls", "must be true or false, not 'no'"),
     ({**HELLO, "functions": [{}]}, "functions", "is not supported here yet"),
     ({**HELLO, "modalities": ["text", "audio"]}, "modalities", "is not supported here yet"),
     ({**HELLO, "audio": {"voice": "a"}}, "audio", "is not supported here yet"),
@@ -71,7 +80,7 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "messages[1].content[1].type",
         "must be 'text', not 'image_url'",
     ),
-    (message(role="assistant", tool_calls=[{"id": "a"}]), "messages[1].tool_calls", "is not supported here yet"),
+    (message(role="assistant", tool_calls=[{"id": "a"}]), "messages[1].tool_calls[0].function", "is missing"),
     (message(role="assistant", content="a", refusal="no"), "messages[1].refusal", "is not supported here yet"),
 ]
 

@@ -7,17 +7,24 @@ from typing import Any
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.formats.tool_format import TOOL_FORMATS
 from sglang.srt.server.openai.fields import parse
-from sglang.srt.server.openai.messages import render
+from sglang.srt.server.openai.formats import ModelFormats
+from sglang.srt.server.openai.messages import chat_prompt
 from sglang.srt.server.openai.requests import ChatCompletionRequest
+from sglang.srt.server.openai.tools import tool_use
 from sglang.srt.tokenizer.chat_template import ChatTemplate
 
 SOURCE = """{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}
 {%- if add_generation_prompt %}<assistant>{% endif %}"""
 
 
+HERMES = ModelFormats(TOOL_FORMATS["hermes"], None, frozenset())
+
+
 def prompt(*messages: dict[str, Any], source: str = SOURCE, **fields: Any) -> str:
-    return render(ChatTemplate(source), parse(ChatCompletionRequest, {"messages": list(messages), **fields}))
+    request = parse(ChatCompletionRequest, {"messages": list(messages), **fields})
+    return chat_prompt(ChatTemplate(source), request, tool_use(request), HERMES)
 
 
 def user(content: Any, **fields: Any) -> dict[str, Any]:
@@ -72,3 +79,59 @@ def test_variables_of_the_template() -> None:
     for name in ("messages", "bos_token", "add_generation_prompt"):
         with pytest.raises(InvalidRequestError, match=name):
             prompt(user("a"), chat_template_kwargs={name: 1})
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "é"}'}}
+CALLED = [
+    user("a"),
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": "b", "tool_call_id": "c1"},
+]
+KNOWS_TOOLS = """{% if tools %}{{ tools | tojson }}{% endif %}
+{%- for m in messages %}<{{ m.role }}>{{ m.content }}
+{%- for call in m.tool_calls or [] %}{{ call.id }} {{ call.function.name }}({{ call.function.arguments | tojson }})
+{%- endfor %}{{ m.tool_call_id }}{% endfor %}"""
+
+
+def test_a_template_that_knows_tools_gets_them_and_their_turns() -> None:
+    text = prompt(*CALLED, source=KNOWS_TOOLS, tools=[TOOL])
+    told = '[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]'
+    assert text == f'{told}<user>a<assistant>c1 f({{"a": "é"}})<tool>bc1'
+    assert prompt(*CALLED, source=KNOWS_TOOLS, tools=[TOOL], tool_choice="none") == text.removeprefix(told)
+
+
+def test_a_template_that_joins_arguments_gets_their_text() -> None:
+    source = KNOWS_TOOLS.replace("call.function.arguments | tojson", "'```' + call['function']['arguments'] + '```'")
+    assert '<assistant>c1 f(```{"a": "é"}```)' in prompt(*CALLED, source=source)
+    parsed = {**CALL, "function": {"name": "f", "arguments": {"a": "é"}}}
+    message = {"role": "assistant", "content": "", "tool_calls": [parsed]}
+    assert '<assistant>c1 f(```{"a": "é"}```)' in prompt(user("a"), message, source=source)
+
+
+def test_a_template_that_knows_no_tools_is_told_in_words() -> None:
+    text = prompt(*CALLED, tools=[TOOL])
+    system, _, rest = text.partition("</system>")
+    assert system.startswith("<system>You can call functions") and '{"name": "f", "parameters"' in system
+    assert rest == (
+        '<user>a</user><assistant><tool_call>\n{"name": "f", "arguments": {"a": "é"}}\n</tool_call></assistant>'
+        "<user><tool_response>\nb\n</tool_response></user><assistant>"
+    )
+    assert prompt(*CALLED) == rest
+
+
+def test_where_no_system_message_is_taken_the_user_tells_the_tools() -> None:
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    assert prompt(user("a"), source=refusal + SOURCE, tools=[TOOL]).startswith("<user>a\n\nYou can call functions")
+
+
+def test_empty_arguments_are_none() -> None:
+    message = {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}
+    assert '{"name": "f", "arguments": {}}' in prompt(user("a"), message)
+
+
+def test_thoughts_reach_a_template_that_shows_them() -> None:
+    message = {"role": "assistant", "content": "b", "reasoning_content": "hm"}
+    source = "{% for m in messages %}{{ m.reasoning_content }}|{% endfor %}"
+    assert prompt(user("a"), message, source=source) == "|hm|"
+    assert "hm" not in prompt(user("a"), message)

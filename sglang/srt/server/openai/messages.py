@@ -1,29 +1,55 @@
-"""From messages to the tokens of a prompt, by the model's own chat template."""
+"""From messages to the text of a prompt, by the model's own chat template."""
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from typing import Any
 
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.formats.tool_prompt import with_tool_prompt, without_tool_turns
 from sglang.srt.server.openai.errors import FieldError
-from sglang.srt.server.openai.requests import ChatCompletionRequest, Message
+from sglang.srt.server.openai.formats import ModelFormats
+from sglang.srt.server.openai.requests import ChatCompletionRequest, Message, MessageToolCall
+from sglang.srt.server.openai.tools import ToolUse
 from sglang.srt.tokenizer.chat_template import ChatTemplate
-from sglang.srt.tokenizer.manager import TokenizerManager
+
+_SHOWS_RESULTS = re.compile(r"\btool_call_id\b|['\"]tool['\"]")
+_REFUSES_SYSTEM = re.compile(r"system role (is )?not supported", re.IGNORECASE)
 
 
-async def chat_prompt(request: ChatCompletionRequest, manager: TokenizerManager) -> list[int]:
+def chat_prompt(
+    template: ChatTemplate | None, request: ChatCompletionRequest, use: ToolUse | None, formats: ModelFormats
+) -> str:
     """Up to where the answer begins. Raises InvalidRequestError if the template refuses the messages."""
-    template = manager.tokenizer.chat_template
     if template is None:
         raise InvalidRequestError("this model has no chat template; give the whole prompt as text, to /v1/completions")
-    (ids,) = await manager.encode([render(template, request)], add_special_tokens=False)
-    return ids
-
-
-def render(template: ChatTemplate, request: ChatCompletionRequest) -> str:
-    messages = [_plain(message, template) for message in request.messages]
+    messages = [_plain(index, message, template) for index, message in enumerate(request.messages)]
     variables = _variables(template, request)
+    if not template.knows_tools:
+        return _rendered(template, request, _with_tools_told(template, messages, use, formats), variables)
+    if use is not None:
+        variables["tools"] = [tool.as_given for tool in use.tools]
+    return _rendered(template, request, messages, variables)
+
+
+def _with_tools_told(
+    template: ChatTemplate, messages: list[dict[str, Any]], use: ToolUse | None, formats: ModelFormats
+) -> list[dict[str, Any]]:
+    """For a template that knows no tools."""
+    notation = formats.tools.notation
+    if not _SHOWS_RESULTS.search(template.source):
+        messages = without_tool_turns(messages, notation)
+    if use is None:
+        return messages
+    role = "user" if _REFUSES_SYSTEM.search(template.source) else "system"
+    return with_tool_prompt(messages, use.tools, notation, role)
+
+
+def _rendered(
+    template: ChatTemplate, request: ChatCompletionRequest, messages: list[dict[str, Any]], variables: dict[str, Any]
+) -> str:
     if not request.continue_final_message:
         return template.render(messages, **variables)
     # What a template writes after the content is cut off. The mark keeps it from trimming the content's own end.
@@ -40,7 +66,7 @@ def render(template: ChatTemplate, request: ChatCompletionRequest) -> str:
     return text
 
 
-def _plain(message: Message, template: ChatTemplate) -> dict[str, Any]:
+def _plain(index: int, message: Message, template: ChatTemplate) -> dict[str, Any]:
     """The message as templates know it: text content, and no role that this template has never heard of."""
     role = message.role
     if role == "developer" and "developer" not in template.source:
@@ -50,7 +76,31 @@ def _plain(message: Message, template: ChatTemplate) -> dict[str, Any]:
         plain["name"] = message.name
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
+    if message.reasoning_content is not None:
+        plain["reasoning_content"] = message.reasoning_content
+    if message.tool_calls:
+        if role != "assistant":
+            raise FieldError(f"tool_calls are an assistant's, not of role {role!r}", f"messages[{index}].tool_calls")
+        plain["tool_calls"] = [
+            _plain_call(f"messages[{index}].tool_calls[{number}]", call, template)
+            for number, call in enumerate(message.tool_calls)
+        ]
     return plain
+
+
+def _plain_call(place: str, call: MessageToolCall, template: ChatTemplate) -> dict[str, Any]:
+    given = call.function.arguments or {}
+    try:
+        arguments = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        param = f"{place}.function.arguments"
+        raise FieldError(f"{param} must be an object, or the text of one in JSON, not {shown(given)}", param)
+    if template.wants_argument_text:
+        arguments = given if isinstance(given, str) else json.dumps(arguments, ensure_ascii=False)
+    function = {"name": call.function.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _text(message: Message) -> str:
@@ -65,6 +115,8 @@ def _text(message: Message) -> str:
 
 def _variables(template: ChatTemplate, request: ChatCompletionRequest) -> dict[str, Any]:
     variables = dict(request.chat_template_kwargs or {})
+    if "tools" in variables:
+        raise FieldError("use the field tools instead of a variable of the chat template", "chat_template_kwargs")
     if "add_generation_prompt" in variables:
         raise FieldError("use continue_final_message instead of add_generation_prompt", "chat_template_kwargs")
     if request.reasoning_effort is not None:

@@ -116,6 +116,8 @@ class TextPart(Body):
 
 NOT_HERE = "not_here"
 
+FUNCTION_NAME = r"^[A-Za-z0-9_.:/-]{1,128}$"
+
 
 def _empty(value: Any) -> Any:
     if value not in (None, []):
@@ -126,19 +128,60 @@ def _empty(value: Any) -> Any:
 Empty = Annotated[Any, AfterValidator(_empty)]
 
 
+class CalledFunction(Body):
+    """``arguments``: the text of a JSON object, or the object."""
+
+    name: str
+    arguments: str | dict[str, Any] = ""
+
+
+class MessageToolCall(Body):
+    """``index`` is there in calls that a client puts together from a stream."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = None
+
+
 class Message(Body):
-    """What an assistant's message holds beside its content may be sent back as it came, if it is empty."""
+    """What an assistant's message holds beside its content may be sent back as it came. Of thoughts the chat template
+    shows what the model is meant to see.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[TextPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: Empty = None
+    tool_calls: list[MessageToolCall] | None = None
     annotations: Empty = None
     audio: Empty = None
     function_call: Empty = None
-    reasoning_content: Empty = None
+    reasoning_content: str | None = None
     refusal: Empty = None
+
+
+class Function(Body):
+    """``parameters`` is a JSON Schema of an object; without it there are none."""
+
+    name: Annotated[str, Field(pattern=FUNCTION_NAME)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolOfRequest(Body):
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Body):
+    name: str
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    function: FunctionName
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -160,8 +203,6 @@ class ChatCompletionRequest(GenerationRequest):
         "return_prompt_token_ids": (False,),
         "return_sampling_mask": (False,),
         "task": (),
-        "tool_choice": ("none", "auto"),
-        "tools": ([],),
         "verbosity": ("medium",),
         "web_search_options": (),
     }
@@ -174,9 +215,13 @@ class ChatCompletionRequest(GenerationRequest):
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="an object: variables of the chat template")
     continue_final_message: bool = Field(False, description=_FLAG)
 
-    parallel_tool_calls: Any = Field(None, description=_ANY)
-    separate_reasoning: Any = Field(None, description=_ANY)
-    stream_reasoning: Any = Field(None, description=_ANY)
+    tools: list[ToolOfRequest] = Field([], description="a list of tools: objects of type function")
+    tool_choice: Literal["none", "auto", "required"] | NamedTool = Field(
+        "auto", description="none, auto, required, or an object that names a function"
+    )
+    parallel_tool_calls: bool = Field(True, description=_FLAG)
+    separate_reasoning: bool = Field(True, description=f"{_FLAG}; of a server with a reasoning parser")
+    stream_reasoning: bool = Field(True, description=f"{_FLAG}; of a server with a reasoning parser")
 
 
 class CompletionRequest(GenerationRequest):

@@ -14,6 +14,7 @@ from sglang.srt.server.body import documented
 from sglang.srt.server.openai.chat import create_chat_completion
 from sglang.srt.server.openai.completions import create_completion
 from sglang.srt.server.openai.errors import error_body
+from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.models import Models
 from sglang.srt.server.openai.requests import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from sglang.srt.server.openai.responses import ChatCompletion, ErrorBody, ModelCard, ModelList, TextCompletion
@@ -36,7 +37,7 @@ class OpenAIRoute(APIRoute):
         return handle_in_shape
 
 
-def openai_router(engine: RunningEngine, model_name: str) -> APIRouter:
+def openai_router(engine: RunningEngine, model_name: str, formats: ModelFormats) -> APIRouter:
     models = Models(engine, model_name)
     router = APIRouter(prefix="/v1", route_class=OpenAIRoute, tags=["OpenAI"], responses={"4XX": {"model": ErrorBody}})
 
@@ -48,7 +49,7 @@ def openai_router(engine: RunningEngine, model_name: str) -> APIRouter:
     )
     async def _chat_completions(request: Request) -> Response:
         """With ``"stream": true``, server-sent events: chunks of the answer, then ``[DONE]``."""
-        return await create_chat_completion(request, engine.manager, model_name)
+        return await create_chat_completion(request, engine.manager, model_name, formats)
 
     @router.post(
         "/completions",

@@ -1,0 +1,105 @@
+"""How models write calls of tools: one entry a format."""
+
+# ruff: noqa: RUF001 (the bars of DeepSeek's marks are wide ones)
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sglang.srt.args import ToolCallParserName
+from sglang.srt.formats.calls import Body, json_calls, json_or_named, named_call, unnumbered
+from sglang.srt.formats.python_calls import python_calls
+
+
+@dataclass(frozen=True)
+class Notation:
+    """A way to write calls that a grammar can demand and a prompt can show: an object of JSON for each."""
+
+    first: str = "["
+    before: str = ""
+    arguments_key: str = "arguments"
+    after: str = ""
+    between: str = ", "
+    last: str = "]"
+
+
+_TAGGED = Notation(first="", before="<tool_call>\n", after="\n</tool_call>", between="\n", last="")
+_PARAMETERS = Notation(first="", arguments_key="parameters", between="; ", last="")
+
+_BARE = ("", "")
+
+
+@dataclass(frozen=True)
+class ToolFormat:
+    """blocks: the marks around calls, of which ("", "") means that an answer may begin with calls at once.
+    layout: marks that mean nothing beside calls. is_native: models of this format write the `notation` by themselves.
+    id_length: of what names a call.
+    """
+
+    body: Body = json_calls
+    blocks: tuple[tuple[str, str], ...] = (_BARE,)
+    layout: tuple[str, ...] = ()
+    notation: Notation = Notation()
+    is_native: bool = True
+    id_length: int = 24
+
+    @property
+    def is_bare(self) -> bool:
+        return _BARE in self.blocks
+
+    @property
+    def demanded(self) -> ToolFormat:
+        """What reads the notation and nothing else."""
+        mark = self.notation.before.strip()
+        block = (mark, self.notation.after.strip()) if mark else _BARE
+        return replace(self, body=json_calls, blocks=(block,))
+
+
+_TAGS = ToolFormat(blocks=(("<tool_call>", "</tool_call>"),), notation=_TAGGED)
+_DEEPSEEK_LAYOUT = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
+_DEEPSEEK_CALL = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
+_SEPARATOR = "<｜tool▁sep｜>"
+
+TOOL_FORMATS: dict[ToolCallParserName, ToolFormat] = {
+    "hermes": _TAGS,
+    "qwen": _TAGS,
+    "qwen25": _TAGS,
+    "llama3": ToolFormat(blocks=(("<|python_tag|>", ""), _BARE), layout=(";",), notation=_PARAMETERS),
+    "mistral": ToolFormat(
+        body=json_or_named(named_call(after=("[ARGS]", ""))), blocks=(("[TOOL_CALLS]", ""), _BARE), id_length=9
+    ),
+    "pythonic": ToolFormat(body=python_calls, blocks=(("<|python_start|>", "<|python_end|>"), _BARE), is_native=False),
+    "deepseekv3": ToolFormat(
+        body=named_call(f"function{_SEPARATOR}", ("\n```json\n",), "```"),
+        blocks=(_DEEPSEEK_CALL,),
+        layout=_DEEPSEEK_LAYOUT,
+        is_native=False,
+    ),
+    "deepseekv31": ToolFormat(
+        body=named_call(after=(_SEPARATOR,)), blocks=(_DEEPSEEK_CALL,), layout=_DEEPSEEK_LAYOUT, is_native=False
+    ),
+    "kimi_k2": ToolFormat(
+        body=named_call(after=("<|tool_call_argument_begin|>",), clean=unnumbered),
+        blocks=(("<|tool_call_begin|>", "<|tool_call_end|>"),),
+        layout=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+        is_native=False,
+    ),
+    "json": ToolFormat(blocks=(("```json", "```"), _BARE), layout=(";",)),
+}
+
+_SIGNS: tuple[tuple[str, ToolCallParserName], ...] = (
+    ("<|tool_calls_section_begin|>", "kimi_k2"),
+    (f"function{_SEPARATOR}", "deepseekv3"),
+    (f"'function' + '{_SEPARATOR}'", "deepseekv3"),
+    (_SEPARATOR, "deepseekv31"),
+    ("[TOOL_CALLS]", "mistral"),
+    ("<|python_start|>", "pythonic"),
+    ("<tool_call>", "hermes"),
+    ("<|python_tag|>", "llama3"),
+    ('"parameters":', "llama3"),
+)
+
+
+def tool_format_of(template: str) -> ToolCallParserName:
+    """The format that a chat template writes; ``hermes`` if it shows none. One without tools is told of that."""
+    return next((name for sign, name in _SIGNS if sign in template), "hermes")

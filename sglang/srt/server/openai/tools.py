@@ -1,0 +1,75 @@
+"""The tools of a request, and how they may be used."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from sglang.srt.errors import InvalidRequestError, did_you_mean, shown
+from sglang.srt.formats.tool import Tool, check_schema
+from sglang.srt.server.openai.errors import FieldError
+from sglang.srt.server.openai.requests import ChatCompletionRequest, NamedTool, ToolOfRequest
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """tools: those the model is told of. callable: those it may call. is_demanded: it must. is_parallel: it may call
+    several at once.
+    """
+
+    tools: tuple[Tool, ...]
+    callable: tuple[Tool, ...]
+    is_demanded: bool
+    is_parallel: bool
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(tool.name for tool in self.callable)
+
+    async def check_schemas(self) -> None:
+        """Raises FieldError that says which tool has a schema that cannot be enforced."""
+        for index, tool in enumerate(self.tools):
+            if tool in self.callable:
+                param = f"tools[{index}].function.parameters"
+                try:
+                    await asyncio.to_thread(check_schema, tool.schema)
+                except InvalidRequestError as error:
+                    raise FieldError(f"{param} cannot be enforced: {error}", param) from error
+
+
+def tool_use(request: ChatCompletionRequest) -> ToolUse | None:
+    """None if no tool may be called. Raises FieldError."""
+    choice = request.tool_choice
+    tools = tuple(_tool(index, tool) for index, tool in enumerate(request.tools))
+    names = [tool.name for tool in tools]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise FieldError(f"tools has two functions of the name {shown(name)}", f"tools[{index}].function.name")
+    if choice == "none":
+        return None
+    if not tools:
+        if choice == "auto":
+            return None
+        raise FieldError(f"tool_choice={_choice_text(choice)} needs tools, and there are none", "tool_choice")
+    if not isinstance(choice, NamedTool):
+        return ToolUse(tools, tools, choice == "required", request.parallel_tool_calls)
+    named = tuple(tool for tool in tools if tool.name == choice.function.name)
+    if not named:
+        hint = did_you_mean(choice.function.name, names, "tools")
+        message = f"tool_choice names {shown(choice.function.name)}, which is not among the tools; {hint}"
+        raise FieldError(message, "tool_choice")
+    return ToolUse(tools, named, is_demanded=True, is_parallel=False)
+
+
+def _choice_text(choice: str | NamedTool) -> str:
+    return shown(choice if isinstance(choice, str) else choice.function.name)
+
+
+def _tool(index: int, tool: ToolOfRequest) -> Tool:
+    parameters = tool.function.parameters or {}
+    kind = parameters.get("type", "object")
+    if kind != "object":
+        param = f"tools[{index}].function.parameters"
+        raise FieldError(f"{param} must be a schema of type 'object', not {shown(kind)}", param)
+    as_given = {"type": "function", "function": tool.function.model_dump(exclude_none=True)}
+    return Tool(tool.function.name, as_given, is_strict=bool(tool.function.strict))
