@@ -61,7 +61,7 @@ sanitize:
 	done
 
 bench: model
-	@set -e; for driver in single "batch --http" prefill shared_prefix json startup memory; do \
+	@set -e; for driver in single "batch --http" prefill shared_prefix json programs startup memory; do \
 		$(BIN)/python -m benchmarks.$$driver --quick --peers none; \
 	done
 	@$(BIN)/python -m benchmarks.overhead --quick
