@@ -168,10 +168,12 @@ def test_server_port_out_of_range(port: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["tool_call_parser", "reasoning_parser"])
-def test_a_parser_has_a_known_name(name: Any) -> None:
-    assert getattr(ServerArgs(**{name: "mistral"}), name) == "mistral"
+def test_a_parser_has_a_known_name(name: str) -> None:
+    known: dict[str, Any] = {name: "mistral"}
+    unknown: dict[str, Any] = {name: "gpt5"}
+    assert getattr(ServerArgs(**known), name) == "mistral"
     with pytest.raises(ConfigurationError, match=f"^{name} must be one of auto, .*mistral.*, not 'gpt5'$"):
-        ServerArgs(**{name: "gpt5"})
+        ServerArgs(**unknown)
 
 
 def test_an_empty_command_line_gives_the_defaults() -> None:
