@@ -129,3 +129,47 @@ def test_what_cannot_be_enforced_is_refused(tiny: openai.OpenAI, fields: dict[st
     for ask in (chat, complete):
         with pytest.raises(openai.BadRequestError, match=message):
             ask(tiny, extra_body=fields)
+
+
+SAME_CONSTRAINT: tuple[dict[str, Any], ...] = (
+    {"choices": ["red", "blue"]},
+    {"guided_choice": ["red", "blue"]},
+    {"guided_regex": "red|blue", "guided_json": None, "structured_outputs": None},
+    {"guided_json": {"enum": ["red", "blue"]}},
+    {"guided_grammar": 'root ::= "red" | "blue"'},
+    {"grammar": 'root ::= "red" | "blue"'},
+    {"structured_outputs": {"choice": ["red", "blue"], "json_object": False}},
+    {"structured_outputs": {"regex": "red|blue", "json": None}},
+    {"structured_outputs": {"json": json.dumps({"enum": ["red", "blue"]})}},
+    {"structured_outputs": {"grammar": 'root ::= "red" | "blue"'}},
+)
+
+
+@pytest.mark.parametrize("fields", SAME_CONSTRAINT, ids=str)
+def test_constraints_under_the_names_of_other_servers(real: openai.OpenAI, fields: dict[str, Any]) -> None:
+    assert chat(real, extra_body=fields).strip('"') in ("red", "blue")
+    assert complete(real, extra_body=fields).strip('"') in ("red", "blue")
+
+
+def test_any_object_under_the_name_of_another_server(real: openai.OpenAI) -> None:
+    given = {"structured_outputs": {"json_object": True}, "temperature": 0, "max_tokens": 200}
+    text = chat(real, extra_body={**given, "messages": [{"role": "user", "content": 'Say {"a": 1}'}]})
+    assert isinstance(json.loads(text), dict)
+
+
+REFUSED_NAMES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"guided_regex": "a", "guided_json": {}}, "only one of guided_json and guided_regex can be set"),
+    ({"guided_regex": "a", "choices": ["a"]}, "only one of guided_regex and choices can be set"),
+    ({"grammar": "a", "structured_outputs": {"regex": "a"}}, "only one of grammar and structured_outputs.regex can"),
+    ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "only one of structured_outputs.regex and structured_o"),
+    ({"structured_outputs": "a"}, "structured_outputs must be an object, not 'a'"),
+    ({"structured_outputs": {"whitespace_pattern": " "}}, "structured_outputs.whitespace_pattern is not supported"),
+    ({"guided_whitespace_pattern": " "}, "unknown field 'guided_whitespace_pattern'"),
+    ({"guided_choice": "red"}, "choices must be a list of strings, not 'red'"),
+)
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED_NAMES, ids=str)
+def test_what_other_names_are_refused_for(real: openai.OpenAI, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=re.escape(message)):
+        chat(real, extra_body=fields)

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from sglang.srt.errors import did_you_mean, shown
 from sglang.srt.server.body import unserved_field
+from sglang.srt.server.openai.aliases import with_own_names
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.requests import NOT_HERE, GenerationRequest
 
@@ -23,6 +24,7 @@ MAX_STEP = 80
 
 def parse(kind: type[R], body: dict[str, Any]) -> R:
     """null means "not given"; only what was given is in ``model_fields_set``. Raises FieldError."""
+    body = with_own_names(body)
     unserved = unserved_field(body, kind.not_here)
     if unserved is not None:
         raise FieldError(f"{unserved}={shown(body[unserved])} is not supported here yet", unserved)

@@ -1,0 +1,59 @@
+"""Constraints under the names that clients of other servers send: vLLM's, old and new, and llama.cpp's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sglang.srt.errors import did_you_mean, shown
+from sglang.srt.server.openai.errors import FieldError
+
+FIELDS = {
+    "guided_json": "json_schema",
+    "guided_regex": "regex",
+    "guided_choice": "choices",
+    "guided_grammar": "ebnf",
+    "grammar": "ebnf",
+}
+STRUCTURED_OUTPUTS = "structured_outputs"
+STRUCTURED_FIELDS = {"json": "json_schema", "regex": "regex", "choice": "choices", "grammar": "ebnf"}
+JSON_OBJECT = "json_object"
+
+
+def with_own_names(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with our names instead of theirs; the values are judged under ours. null means "not given".
+
+    Raises FieldError for two names of constraints, and for what else ``structured_outputs`` has.
+    """
+    found = [*_aliased(body), *_structured(body.get(STRUCTURED_OUTPUTS))]
+    rest = {name: value for name, value in body.items() if name not in FIELDS and name != STRUCTURED_OUTPUTS}
+    if not found:
+        return rest
+    theirs, own, value = found[0]
+    others = [name for name, _, _ in found[1:]] + [name for name in FIELDS.values() if rest.get(name) is not None]
+    if others:
+        raise FieldError(f"only one of {theirs} and {others[0]} can be set", others[0])
+    return {**rest, own: value}
+
+
+def _aliased(body: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Their name, ours, and the value."""
+    for theirs, own in FIELDS.items():
+        if body.get(theirs) is not None:
+            yield theirs, own, body[theirs]
+
+
+def _structured(wanted: Any) -> Iterator[tuple[str, str, Any]]:
+    if wanted is None:
+        return
+    if not isinstance(wanted, dict):
+        raise FieldError(f"{STRUCTURED_OUTPUTS} must be an object, not {shown(wanted)}", STRUCTURED_OUTPUTS)
+    for name, value in wanted.items():
+        path = f"{STRUCTURED_OUTPUTS}.{name}"
+        if name in STRUCTURED_FIELDS and value is not None:
+            yield path, STRUCTURED_FIELDS[name], value
+        elif name == JSON_OBJECT and value is True:
+            yield path, "json_schema", {"type": "object"}
+        elif name not in (*STRUCTURED_FIELDS, JSON_OBJECT) and value not in (None, False):
+            hint = did_you_mean(name, [*STRUCTURED_FIELDS, JSON_OBJECT], "fields")
+            raise FieldError(f"{path} is not supported; {hint}", path)
