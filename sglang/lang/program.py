@@ -271,12 +271,12 @@ class SglFunction:
         try:
             self._signature.bind(*([] if self.is_direct else [None]), *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self._name}: {error}{self._hint(kwargs)}") from None
+            raise TypeError(f"{self._name}: {error}{self._hint(kwargs, str(error))}") from None
         entry = async_body_of(self.func) if self.is_async else body_of(self.func, self.is_direct)
         return Body(entry, args, kwargs, self.is_async)
 
-    def _hint(self, kwargs: Mapping[str, Any]) -> str:
-        """What an argument that the function does not have may be meant for."""
+    def _hint(self, kwargs: Mapping[str, Any], message: str) -> str:
+        """What an argument that the function does not have, and that `message` may not name, may be meant for."""
         unknown = [name for name in kwargs if name not in self._signature.parameters]
         if not unknown:
             no_state = f"; it has no state, since its first parameter is not {STATE_PARAMETER!r}"
@@ -284,7 +284,8 @@ class SglFunction:
         if unknown[0] in SHORT_NAMES:
             return f"; for all generations of a run it is called {SHORT_NAMES[unknown[0]]}"
         close = difflib.get_close_matches(unknown[0], (*self._signature.parameters, *RUN_ARGUMENTS), n=1)
-        return f"; did you mean {close[0]!r}?" if close else ""
+        found = "" if repr(unknown[0]) in message else f" instead of {unknown[0]!r}"
+        return f"; did you mean {close[0]!r}{found}?" if close else ""
 
 
 def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

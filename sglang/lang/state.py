@@ -10,9 +10,10 @@ from typing import Any, overload
 from sglang.lang import ir
 from sglang.lang.arguments import variable_name
 from sglang.lang.reading import ReadableState
+from sglang.lang.run import cancel_all
 from sglang.lang.variables import Plain, Several, Variable
 from sglang.lang.waiting import Steps, finish, finish_async
-from sglang.srt.errors import UnsupportedError, shown
+from sglang.srt.errors import RequestAbortedError, UnsupportedError, shown
 
 
 class ProgramState(ReadableState):
@@ -61,6 +62,13 @@ class ProgramState(ReadableState):
 
     def __setitem__(self, name: str | None, value: Any) -> None:
         self.set_var(name, value)
+
+    def cancel(self) -> None:
+        """End the program this state is of: its requests, those of its forks, and, where it next reads, its body.
+
+        Does not wait. What is queued or asked for from now on gets a ProgramError; variables that are set can be read.
+        """
+        cancel_all([self._run], RequestAbortedError("the program was cancelled"))
 
     # --- forking
 

@@ -50,6 +50,8 @@ def test_a_demanded_call_cannot_be_malformed(name: ToolCallParserName) -> None:
         assert not accepts(grammar, "")
         assert not accepts(grammar, "text")
     assert accepts(several, written(name, F, TIME, F))
+    assert accepts(several, written(name, *[F] * answer_grammar.MAX_CALLS))
+    assert not accepts(several, written(name, *[F] * (answer_grammar.MAX_CALLS + 1)))
     assert not accepts(one, written(name, F, TIME))
 
 

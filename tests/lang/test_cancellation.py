@@ -8,6 +8,7 @@ import sglang as sgl
 from sglang.lang import loop
 from sglang.lang.interpreter import Interpreter
 from sglang.lang.run import cancel_all
+from sglang.srt.errors import RequestAbortedError
 from tests.lang.conftest import UseMock
 
 
@@ -143,3 +144,39 @@ def test_a_request_that_a_backend_cancels_by_itself_is_an_error(use_mock: UseMoc
     for name in ("a", "b"):
         with pytest.raises(sgl.ProgramError, match="CancelledError"):
             state[name]
+
+
+def test_a_streamed_program_can_be_cancelled(mock: sgl.Mock) -> None:
+    mock.hold()
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q" + sgl.gen("a")
+        forks = s.fork(2)
+        forks += sgl.gen("b")
+        s["a"]
+
+    state = program.run(stream=True)
+    deltas = state.text_iter("a")
+    next(deltas)
+    state.cancel()
+    with pytest.raises(sgl.ProgramError, match="the program was cancelled") as caught:
+        list(deltas)
+    assert isinstance(caught.value.__cause__, RequestAbortedError)
+    assert isinstance(state.error(), sgl.ProgramError)
+    assert mock.num_open == 0
+    state += "more"
+    with pytest.raises(sgl.ProgramError, match="the program was cancelled"):
+        state.text()
+    state.cancel()  # once more changes nothing
+
+
+def test_cancelling_what_has_ended_changes_nothing_that_is_there(mock: sgl.Mock) -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q" + sgl.gen("a")
+
+    state = program.run()
+    text = state["a"]
+    state.cancel()
+    assert state["a"] == text

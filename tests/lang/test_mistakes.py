@@ -64,6 +64,17 @@ def test_an_argument_that_is_not_known(use_mock: UseMock, arguments: dict[str, A
         greet.run(**arguments)
 
 
+def test_a_misspelled_argument_that_python_does_not_name(use_mock: UseMock) -> None:
+    use_mock()
+
+    @sgl.function
+    def read(s: sgl.ProgramState, mail: str) -> None:
+        s += mail
+
+    with pytest.raises(TypeError, match="missing a required argument: 'mail'; did you mean 'mail' instead of 'mial'"):
+        read.run_batch([{"mial": "x"}])
+
+
 def test_a_variable_that_is_almost_there(use_mock: UseMock) -> None:
     use_mock()
 

@@ -9,6 +9,9 @@ from sglang.srt.formats.reasoning import ReasoningFormat
 from sglang.srt.formats.tool import Tool, write_call
 from sglang.srt.formats.tool_format import Notation
 
+MAX_CALLS = 16
+"""In one answer, where a grammar binds them. Small models go on calling until something ends them."""
+
 _ANYTHING = "/(.|\\n)*/"
 _SLOT = "\x00"
 
@@ -23,7 +26,7 @@ def choice_answer(choices: Sequence[str]) -> str:
 
 
 def demanded_calls(notation: Notation, tools: Sequence[Tool], is_parallel: bool) -> str:
-    """One call of one of the tools, or more, and nothing else."""
+    """One call of one of the tools, or up to MAX_CALLS, and nothing else."""
     return f"answer: {_calls(notation, notation.first + notation.before, is_parallel)}\n{_bodies(notation, tools)}"
 
 
@@ -46,7 +49,7 @@ def optional_calls(notation: Notation, tools: Sequence[Tool], is_parallel: bool,
 
 def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
     """What makes up calls; opening: what stands before the first body."""
-    more = f"({_literal(notation.between + notation.before)} body)*" if is_parallel else ""
+    more = f"({_literal(notation.between + notation.before)} body){{0,{MAX_CALLS - 1}}}" if is_parallel else ""
     last = _literal(notation.last) if notation.last else ""
     return " ".join(filter(None, [_literal(opening) if opening else "", "body", more, last]))
 
