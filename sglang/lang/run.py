@@ -36,6 +36,7 @@ class Run:
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # that the body is a part of
         self._is_body_over = False
+        self._is_settled = False  # no name will be set any more, and states know what has ended them
 
     def execute(self, body: Callable[[], object]) -> None:
         """Call the body in this thread. If it raises, everything it queued is cancelled. Does not wait for `ended`."""
@@ -62,11 +63,10 @@ class Run:
     def conclude(self, error: BaseException | None) -> None:
         """The body is over, with what it raised. Does not wait for what it has queued, nor for the end of that."""
         self._is_body_over = True
-        outstanding: list[Future[Any]] = [] if error is None else [cancel_all([self], error)]
-        for interpreter in self._interpreters:
-            interpreter.variables.close()
-            outstanding.append(interpreter.read(_nothing))
-        _when_all(outstanding, functools.partial(self._end, error))
+        if error is None:
+            self._settle(None)
+        else:
+            cancel_all([self], error).add_done_callback(lambda _: self._settle(error))
 
     def wait(self) -> None:
         """Until it has ended. Raises what the body raised. An interrupt cancels it."""
@@ -111,8 +111,10 @@ class Run:
             raise ProgramError(f"this would block the event loop that the program runs in; write: {instead}")
 
     def may_still_set_names(self) -> bool:
-        """Whether the body goes on, and the caller is not part of it, so that the caller may wait for it."""
-        return self.setting.is_streaming and not self._is_body_over and _current.get() is not self
+        """Whether the body goes on, or what it raised is still to be told to its states, and the caller is not part of
+        it, so that the caller may wait for it.
+        """
+        return self.setting.is_streaming and not self._is_settled and _current.get() is not self
 
     async def end_all_states(self, reason: ProgramError) -> None:
         """In the programs' loop."""
@@ -136,6 +138,14 @@ class Run:
             yield
         finally:
             _current.reset(token)
+
+    def _settle(self, error: BaseException | None) -> None:
+        self._is_settled = True
+        outstanding = []
+        for interpreter in self._interpreters:
+            interpreter.variables.close()
+            outstanding.append(interpreter.read(_nothing))
+        _when_all(outstanding, functools.partial(self._end, error))
 
     def _end(self, error: BaseException | None) -> None:
         self._interpreters = [self.root]  # forks live on where somebody holds on to them

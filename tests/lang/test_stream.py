@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
 import sglang as sgl
+from sglang.lang import loop
 from tests.lang.conftest import UseMock
 
 
@@ -137,6 +140,29 @@ def test_an_exception_of_the_body_is_raised_by_the_readers(mock: sgl.Mock) -> No
         with pytest.raises(sgl.ProgramError, match="a bug"):
             read()
     assert state["a"]
+
+
+def test_a_reader_that_comes_before_the_states_know_what_the_body_raised_waits_for_it(mock: sgl.Mock) -> None:
+    go_on = threading.Event()
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q" + sgl.gen("a")
+        s["a"]
+        loop.get().post(go_on.wait)
+        raise LookupError("a bug")
+
+    state = program.run(stream=True)
+    for body in [thread for thread in threading.enumerate() if thread.name == "sglang-program"]:
+        body.join()
+    with ThreadPoolExecutor() as pool:
+        reads = [pool.submit(read) for read in (lambda: list(state.text_iter()), lambda: state["later"], state.text)]
+        early = wait(reads, timeout=0.01).done
+        go_on.set()
+        assert not early
+        for read in reads:
+            with pytest.raises(sgl.ProgramError, match="a bug"):
+                read.result()
 
 
 def test_a_stream_that_ends_before_it_begins(mock: sgl.Mock) -> None:
