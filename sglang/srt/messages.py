@@ -83,13 +83,17 @@ ToEngine = SetVocab | Submit | Abort | FlushCache | GetStats | Shutdown
 
 
 class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a sequence ended. ``matched`` is the stop string or token id; ``message`` says why it was aborted."""
+    """Why a sequence ended. ``matched`` is the stop string or token id; ``message`` says why it was aborted.
+
+    ``closed``: whether an output with a constraint satisfies it although its tokens ran out.
+    """
 
     type: Literal["stop", "length", "abort"]
     matched: int | str | None = None
     length: int | None = None
     message: str | None = None
     status_code: int | None = None
+    closed: bool | None = None
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):

@@ -16,14 +16,13 @@ import pytest
 import sglang as sgl
 from sglang.srt.errors import InvalidRequestError, RequestFailedError
 from sglang.srt.grammar.ebnf import parse_ebnf
-from sglang.srt.grammar.text_matcher import TextMatcher
 from tests.grammar.test_ebnf import JSON, Recogniser
-from tests.grammar.texts import Kind, grammar_of
+from tests.grammar.texts import Kind
 from tests.helpers.runtime import assert_baseline
 
 PROMPTS = ["The answer is ", "2024: ", "Once upon a time", '{"', "北京 café "]
 WORDS = ["Paris", "yes", " no", "é", "日本", "{", "a b", "\n", "Hello, world", "0.5"]
-MAX_NEW_TOKENS = 14
+MAX_NEW_TOKENS = 40
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,8 @@ def test_300_random_constraints_hold(engine: sgl.Engine) -> None:
     for case, result in zip(cases, results, strict=True):
         finish, text = result["meta_info"]["finish_reason"], result["text"]
         endings[finish["type"]] += 1
-        if finish["type"] == "stop":
-            assert case.holds(text), (case, text)
-        else:
-            grammar = grammar_of(case.kind, case.source)
-            matcher = TextMatcher(grammar)
-            matcher.is_satisfied_by(text.rstrip("\ufffd").encode())
-            assert matcher.problem is None, (case, text)
+        assert case.holds(text), (case, text)
+        assert finish["type"] == "stop" or finish["closed"] is True
     assert endings["stop"] > 200, "most answers are short enough to end"
 
 
@@ -224,4 +218,4 @@ async def test_requests_given_up_while_their_grammar_is_made(tiny_engine: sgl.En
 
 def test_a_limit_hit_on_the_way_is_an_error_and_not_an_answer(tiny_engine: sgl.Engine) -> None:
     with pytest.raises(RequestFailedError, match=r"^the constraint cannot be followed any further: lexer error"):
-        tiny_engine.generate("x", {"regex": "(?:a?){500}a{500}", "max_new_tokens": 400, "temperature": 0.0})
+        tiny_engine.generate("x", {"regex": "(?:a?){500}a{500}", "max_new_tokens": 600, "temperature": 0.0})

@@ -22,6 +22,8 @@ from tests.grammar.texts import Kind, accepts, grammar_of
 from tests.grammar.vocabs import TEXTS, byte_level_vocab, sentencepiece_vocab, without_tokenizer
 from tests.helpers.scheduling import InlineExecutor
 
+ROOM = 1000
+
 VOCABS: dict[str, Callable[[], Vocab]] = {
     "byte-level": byte_level_vocab,
     "sentencepiece": sentencepiece_vocab,
@@ -58,32 +60,39 @@ def allowed(matcher: Constrained, vocab: Vocab) -> list[int]:
     return ids
 
 
-def generate(vocab: Vocab, grammar: str, seed: int, jumps: bool, limit: int = 40) -> tuple[list[int], str]:
+def generate(matcher: Constrained, vocab: Vocab, seed: int, limit: int) -> tuple[list[int], str]:
     """Draw from what is allowed, by seed and position alone. Returns the tokens and how it ended."""
-    matcher = constrained(vocab, grammar, jumps)
-    ids = list(matcher.begin())
-    while len(ids) < limit:
+    try:
+        ids = list(matcher.begin(limit))
+    except InvalidRequestError as error:
+        return [], str(error)
+    while not matcher.is_at_end and len(ids) < limit:
         assert matcher.error is None
-        if matcher.is_at_end:
-            return ids, "end"
         choices = allowed(matcher, vocab)
         token_id = choices[zlib.crc32(f"{seed} {len(ids)}".encode()) % len(choices)]
         if token_id in vocab.eos:
             return ids, "end token"
-        ids += [token_id, *matcher.accept(token_id)]
-    return ids[:limit], "limit"
+        ids += matcher.accept(token_id, limit - len(ids))
+    return ids, "end" if matcher.is_at_end and not matcher.is_ended_early else "limit"
 
 
 @pytest.mark.parametrize("name", VOCABS)
 @pytest.mark.parametrize(("kind", "source"), GRAMMARS, ids=[str(source)[:30] for _, source in GRAMMARS])
-def test_jumping_equals_stepping(name: str, kind: Kind, source: object) -> None:
+def test_jumping_equals_stepping_and_every_output_is_whole(name: str, kind: Kind, source: object) -> None:
     vocab, grammar = VOCABS[name](), grammar_of(kind, source)
-    for seed in range(8):
-        jumped = generate(vocab, grammar, seed, jumps=True)
-        assert jumped == generate(vocab, grammar, seed, jumps=False)
-        ids, ending = jumped
-        if ending != "limit":
-            assert accepts(grammar, b"".join(vocab.token_bytes[i] for i in ids).decode())
+    compiled = GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result()
+    num_answered = 0
+    for limit in (40, 20, 10, 5, 1):
+        for seed in range(8):
+            ids, ending = generate(compiled.constrain(vocab.eos, True), vocab, seed, limit)
+            assert (ids, ending) == generate(compiled.constrain(vocab.eos, False), vocab, seed, limit)
+            if ids:
+                num_answered += 1
+                assert len(ids) <= limit
+                assert accepts(grammar, b"".join(vocab.token_bytes[i] for i in ids).decode())
+            else:
+                assert f"but at most {limit} may be generated" in ending
+    assert num_answered >= 8
 
 
 @pytest.mark.parametrize("name", ["byte-level", "sentencepiece"])
@@ -91,7 +100,7 @@ def test_forced_text_is_cut_as_the_tokenizer_cuts_it(name: str) -> None:
     vocab = VOCABS[name]()
     for text in TEXTS:
         matcher = constrained(vocab, grammar_of("choices", [text]))
-        forced = matcher.begin()
+        forced = matcher.begin(ROOM)
         assert list(forced) == TextCutter(vocab)._encode(text.encode())
         assert matcher.is_at_end and len(forced) < len(text.encode()) * 2 / 3
 
@@ -99,7 +108,7 @@ def test_forced_text_is_cut_as_the_tokenizer_cuts_it(name: str) -> None:
 def test_a_token_that_may_go_on_is_not_forced() -> None:
     vocab = byte_level_vocab()
     matcher = constrained(vocab, grammar_of("regex", "said (Bob|Alice)"))
-    assert b"".join(vocab.token_bytes[i] for i in matcher.begin()) == b"said", "the space may begin ' Bob'"
+    assert b"".join(vocab.token_bytes[i] for i in matcher.begin(ROOM)) == b"said", "the space may begin ' Bob'"
     assert {vocab.token_bytes[i] for i in allowed(matcher, vocab)} >= {b" ", b" Bob", b" Alice"}
 
 
@@ -110,9 +119,9 @@ def test_masks_admit_exactly_what_the_grammar_goes_on_with() -> None:
     matcher = constrained(vocab, grammar, jumps=False)
     for text, following in [("", b"a"), ("a", b"bcd\xc3"), ("ab", b"bcd\xc3"), ("abd", b"\xc3")]:
         if text:
-            matcher.accept(ord(text[-1]))
+            matcher.accept(ord(text[-1]), ROOM)
         else:
-            matcher.begin()
+            matcher.begin(ROOM)
         assert allowed(matcher, vocab) == sorted(following)
 
 
@@ -121,24 +130,24 @@ def test_end_tokens_are_allowed_only_where_the_grammar_may_end() -> None:
     grammar = grammar_of("regex", "aa?b?")
     for end_ids, ends in [({2}, [2]), ({2, 3}, [2, 3]), (set(), []), ({2, 1}, [2])]:
         matcher = constrained(vocab, grammar, jumps=False, end_ids=frozenset(end_ids))
-        matcher.begin()
+        matcher.begin(ROOM)
         assert allowed(matcher, vocab) == [0]
-        matcher.accept(0)
+        matcher.accept(0, ROOM)
         assert allowed(matcher, vocab) == sorted([0, 1, *ends])
-        matcher.accept(0)
+        matcher.accept(0, ROOM)
         ended = [matcher.is_at_end]
-        matcher.accept(1)
+        matcher.accept(1, ROOM)
         assert [*ended, matcher.is_at_end] == [False, True] and matcher.error is None
 
 
 def test_where_the_output_may_stop() -> None:
     vocab = Vocab(token_bytes=[b"12", b" \n", b"3"], special_ids=[], eos_ids=[])
     matcher = constrained(vocab, grammar_of("regex", r"[0-9]{2,}[ \n]*"), jumps=False, end_ids=frozenset({1, 2}))
-    matcher.begin()
-    matcher.accept(2)
+    matcher.begin(ROOM)
+    matcher.accept(2, ROOM)
     assert not matcher.may_end_with(2, 1)
-    matcher.accept(0)
-    matcher.accept(1)
+    matcher.accept(0, ROOM)
+    matcher.accept(1, ROOM)
     assert [matcher.is_satisfied_at(length) for length in (1, 2, 3, 4, 5)] == [False, True, True, True, True]
 
 
@@ -149,32 +158,32 @@ def test_a_vocabulary_that_lacks_a_character() -> None:
     ):
         constrained(vocab, grammar_of("regex", "é"))
     later = constrained(vocab, grammar_of("regex", "(a|b)cd"))
-    later.begin()
+    later.begin(ROOM)
     errors = [later.error]
-    later.accept(0)
+    later.accept(0, ROOM)
     errors.append(later.error)
     assert errors[0] is None and "cannot be followed any further" in str(errors[1])
     optional = constrained(vocab, grammar_of("regex", "é?"))
-    assert optional.begin() == [] and optional.is_at_end and optional.error is None
+    assert not optional.begin(ROOM) and optional.is_at_end and optional.error is None
 
 
 def test_without_any_end_token() -> None:
     vocab = Vocab(token_bytes=[b"a", b"b"] * 40, special_ids=[], eos_ids=[])
     matcher = constrained(vocab, grammar_of("regex", "a*b"))
-    matcher.begin()
+    matcher.begin(ROOM)
     assert len(allowed(matcher, vocab)) == 80
-    matcher.accept(1)
+    matcher.accept(1, ROOM)
     assert matcher.is_at_end
 
 
 def test_a_limit_that_is_hit_on_the_way_is_an_error_not_an_end() -> None:
     vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
     matcher = constrained(vocab, grammar_of("regex", "(?:a?){500}a{500}"), jumps=False)
-    matcher.begin()
+    matcher.begin(ROOM)
     for _ in range(400):
         if matcher.error is not None:
             break
-        matcher.accept(0)
+        matcher.accept(0, ROOM)
     assert matcher.error is not None and "too many expressions" in matcher.error and not matcher.is_at_end
 
 

@@ -40,10 +40,13 @@ def answer(message: GenerateRequest, **options: Any) -> RequestOutput:
 
 
 def assert_holds(output: RequestOutput, pattern: str) -> None:
-    """What was promised of an answer that is not cut off."""
-    assert output.finish is not None and output.finish.type in ("stop", "length")
-    if output.finish.type == "stop":
+    """Every answer is whole; what would not be is refused."""
+    assert output.finish is not None
+    if output.finish.type == "abort":
+        assert output.finish.status_code == 400 and "shortest output" in str(output.finish.message)
+    else:
         assert re.fullmatch(pattern, output.text.decode()), output.text
+        assert output.finish.closed is (True if output.finish.type == "length" else None)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -84,12 +87,40 @@ def test_with_logprobs_every_token_is_drawn() -> None:
     assert one.finished["a"].text == b"xxx" and len(one.executor.steps) == 3
 
 
-@pytest.mark.parametrize("limit", range(1, 12))
+@pytest.mark.parametrize("limit", range(1, 9))
 @pytest.mark.parametrize("jump", [True, False])
-def test_forced_tokens_respect_the_limit(limit: int, jump: bool) -> None:
+def test_a_budget_that_is_too_small_for_any_output_is_refused_with_what_is_needed(limit: int, jump: bool) -> None:
     output = answer(constrained("a", "Hello world (1|2)xyz", max_new_tokens=limit), jump_forward=jump)
-    assert len(output.token_ids) == min(limit, 7)
-    assert output.finish is not None and output.finish.type == ("stop" if limit >= 7 else "length")
+    assert output.finish is not None
+    if limit < 7:
+        assert (output.finish.type, output.finish.status_code, output.token_ids) == ("abort", 400, [])
+        assert f"has 7 tokens, but at most {limit} may be generated" in str(output.finish.message)
+    else:
+        assert output.finish.type == "stop" and len(output.token_ids) == 7
+
+
+@pytest.mark.parametrize("pattern", [r"\{[a-z]{2,30}(,[0-9]+){0,9}\}", r'"([a-z]|\\["n])*"', r"(<b>)*x(</b>){3}"])
+@pytest.mark.parametrize("fields", [{}, {"return_logprob": True}, {"params": {"stop": (",",)}}])
+def test_an_output_whose_tokens_run_out_is_whole(pattern: str, fields: dict[str, Any]) -> None:
+    num_closed = 0
+    for limit in (14, 15, 16, 20):
+        for seed in range(6):
+            message = constrained("a", pattern, seed=seed, max_new_tokens=limit, **fields)
+            output, stepped = answer(message), answer(message, jump_forward=False)
+            assert output.finish is not None and output.finish.type in ("stop", "length")
+            assert len(output.token_ids) <= limit
+            if "params" not in fields:
+                assert re.fullmatch(pattern, output.text.decode()), output.text
+            assert (output.token_ids, output.finish) == (stepped.token_ids, stepped.finish)
+            num_closed += output.finish.closed is True
+    assert num_closed > 0
+
+
+def test_where_outputs_cannot_be_followed_the_answer_says_that_it_is_not_whole() -> None:
+    grammar = 'start: a "!"\na: b | "x"\nb: a "y" | "z"\n'  # rules that begin with each other
+    output = answer(request("a", range(10), grammar=grammar, max_new_tokens=2, params={"ignore_eos": True}))
+    assert output.finish is not None
+    assert (output.finish.type, output.finish.closed) in (("length", False), ("stop", None))
 
 
 @pytest.mark.parametrize("jump", [True, False])

@@ -50,6 +50,10 @@ def difference(chars: CharSet, other: CharSet) -> CharSet:
     return complement(union(complement(chars), other))
 
 
+def intersection(chars: CharSet, other: CharSet) -> CharSet:
+    return complement(union(complement(chars), complement(other)))
+
+
 @lru_cache(maxsize=65_536)
 def overlap(one: CharSet, other: CharSet) -> bool:
     i = j = 0

@@ -13,7 +13,10 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.text_matcher import failure
-from sglang.srt.grammar.vocab_tokenizer import make_tokenizer
+from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
+from sglang.srt.grammar.witness.ending import Ending
+from sglang.srt.grammar.witness.lark_reader import UnreadableError
+from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.vocab import Vocab
 
 MAX_CACHED_GRAMMARS = 256
@@ -24,14 +27,17 @@ MAX_CACHED_BYTES = 4 * 1024 * 1024
 class CompiledGrammar:
     """Shared by all requests that have it; never changed."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab, cutter: TextCutter) -> None:
         self._matcher = matcher
         self._grammar = grammar
         self._vocab = vocab
+        self._cutter = cutter
+        self._outputs = _outputs(grammar)
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
-        return Constrained(self._matcher.deep_copy(), self._grammar, self._vocab, end_ids, jumps)
+        ending = None if self._outputs is None else Ending(self._outputs, self._cutter.cut)
+        return Constrained(self._matcher.deep_copy(), self._grammar, self._vocab, end_ids, jumps, ending)
 
 
 class GrammarCompiler:
@@ -39,6 +45,7 @@ class GrammarCompiler:
 
     def __init__(self, vocab: Vocab, executor: Executor) -> None:
         self._vocab = vocab
+        self._cutter = TextCutter(vocab)
         self._executor = executor
         self._cache: OrderedDict[str, Future[CompiledGrammar]] = OrderedDict()
         self._num_bytes = 0
@@ -62,8 +69,16 @@ class GrammarCompiler:
         problem = failure(matcher)
         if problem is not None:
             raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
-        return CompiledGrammar(matcher, grammar, self._vocab)
+        return CompiledGrammar(matcher, grammar, self._vocab, self._cutter)
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
-        return make_tokenizer(self._vocab)
+        return make_tokenizer(self._vocab, self._cutter)
+
+
+def _outputs(grammar: str) -> Outputs | None:
+    """None for a grammar whose outputs cannot be followed, and so not be ended when the budget runs out."""
+    try:
+        return Outputs(grammar)
+    except UnreadableError:
+        return None

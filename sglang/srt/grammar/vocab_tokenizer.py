@@ -10,6 +10,9 @@ import tokenizers
 from sglang.srt.vocab import Vocab
 
 
+_WITHIN_CHARACTER = bytes(range(0x80, 0xC0))
+
+
 def end_tokens(vocab: Vocab) -> list[int]:
     """The tokens that end a text, at least one: the library insists. Where a
     model has none, it is one past its vocabulary."""
@@ -21,10 +24,10 @@ def num_tokens(vocab: Vocab) -> int:
     return max(vocab.size, *(token_id + 1 for token_id in end_tokens(vocab)))
 
 
-def make_tokenizer(vocab: Vocab) -> llguidance.LLTokenizer:
+def make_tokenizer(vocab: Vocab, cutter: TextCutter) -> llguidance.LLTokenizer:
     """Takes tenths of a second for a large vocabulary. Control tokens are no text to it; all end tokens end a text."""
     return llguidance.LLTokenizer(
-        llguidance.TokenizerWrapper(TextCutter(vocab)), n_vocab=num_tokens(vocab), eos_token=end_tokens(vocab)
+        llguidance.TokenizerWrapper(cutter), n_vocab=num_tokens(vocab), eos_token=end_tokens(vocab)
     )
 
 
@@ -47,6 +50,12 @@ class TextCutter:
     def __call__(self, data: bytes) -> list[int]:
         ids = self._encode(data)
         return ids if self._bytes_of(ids) == data else self._longest_first(data)
+
+    def cut(self, data: bytes) -> list[int] | None:
+        """The tokens of all of `data`, which may begin within a character; None where there are none for some of it."""
+        whole = data.lstrip(_WITHIN_CHARACTER)
+        ids = [*self._longest_first(data[: len(data) - len(whole)]), *self(whole)]
+        return ids if self._bytes_of(ids) == data else None
 
     def _encode(self, data: bytes) -> list[int]:
         if self._tokenizer is None:

@@ -73,10 +73,14 @@ class RunningRequests:
     def _retract(self, request: Request) -> None:
         """Take the memory back. What is computed stays shared while there is room; no token is lost."""
         assert request.num_scheduled == 0, "a request cannot be retracted out of the step being scheduled"
-        self._requests.remove(request)
-        release(request, self._cache)
+        self.give_back(request)
         request.num_retractions += 1
         self.retracted.append(request)
+
+    def give_back(self, request: Request) -> None:
+        """Have `request` start again from what of it is cached by then."""
+        self._requests.remove(request)
+        release(request, self._cache)
 
     def discard_all(self) -> list[Request]:
         """A step failed: take all memory back and keep nothing that was computed. Returns who held it."""

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sglang.srt.cache.prefix_cache import PrefixCache
-from sglang.srt.errors import RequestFailedError
+from sglang.srt.errors import InvalidRequestError, RequestFailedError
 from sglang.srt.executor.sampler import SampledToken
 from sglang.srt.executor.step import StepInput, StepResult
-from sglang.srt.grammar.matcher import OutputConstraint
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch
@@ -210,21 +209,29 @@ class Scheduler:
             return self._fail_distribution(request, error)
         if token.token_id is None:
             return self._finish(request, _failure(str(token.dead_end)))
-        if token.logprob is not None:
-            request.add_output_logprob(TokenLogprob(token.logprob, token.token_id, token.top or None))
-        return self._extend(request, token.token_id)
+        return self._extend(request, token)
 
-    def _extend(self, request: Request, drawn: int | None = None) -> RequestOutput | None:
+    def _extend(self, request: Request, drawn: SampledToken | None = None) -> RequestOutput | None:
         """Append the drawn token, if any, and what follows from it. Only an end is reported to who does not stream."""
-        num_before = request.num_output_tokens + (drawn is not None)
+        is_redrawn = False
+        num_before = request.num_output_tokens
         try:
-            finish = self._append(request, _following(request.constraint, drawn))
-            request.num_forced_tokens += request.num_output_tokens - num_before
+            token_ids = _following(request, drawn)
+            is_kept = drawn is not None and token_ids[:1] == (drawn.token_id,)
+            is_redrawn = drawn is not None and not token_ids and not request.constraint.is_at_end
+            finish = None if is_redrawn else self._append(request, token_ids)
+            request.num_forced_tokens += request.num_output_tokens - num_before - is_kept
+        except InvalidRequestError as error:
+            finish = FinishReason(type="abort", message=str(error), status_code=error.http_status)
         except Exception as error:  # a constraint or a search for stops that breaks is that of one request
             logger.exception("a token could not be added to a request")
             finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
         if finish is not None:
             return self._finish(request, finish)
+        if is_redrawn:
+            self._running.give_back(request)
+            self._wait_again([request])
+            return None
         return self._output(request, None) if request.message.stream else None
 
     def _append(self, request: Request, token_ids: Sequence[int]) -> FinishReason | None:
@@ -238,10 +245,11 @@ class Scheduler:
                 return FinishReason(type="stop", matched=stop)
         if is_whole and request.constraint.error:
             return _failure(request.constraint.error)
-        if is_whole and request.constraint.is_at_end:
+        if is_whole and request.constraint.is_at_end and not request.constraint.is_ended_early:
             return FinishReason(type="stop", matched=request.last_output_id)
-        if request.max_tokens_left <= 0:
-            return FinishReason(type="length", length=request.num_output_tokens)
+        if request.max_tokens_left <= 0 or request.constraint.is_at_end:
+            closed = request.constraint.closed_at(request.text.num_bytes)
+            return FinishReason(type="length", length=request.num_output_tokens, closed=closed)
         return None
 
     @staticmethod
@@ -319,9 +327,15 @@ class Scheduler:
         )
 
 
-def _following(constraint: OutputConstraint, drawn: int | None) -> Sequence[int]:
-    """The drawn token and those that follow it for certain; before any is drawn, those that the output begins with."""
-    return constraint.begin() if drawn is None else (drawn, *constraint.accept(drawn))
+def _following(request: Request, drawn: SampledToken | None) -> tuple[int, ...]:
+    """What to append: before anything is drawn, what the output begins with; then as its constraint says."""
+    if drawn is None:
+        return tuple(request.constraint.begin(request.max_tokens_left))
+    assert drawn.token_id is not None
+    token_ids = tuple(request.constraint.accept(drawn.token_id, request.max_tokens_left))
+    if drawn.logprob is not None and token_ids[:1] == (drawn.token_id,):
+        request.add_output_logprob(TokenLogprob(drawn.logprob, drawn.token_id, drawn.top or None))
+    return token_ids
 
 
 def _arrival(request: Request) -> int:

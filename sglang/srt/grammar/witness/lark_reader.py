@@ -1,0 +1,273 @@
+"""Reads the text of a grammar, in the notation of llguidance, as far as its outputs can be followed here.
+
+That is all of what `grammar.lowering` writes, and most of what people write in Lark.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Repeat, Union
+from sglang.srt.grammar.python_regex import parse_regex
+from sglang.srt.grammar.schema.numbers import Numbers, decimal_text, texts_of
+from sglang.srt.grammar.witness.expressions import Expression, Expressions
+
+MAX_BYTES = 500_000
+MAX_NESTING = 100
+
+_TOKEN = re.compile(
+    r"""(?P<space>(?:[ \t\r]|//[^\n]*|\#[^\n]*)+)|(?P<line>\n)|(?P<json>%json\b)|(?P<name>[A-Za-z_][A-Za-z0-9_-]*)
+    |(?P<text>"(?:\\.|[^"\\\n])*")|(?P<regex>/(?:\\.|[^/\\\n])+/)|(?P<count>\{\d*,?\d*\})|(?P<lazy>\[lazy\])
+    |(?P<sign>[:|()?*+&~])""",
+    re.VERBOSE,
+)
+_RUST_ESCAPE = re.compile(r"\\(\\|x\{([0-9a-fA-F]+)\})")
+_NUMBER_KEYWORDS = {"type", "multipleOf", "minimum", "maximum"}
+_DECIMAL = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
+_COUNTS = {"?": (0, 1), "*": (0, None), "+": (1, None)}
+
+
+class UnreadableError(Exception):
+    """The grammar has something that is not followed here."""
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+class Rules(NamedTuple):
+    """start: the name of the first one. bodies: of each rule; terminals stand in them as what they match."""
+
+    start: str
+    bodies: dict[str, Expression]
+
+
+def read_lark(source: str, expressions: Expressions) -> Rules:
+    """Raises UnreadableError."""
+    if len(source) > MAX_BYTES:
+        raise UnreadableError
+    reader = _Reader(list(_tokens(source)), expressions)
+    return reader.rules()
+
+
+def _tokens(source: str) -> Iterator[_Token]:
+    place = 0
+    while place < len(source):
+        match = _TOKEN.match(source, place)
+        if match is None:
+            raise UnreadableError
+        place = match.end()
+        kind = str(match.lastgroup)
+        if kind == "json":
+            try:
+                _, end = json.JSONDecoder().raw_decode(source, place := place + _blank(source, place))
+            except (ValueError, RecursionError) as error:
+                raise UnreadableError from error
+            yield _Token("json", source[place:end])
+            place = end
+        elif kind != "space":
+            yield _Token(kind, match[0])
+    yield _Token("line", "\n")
+
+
+def _blank(source: str, place: int) -> int:
+    rest = source[place : place + 1024]
+    return len(rest) - len(rest.lstrip())
+
+
+class _Reader:
+    def __init__(self, tokens: list[_Token], expressions: Expressions) -> None:
+        self._make = expressions
+        self._tokens = tokens
+        self._place = 0
+        self._depth = 0
+        self._definitions = self._find_definitions()
+        self._terminals: dict[str, Expression] = {}
+
+    def rules(self) -> Rules:
+        names = [name for name in self._definitions if not _is_terminal(name)]
+        return Rules("start", {name: self._definition(name) for name in names})
+
+    def _find_definitions(self) -> dict[str, tuple[int, bool]]:
+        """Where the body of each begins, and whether it is lazy. A definition begins a line."""
+        found: dict[str, tuple[int, bool]] = {}
+        for place, token in enumerate(self._tokens):
+            begins = token.kind == "name" and (place == 0 or self._tokens[place - 1].kind == "line")
+            if begins:
+                is_lazy = self._tokens[place + 1].kind == "lazy"
+                body = place + 2 + is_lazy
+                if self._tokens[body - 1] != _Token("sign", ":") or token.text in found:
+                    raise UnreadableError
+                found[token.text] = (body, is_lazy)
+        if "start" not in found:
+            raise UnreadableError
+        return found
+
+    def _definition(self, name: str) -> Expression:
+        self._place, is_lazy = self._definitions[name]
+        body = self._union()
+        if not self._is_at("line"):
+            raise UnreadableError
+        if is_lazy:
+            if not body.is_regular:
+                raise UnreadableError
+            return self._make.lazy(body)
+        return body
+
+    def _terminal(self, name: str) -> Expression:
+        if name not in self._terminals:
+            if name not in self._definitions:
+                raise UnreadableError
+            self._terminals[name] = self._make.nothing  # one that refers to itself is no terminal
+            place, self._place = self._place, 0
+            body = self._definition(name)
+            self._place = place
+            if not body.is_regular:
+                raise UnreadableError
+            self._terminals[name] = body
+        return self._terminals[name]
+
+    # --- what stands in a definition
+
+    def _union(self) -> Expression:
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            raise UnreadableError
+        options = [self._intersection()]
+        while self._takes("|") or self._takes_line_with_option():
+            options.append(self._intersection())
+        self._depth -= 1
+        return self._make.union(options)
+
+    def _intersection(self) -> Expression:
+        parts = [self._sequence()]
+        while self._takes("&"):
+            parts.append(self._sequence())
+        return self._make.both(parts) if len(parts) > 1 else parts[0]
+
+    def _sequence(self) -> Expression:
+        parts = []
+        while not (self._is_at("line") or self._is_at("sign", "|") or self._is_at("sign", ")")):
+            if self._is_at("sign", "&"):
+                break
+            parts.append(self._counted())
+        return self._make.concat(parts)
+
+    def _counted(self) -> Expression:
+        if self._takes("~"):
+            return self._make.negation(self._counted())
+        body = self._atom()
+        while True:
+            token = self._tokens[self._place]
+            if token.kind == "count":
+                low, comma, high = token.text[1:-1].partition(",")
+                bounds = (int(low or 0), (int(high) if high else None) if comma else int(low or 0))
+            elif token.kind == "sign" and token.text in _COUNTS:
+                bounds = _COUNTS[token.text]
+            else:
+                return body
+            self._place += 1
+            body = self._make.repeat(body, *bounds)
+
+    def _atom(self) -> Expression:
+        token = self._tokens[self._place]
+        self._place += 1
+        match token.kind:
+            case "text":
+                return self._make.literal(_unquoted(token.text))
+            case "regex":
+                return self._pattern(_parsed(token.text[1:-1]))
+            case "name":
+                return self._terminal(token.text) if _is_terminal(token.text) else self._rule(token.text)
+            case "json":
+                return self._multiples(token.text)
+            case "sign" if token.text == "(":
+                inner = self._union()
+                if not self._takes(")"):
+                    raise UnreadableError
+                return inner
+        raise UnreadableError
+
+    def _rule(self, name: str) -> Expression:
+        if name not in self._definitions:
+            raise UnreadableError
+        return self._make.ref(name)
+
+    def _pattern(self, pattern: Pattern) -> Expression:
+        match pattern:
+            case Chars(members):
+                return self._make.chars(members)
+            case Concat(parts):
+                return self._make.concat(map(self._pattern, parts))
+            case Union(options):
+                return self._make.union(map(self._pattern, options))
+            case Repeat(body, low, high):
+                return self._make.repeat(self._pattern(body), low, high)
+        raise UnreadableError
+
+    def _multiples(self, schema: str) -> Expression:
+        """What the lowering leaves to the library: numbers that are multiples of another, within bounds."""
+        fields = json.loads(schema, parse_float=Decimal)
+        if not (isinstance(fields, dict) and {"type", "multipleOf"} <= fields.keys() <= _NUMBER_KEYWORDS):
+            raise UnreadableError
+        low, high = (None if bound is None else Fraction(bound) for bound in map(fields.get, ("minimum", "maximum")))
+        numbers = Numbers(low, high, whole=True if fields["type"] == "integer" else None)
+        bounded = self._make.union(
+            self._make.both(self._pattern(pattern) for pattern, _ in conditions) for conditions in texts_of(numbers)
+        )
+        multiple = Fraction(fields["multipleOf"])
+        scale = len(decimal_text(multiple).partition(".")[2])
+        divisible = self._make.multiple(int(multiple * 10**scale), scale)
+        return self._make.both([self._pattern(_parsed(_DECIMAL)), bounded, divisible])
+
+    # --- tokens
+
+    def _is_at(self, kind: str, text: str | None = None) -> bool:
+        token = self._tokens[self._place]
+        return token.kind == kind and text in (None, token.text)
+
+    def _takes(self, sign: str) -> bool:
+        found = self._is_at("sign", sign)
+        self._place += found
+        return found
+
+    def _takes_line_with_option(self) -> bool:
+        """An option may stand on a line of its own."""
+        place = self._place
+        while place < len(self._tokens) and self._tokens[place].kind == "line":
+            place += 1
+        if place == self._place or place == len(self._tokens) or self._tokens[place] != _Token("sign", "|"):
+            return False
+        self._place = place + 1
+        return True
+
+
+def _is_terminal(name: str) -> bool:
+    return name.isupper()
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text))
+    except ValueError as error:
+        raise UnreadableError from error
+
+
+@lru_cache(maxsize=4096)
+def _parsed(regex: str) -> Pattern:
+    try:
+        return parse_regex("regex", _RUST_ESCAPE.sub(_python_escape, regex.replace("\\/", "/")))
+    except InvalidRequestError as error:
+        raise UnreadableError from error
+
+
+def _python_escape(match: re.Match[str]) -> str:
+    return match[0] if match[2] is None else f"\\U{int(match[2], 16):08x}"

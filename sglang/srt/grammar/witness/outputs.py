@@ -1,0 +1,344 @@
+"""Follows outputs of a grammar, and says how each can be ended with the fewest bytes.
+
+An output is followed as the stacks of all that may still come (a pushdown automaton whose stacks are shared lists).
+What the shortest rest costs is known for every expression and so for every stack; for rules it is a fixed point (Knuth,
+"A Generalization of Dijkstra's Algorithm", 1977).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
+
+from sglang.srt.grammar import charset as cs
+from sglang.srt.grammar.charset import CharSet, charset
+from sglang.srt.grammar.witness.expressions import (
+    Concat,
+    Expression,
+    Expressions,
+    Lazy,
+    NotFoundError,
+    Ref,
+    Repeat,
+    Union,
+    chain,
+    first_sets,
+    sample,
+)
+from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
+
+MAX_STACKS = 64
+"""Of one output: ways in which it can be read."""
+
+MAX_REMEMBERED = 20_000
+"""Steps, which are taken anew afterwards."""
+
+MAX_TEXT = 100_000
+"""Bytes of the shortest text of a rule."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """What may still come: `top`, and then `rest`. cost: in bytes."""
+
+    top: Expression
+    rest: Stack | None
+    cost: float
+
+
+class Position(NamedTuple):
+    """Where an output is. partial: the first bytes of a character whose last ones are still to come."""
+
+    stacks: tuple[Stack, ...]
+    partial: bytes
+
+
+class Outputs:
+    """Of one grammar. Raises UnreadableError for one that cannot be followed. Belongs to one thread at a time.
+
+    All other methods raise NotFoundError where following or searching comes to a bound.
+    most_bytes: no output ever needs more to be ended; math.inf if there is no such number, or it is not known.
+    """
+
+    def __init__(self, grammar: str) -> None:
+        self._make = Expressions()
+        start, bodies = read_lark(grammar, self._make)
+        self._bodies = {name: self._without_left_recursion(name, body) for name, body in bodies.items()}
+        self._rule_texts: dict[str, str] = {}
+        self._costs: dict[Expression, float] = {}
+        try:
+            self._find_rule_texts()
+        except NotFoundError as error:
+            raise UnreadableError from error
+        self._check_left_recursion()
+        self._stacks: dict[tuple[Expression, Stack], Stack] = {}
+        self._steps: dict[tuple[Stack, str], tuple[Stack, ...]] = {}
+        bottom = Stack(self._make.empty, None, 0)
+        whole = self._make.ref(start)
+        self.start = Position((Stack(whole, bottom, self._cost(whole)),), b"")
+        self.most_bytes = self._most_bytes(start)
+
+    # --- following
+
+    def follow(self, position: Position, data: bytes | bytearray) -> Position:
+        """`data` is what the output goes on with. Where the grammar does not allow it no stack is left."""
+        stacks, partial = position
+        text, partial = _decoded(partial + bytes(data))
+        for character in text:
+            stacks = self._after(stacks, character)
+        return Position(stacks, partial)
+
+    def num_bytes_to_end(self, position: Position) -> float:
+        """math.inf where the output cannot be ended."""
+        if position.partial:
+            return len(self.shortest_end(position))
+        return min((stack.cost for stack in position.stacks), default=math.inf)
+
+    def shortest_end(self, position: Position) -> bytes:
+        """What ends it. Raises NotFoundError if it cannot be ended."""
+        if position.partial:
+            return self._end_within_character(position)
+        best = min(position.stacks, key=lambda stack: stack.cost, default=None)
+        if best is None or best.cost == math.inf:
+            raise NotFoundError
+        text = []
+        while best is not None:
+            text.append(self._shortest(best.top))
+            best = best.rest
+        return "".join(text).encode()
+
+    def _end_within_character(self, position: Position) -> bytes:
+        """After the cheapest of each kind of characters that this one can be."""
+        possible = _characters_from(position.partial)
+        readers = [reader for stack in position.stacks for reader, _ in self._readers(stack)]
+        parts = (cs.intersection(chars, possible) for reader in readers for chars in first_sets(reader))
+        ends = []
+        for character in {sample(part) for part in parts if part}:
+            following = Position(self._after(position.stacks, character), b"")
+            if self.num_bytes_to_end(following) < math.inf:
+                ends.append(character.encode()[len(position.partial) :] + self.shortest_end(following))
+        if not ends:
+            raise NotFoundError
+        return min(ends, key=lambda end: (len(end), end))
+
+    def _after(self, stacks: Iterable[Stack], character: str) -> tuple[Stack, ...]:
+        found: dict[Stack, None] = {}
+        for stack in stacks:
+            found.update(dict.fromkeys(self._step(stack, character)))
+        if len(found) > MAX_STACKS:
+            raise NotFoundError
+        return tuple(found)
+
+    def _step(self, stack: Stack, character: str) -> tuple[Stack, ...]:
+        found = self._steps.get((stack, character))
+        if found is None:
+            if len(self._steps) >= MAX_REMEMBERED:
+                self._steps.clear()
+                self._stacks.clear()
+            after = ((self._make.derivative(top, character), rest) for top, rest in self._readers(stack))
+            following = (self._push(top, rest) for top, rest in after if rest is not None and self._is_possible(top))
+            found = self._steps[stack, character] = tuple(dict.fromkeys(following))
+        return found
+
+    def _readers(self, stack: Stack) -> Iterator[tuple[Expression, Stack | None]]:
+        """The regular expressions that may read the next character, and what comes after each."""
+        seen: set[tuple[Expression, Stack | None]] = set()
+        left: list[tuple[Expression, Stack | None]] = [(stack.top, stack.rest)]
+        while left:
+            top, rest = found = left.pop()
+            if found in seen:
+                continue
+            seen.add(found)
+            if top.is_regular:
+                yield found
+                if top.is_nullable and rest is not None:
+                    left.append((rest.top, rest.rest))
+            elif rest is not None:
+                left += self._opened(top, rest)
+
+    def _opened(self, top: Expression, rest: Stack) -> Iterator[tuple[Expression, Stack | None]]:
+        match top:
+            case Ref():
+                yield self._bodies[top.name], rest
+            case Concat():
+                yield top.head, self._push(top.tail, rest)
+            case Union():
+                yield from ((option, rest) for option in top.options)
+            case Repeat():
+                yield top.body, self._push(top.after_one(self._make), rest)
+                if top.low == 0:
+                    yield rest.top, rest.rest
+
+    def _push(self, top: Expression, rest: Stack) -> Stack:
+        if top is self._make.empty:
+            return rest
+        found = self._stacks.get((top, rest))
+        if found is None:
+            found = self._stacks[top, rest] = Stack(top, rest, self._cost(top) + rest.cost)
+        return found
+
+    def _is_possible(self, top: Expression) -> bool:
+        return top is not self._make.nothing
+
+    # --- the shortest texts
+
+    def _cost(self, expression: Expression) -> float:
+        if expression.is_regular:
+            return self._make.cost(expression)
+        found = self._costs.get(expression)
+        if found is None:
+            found = self._costs[expression] = self._cost_by_rules(expression)
+        return found
+
+    def _cost_by_rules(self, expression: Expression) -> float:
+        match expression:
+            case Ref():
+                text = self._rule_texts.get(expression.name)
+                return math.inf if text is None else len(text.encode())
+            case Concat():
+                return sum(map(self._cost, chain(expression)))
+            case Union():
+                return min(map(self._cost, expression.options))
+            case Repeat():
+                return self._cost(expression.body) * expression.low if expression.low else 0
+        raise AssertionError(f"{expression} is regular")
+
+    def _shortest(self, expression: Expression) -> str:
+        if expression.is_regular:
+            return self._make.shortest(expression)
+        match expression:
+            case Ref():
+                return self._rule_texts[expression.name]
+            case Concat():
+                return "".join(map(self._shortest, chain(expression)))
+            case Union():
+                return self._shortest(min(expression.options, key=self._cost))
+            case Repeat():
+                return self._shortest(expression.body) * expression.low if expression.low else ""
+        raise AssertionError(f"{expression} is regular")
+
+    def _find_rule_texts(self) -> None:
+        """Those that need no other rule first; what uses others is written before them, so few rounds are enough."""
+        found = dict.fromkeys(self._bodies, math.inf)
+        grows = True
+        while grows:
+            grows = False
+            for name, body in reversed(self._bodies.items()):
+                cost = self._cost(body)
+                if cost < found[name] and cost <= MAX_TEXT:
+                    found[name] = cost
+                    self._rule_texts[name] = self._shortest(body)
+                    grows = True
+                self._costs.clear()
+
+    def _most_bytes(self, start: str) -> float:
+        """Of what is left of a rule wherever an output may be in it. No bound is known for rules within themselves."""
+        graph = {name: set(references(body)) for name, body in self._bodies.items()}
+        try:
+            order = list(TopologicalSorter(graph).static_order())
+        except CycleError:
+            return math.inf
+        most: dict[str, float] = {}
+        for name in order:
+            most[name] = self._most_left(self._bodies[name], most)
+        return most[start]
+
+    def _most_left(self, expression: Expression, of_rules: dict[str, float]) -> float:
+        found, cost = 0.0, 0.0
+        for part in reversed(list(chain(expression))):
+            found = max(found, self._most_left_of_part(part, of_rules) + cost)
+            cost += self._cost(part)
+        return found
+
+    def _most_left_of_part(self, part: Expression, of_rules: dict[str, float]) -> float:
+        match part:
+            case Ref():
+                return of_rules[part.name]
+            case Union():
+                return max((self._most_left(option, of_rules) for option in part.options), default=0)
+            case Repeat():
+                again = self._cost(part.body) * (part.low - 1) if part.low > 1 else 0
+                return self._most_left(part.body, of_rules) + again
+            case Lazy():
+                return self._most_left(part.body, of_rules)
+        return part.longest
+
+    # --- left recursion
+
+    def _without_left_recursion(self, name: str, body: Expression) -> Expression:
+        """``a: a x | y`` is ``y x*``."""
+        options = body.options if isinstance(body, Union) else (body,)
+        more = [one.tail for one in options if isinstance(one, Concat) and _is_ref(one.head, name)]
+        if not more:
+            return body
+        begins = [one for one in options if not _is_ref(next(chain(one)), name)]
+        return self._make.concat([self._make.union(begins), self._make.repeat(self._make.union(more), 0, None)])
+
+    def _check_left_recursion(self) -> None:
+        """Rules that begin with each other would be opened without end."""
+        graph = {name: set(self._first_rules(body)) for name, body in self._bodies.items()}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            raise UnreadableError from error
+
+    def _first_rules(self, expression: Expression) -> Iterator[str]:
+        for part in chain(expression):
+            match part:
+                case Ref():
+                    yield part.name
+                case Union():
+                    for option in part.options:
+                        yield from self._first_rules(option)
+                case Repeat():
+                    yield from self._first_rules(part.body)
+            if self._cost(part) > 0:
+                return
+
+
+def references(expression: Expression) -> Iterator[str]:
+    """The rules that it names."""
+    for part in chain(expression):
+        match part:
+            case Ref():
+                yield part.name
+            case Union():
+                for option in part.options:
+                    yield from references(option)
+            case Repeat():
+                yield from references(part.body)
+
+
+def _is_ref(expression: Expression, name: str) -> bool:
+    return isinstance(expression, Ref) and expression.name == name
+
+
+def _decoded(data: bytes) -> tuple[str, bytes]:
+    """The characters, and the bytes of one that is not whole."""
+    try:
+        return data.decode(), b""
+    except UnicodeDecodeError as error:
+        whole, partial = data[: error.start], data[error.start :]
+        if error.end < len(data) or not _characters_from(partial):
+            raise NotFoundError from error
+        return whole.decode(), partial
+
+
+def _characters_from(partial: bytes) -> CharSet:
+    """The characters whose UTF-8 begins with these bytes."""
+    lead = partial[0]
+    size = 2 if lead >> 5 == 0b110 else 3 if lead >> 4 == 0b1110 else 4 if lead >> 3 == 0b11110 else 0
+    missing = size - len(partial)
+    if missing < 1:
+        return ()
+    value = lead & (0xFF >> (size + 1))
+    for byte in partial[1:]:
+        value = value << 6 | byte & 0x3F
+    low, high = value << 6 * missing, (value + 1 << 6 * missing) - 1
+    return charset([(max(low, _SMALLEST[size]), min(high, 0x10FFFF))])
+
+
+_SMALLEST = {2: 0x80, 3: 0x800, 4: 0x10000}

@@ -1,0 +1,169 @@
+"""What ends an output: against the library's own matcher, and against trying everything."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from typing import Any
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+import pytest
+
+from sglang.srt.grammar.limits import PARSER_LIMITS
+from sglang.srt.grammar.witness.expressions import NotFoundError
+from sglang.srt.grammar.witness.lark_reader import UnreadableError
+from sglang.srt.grammar.witness.outputs import Outputs
+from tests.grammar.test_ebnf import ARITHMETIC, JSON, XML
+from tests.grammar.test_json_schema import PERSON, TREE
+from tests.grammar.texts import Kind, accepts, grammar_of
+
+SCHEMAS: list[Any] = [
+    PERSON,
+    TREE,
+    {},
+    {"type": "integer", "minimum": -5, "maximum": 1200},
+    {"type": "number", "exclusiveMinimum": 0.125},
+    {"type": "number", "multipleOf": 0.25, "minimum": 3, "maximum": 9},
+    {"type": "array", "items": {"type": "integer", "multipleOf": 7, "minimum": 30}, "minItems": 2},
+    {"type": "string", "pattern": "^a[b-d]+$", "minLength": 4},
+    {"type": "string", "pattern": "[A-Z]{3}-[0-9]{2,4}", "maxLength": 20},
+    {"type": "string", "minLength": 2, "not": {"enum": ["ab", "aa"]}},
+    {"type": "string", "format": "date-time"},
+    {"enum": ["one", 2, None, {"three": [3]}]},
+    {"type": "object", "additionalProperties": {"type": "boolean"}, "minProperties": 1},
+    {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}], "minItems": 1, "maxItems": 3},
+    {"type": "object", "properties": {"a": {"type": "string"}, "é": {"type": "string"}}, "required": ["é"]},
+    {
+        "anyOf": [
+            {"type": "object", "properties": {"long": {"const": "x" * 50}}, "required": ["long"]},
+            {"type": "null"},
+        ]
+    },
+]
+GRAMMARS: list[tuple[Kind, Any]] = [
+    *(("json_schema", schema) for schema in SCHEMAS),
+    ("regex", r"(\w+ ){3,5}end\."),
+    ("regex", r"[a-z]{5,2000}"),
+    ("regex", r"日本(語|人)😀{2}|[а-я]+ё"),
+    ("choices", ["yes", "no", "maybe not"]),
+    ("ebnf", JSON),
+    ("ebnf", ARITHMETIC),
+    ("ebnf", XML),
+    ("ebnf", 'root ::= expr\nexpr ::= expr "+" term | term\nterm ::= [0-9]+ | "(" expr ")"'),
+    ("ebnf", 'start: "a" thing+\nthing: /[0-9]{2}/ ("," WORD)?\nWORD: /\\w+/'),
+    ("ebnf", 'start: thought ANSWER\nthought[lazy]: /(.|\\n)*/ "</think>"\nANSWER: /[0-9]+/'),
+]
+
+
+def walk(grammar: str, seed: int, length: int) -> bytes:
+    """The beginning of an output: bytes drawn from those that may come next, so characters may be cut."""
+    rng = random.Random(seed)
+    matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar, log_level=0, limits=PARSER_LIMITS)
+    mask = llguidance.numpy.allocate_token_bitmask(1, 257)
+    text = b""
+    while len(text) < length:
+        llguidance.numpy.fill_next_token_bitmask(matcher, mask)
+        allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[:256]).tolist()
+        if not allowed:
+            break
+        text += bytes([rng.choice(allowed)])
+        matcher.consume_token(text[-1])
+    return text
+
+
+@pytest.mark.parametrize(("kind", "source"), GRAMMARS, ids=[str(source)[:40] for _, source in GRAMMARS])
+def test_what_ends_an_output_ends_it(kind: Kind, source: Any) -> None:
+    grammar = grammar_of(kind, source)
+    outputs = Outputs(grammar)
+    for seed in range(12):
+        text = walk(grammar, seed, seed * 3)
+        position = outputs.follow(outputs.start, text)
+        end = outputs.shortest_end(position)
+        assert accepts_bytes(grammar, text + end), (text, end)
+        assert outputs.num_bytes_to_end(position) == len(end) <= outputs.most_bytes
+        stepwise = outputs.start
+        for byte in text:
+            stepwise = outputs.follow(stepwise, bytes([byte]))
+        assert outputs.shortest_end(stepwise) == end
+
+
+def accepts_bytes(grammar: str, text: bytes) -> bool:
+    return accepts(grammar, text.decode())
+
+
+def shortest_by_trying(grammar: str, text: str, alphabet: str, limit: int) -> int | None:
+    for length in range(limit + 1):
+        for letters in itertools.product(alphabet, repeat=length):
+            if accepts(grammar, text + "".join(letters)):
+                return length
+    return None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nothing_shorter_ends_it(seed: int) -> None:
+    """Random regular expressions and grammars of a's and b's, and random beginnings of their outputs."""
+    rng = random.Random(seed)
+    source = (
+        f"root ::= {_random_body(rng, 3, ['r1', 'r2'])}\n"
+        f'r1 ::= {_random_body(rng, 2, ["r2"])} "a"\nr2 ::= "b" | "a" root "b"'
+    )
+    grammar = grammar_of("ebnf", source)
+    outputs = Outputs(grammar)
+    for length in range(6):
+        text = walk(grammar, seed * 10 + length, length)
+        expected = shortest_by_trying(grammar, text.decode(), "ab", 7)
+        found = outputs.num_bytes_to_end(outputs.follow(outputs.start, text))
+        assert found == expected or (expected is None and found > 7), (source, text)
+
+
+def _random_body(rng: random.Random, depth: int, rules: list[str]) -> str:
+    kind = rng.randrange(6) if depth else 0
+    if kind < 2:
+        return rng.choice(['"a"', '"b"', '"ab"', "[ab]", *rules])
+    one = _random_body(rng, depth - 1, rules)
+    if kind == 2:
+        return f"({one} | {_random_body(rng, depth - 1, rules)})"
+    if kind == 3:
+        return f"({one}){rng.choice(['*', '+', '?', '{2,3}', '{2}'])}"
+    return f"{one} {_random_body(rng, depth - 1, rules)}"
+
+
+def test_text_that_is_no_beginning_cannot_be_ended() -> None:
+    outputs = Outputs(grammar_of("regex", "[ab]+c"))
+    nowhere = outputs.follow(outputs.start, b"abx")
+    assert outputs.num_bytes_to_end(nowhere) == float("inf")
+    with pytest.raises(NotFoundError):
+        outputs.shortest_end(nowhere)
+
+
+def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = json.dumps({"type": "array", "items": {"type": "number", "multipleOf": 0.25, "minimum": 3, "maximum": 99}})
+    grammar = grammar_of("json_schema", json.loads(schema))
+    whole = Outputs(grammar)
+    for name in ("expressions", "outputs"):
+        monkeypatch.setattr(f"sglang.srt.grammar.witness.{name}.MAX_REMEMBERED", 20)
+    forgetful = Outputs(grammar)
+    for seed in range(10):
+        text = walk(grammar, seed, 15)
+        ends = [one.shortest_end(one.follow(one.start, text)) for one in (whole, forgetful)]
+        assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: a "!"\na: b | "x"\nb: a "y" | "z"\n',
+        'start: "a" other\n',
+        'start: /a/i\n',
+        'start: WORD\n%ignore / /\nWORD: /a/\n',
+        'start[max_tokens=3]: "a"\n',
+        "start: %json {}\n",
+        "start: " + "(" * 200 + '"a"' + ")" * 200 + "\n",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_followed_is_said_to_be(grammar: str) -> None:
+    with pytest.raises(UnreadableError):
+        Outputs(grammar)
