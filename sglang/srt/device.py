@@ -8,43 +8,32 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from sglang.srt.args import Dtype
 from sglang.srt.errors import ConfigurationError
 
-HOST = torch.device("cpu")
-"""Where tables are made and results are read, wherever the model runs."""
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HOST = "cpu"
+"""Where tables are made and results are read, wherever the model runs. As torch calls it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    torch_device: torch.device
+    """name: as torch calls it."""
+
+    name: str
     num_threads: int
 
     def available_bytes(self) -> int:
         """Memory a new allocation could take without pushing others out, within this process's limits."""
         return min(_free_memory_bytes(), _cgroup_headroom_bytes())
 
-    def torch_dtype(self, name: Dtype) -> torch.dtype:
-        """The dtype that torch computes in: float32 unless asked otherwise, because here only float32 products agree
-        between batches closely enough.
-        """
-        return torch.float32 if name == "auto" else _DTYPES[name]
-
 
 def open_device(name: str, num_threads: int | None) -> Device:
-    """Choose the device and set torch's thread counts for this process.
+    """num_threads: None takes one for each core that this process may use.
 
     Raises ConfigurationError for a device that this version cannot use.
     """
     if name not in ("auto", "cpu"):
         raise ConfigurationError(f"device={name!r} is not supported; this version runs on 'cpu'")
-    threads = num_threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    return Device(HOST, threads)
+    return Device(HOST, num_threads or len(os.sched_getaffinity(0)))
 
 
 def _free_memory_bytes() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from sglang.srt.executor.torch_network import TorchNetwork, TorchSampler
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.model.config import ModelConfig
+from sglang.srt.model.loader.load import allocate
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
@@ -64,10 +66,10 @@ def _one_thread() -> Iterator[None]:
 def tiny_model() -> LlamaForCausalLM:
     """Changing the first of 150 tokens changes log-probabilities after the last by 0.7; float32 errs by 3e-6."""
     generator = torch.Generator().manual_seed(0)
-    model = LlamaForCausalLM(CONFIG).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(1.0 if "norm" in name else 0.0, 0.1, generator=generator)
+    model = LlamaForCausalLM(CONFIG)
+    allocate(model, torch.float32, HOST)
+    for name, parameter in model.named_parameters():
+        parameter.normal_(1.0 if "norm" in name else 0.0, 0.1, generator=generator)
     return model
 
 
@@ -262,8 +264,7 @@ def test_candidate_logprobs_of_rows_of_several_sequences(monkeypatch: pytest.Mon
 
 def test_a_sequence_that_the_model_breaks_on_disturbs_no_other() -> None:
     """Token 0 has NaN for an embedding: no draw, no log-probability, and the other stream does not notice."""
-    broken = LlamaForCausalLM(CONFIG).eval()
-    broken.load_state_dict(tiny_model().state_dict())
+    broken = copy.deepcopy(tiny_model())
     broken.model.embed_tokens.weight[0] = math.nan
     runner = make_runner(100, broken)
     sick, well = Stream([5, 6, 0, 7], [0, 1, 2, 3]), Stream([1, 2, 3, 4, 5], [4, 5, 6, 7, 8])

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -379,6 +380,32 @@ def test_logprobs_are_of_the_raw_distribution() -> None:
     assert [logprob for logprob, _ in first.top] == expected[0].topk(4).values.tolist()
     assert [token_id for _, token_id in first.top] == expected[0].topk(4).indices.tolist()
     assert second.top == []
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_processed_logprobs_are_of_the_distribution_drawn_from(name: str) -> None:
+    params, rest = WAYS[name]
+    params = msgspec.structs.replace(params, logprobs_mode="processed_logprobs")
+    rest = {**rest, "prompt_ids": PROMPT, "output_ids": OUTPUT, "return_logprob": True, "top_logprobs_num": 8}
+    row = make_row(params, **rest)
+    (token,) = sample(torch.tensor([EIGHT_LOGITS]), [row])
+    exact = exact_distribution(EIGHT_LOGITS, row)
+    assert sorted(token_id for _, token_id in token.top) == [i for i, p in enumerate(exact) if p > 0]
+    assert sum(math.exp(logprob) for logprob, _ in token.top) == pytest.approx(1.0)
+    for logprob, token_id in token.top:
+        assert math.exp(logprob) == pytest.approx(exact[token_id], rel=1e-5)
+    assert (token.logprob, token.token_id) in token.top
+    assert token.top == sorted(token.top, key=lambda entry: (-entry[0], entry[1]))
+
+
+def test_processed_logprobs_of_a_greedy_row_are_without_temperature() -> None:
+    """A mask leaves two tokens."""
+    params = SamplingParams(temperature=0.0, logprobs_mode="processed_logprobs")
+    row = make_row(params, return_logprob=True, top_logprobs_num=1, allowed_mask=mask_of([3, 7], 8))
+    (token,) = sample(torch.tensor([EIGHT_LOGITS]), [row])
+    difference = EIGHT_LOGITS[3] - EIGHT_LOGITS[7]
+    assert token.token_id == 7 and token.logprob == pytest.approx(-math.log1p(math.exp(difference)), rel=1e-5)
+    assert token.top == [(token.logprob, 7)]
 
 
 def test_logprobs_only_where_asked() -> None:

@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +17,7 @@ import torch
 from sglang.srt.executor.logprobs import candidate_logprobs, prompt_logprobs
 from sglang.srt.executor.random import uniform
 from sglang.srt.executor.sampler import SampledToken, SamplingRow, sample
-from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.sampling_params import LogprobsMode, SamplingParams
 from tests.helpers.sampling_rows import OUTPUT, PROMPT, SETTINGS, SHAPES, WAYS, make_row, mask_of
 
 pytest.importorskip("sglang.srt.kernels._native", reason="the native kernels were not built")
@@ -354,6 +355,23 @@ def test_logprobs_are_of_the_raw_distribution(shape: str, vocab: int, level: str
         order = np.lexsort((np.arange(vocab), -own_logits))[: row.top_logprobs_num]
         assert [token_id for _, token_id in token.top] == order.tolist()
         np.testing.assert_allclose([p for p, _ in token.top], logprobs[order], rtol=0, atol=LOGPROB_TOLERANCE)
+
+
+@pytest.mark.parametrize("mode", get_args(LogprobsMode))
+def test_logprobs_of_both_modes_are_those_of_the_reference(level: str, mode: LogprobsMode) -> None:
+    logits = torch.randn(len(WAYS), 8, generator=torch.Generator().manual_seed(0)) * 2
+    rows = [
+        make_row(
+            msgspec.structs.replace(params, logprobs_mode=mode),
+            return_logprob=True, top_logprobs_num=n % 9, prompt_ids=PROMPT, output_ids=OUTPUT, **rest,
+        )
+        for n, (params, rest) in enumerate(WAYS.values())
+    ]  # fmt: skip
+    for found, expected in zip(draw(level, logits.numpy(), rows), sample(logits, rows), strict=True):
+        assert found.token_id == expected.token_id
+        assert found.logprob == pytest.approx(expected.logprob, abs=LOGPROB_TOLERANCE)
+        assert [token_id for _, token_id in found.top] == [token_id for _, token_id in expected.top]
+        assert [p for p, _ in found.top] == pytest.approx([p for p, _ in expected.top], abs=LOGPROB_TOLERANCE)
 
 
 def test_logprobs_only_where_asked(level: str) -> None:

@@ -85,7 +85,7 @@ def forward_logits(
     for own_positions in torch.split(positions, chunk or len(token_ids)):
         attention.num_rows = [len(own_positions)]
         rows = torch.tensor(token_ids)[own_positions]
-        logits.append(model.compute_logits(model(ForwardBatch(rows, own_positions, attention))))
+        logits.append(model.compute_logits(model.forward(ForwardBatch(rows, own_positions, attention))))
     return torch.cat(logits)
 
 
@@ -99,7 +99,7 @@ def generate_greedy(model: LlamaForCausalLM, prompts: Sequence[Sequence[int]], n
     last_rows = torch.tensor(attention.num_rows).cumsum(0) - 1
     generated = []
     for _ in range(num_tokens):
-        hidden = model(ForwardBatch(token_ids, positions, attention))
+        hidden = model.forward(ForwardBatch(token_ids, positions, attention))
         token_ids = model.compute_logits(hidden[last_rows]).argmax(-1)
         positions = positions[last_rows] + 1
         attention.num_rows = [1] * len(prompts)

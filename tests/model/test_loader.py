@@ -14,11 +14,13 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file, save_file
 
+from sglang.srt.device import HOST
 from sglang.srt.errors import ModelLoadError
 from sglang.srt.model.config import Llama3Rope, load_config
-from sglang.srt.model.layers import checkpoint_tensors, inverse_frequencies
+from sglang.srt.model.layers import inverse_frequencies
+from sglang.srt.model.loader.checkpoint import as_floats, iterate_stored_weights
 from sglang.srt.model.loader.gguf_weights import checkpoint_name
-from sglang.srt.model.loader.load import as_floats, iterate_stored_weights, load_model
+from sglang.srt.model.loader.load import checkpoint_tensors, load_model
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from tests.helpers.tiny_models import make_tiny_llama, write_gguf
 
@@ -31,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def load(path: Path, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    return load_model(path, load_config(path), dtype, torch.device("cpu"))
+    return load_model(path, load_config(path), dtype, HOST)
 
 
 def assert_holds(model: LlamaForCausalLM, expected: dict[str, torch.Tensor]) -> None:
@@ -56,7 +58,7 @@ def test_float_types_are_converted(tmp_path: Path, stored: torch.dtype, wanted: 
     model = load(make_tiny_llama(tmp_path, dtype=stored), wanted)
     saved = load_file(tmp_path / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {stored}
-    assert {parameter.dtype for parameter in model.parameters()} == {wanted}
+    assert {tensor.dtype for tensor in checkpoint_tensors(model).values()} == {wanted}
     assert_holds(model, {name: weight.to(wanted) for name, weight in saved.items()})
 
 
@@ -150,7 +152,7 @@ def test_missing_and_unexpected_weights_are_named(tmp_path: Path) -> None:
         (torch.zeros(64, 65), r"has shape \(64, 65\); the configuration needs shape \(64, 64\)"),
         (torch.zeros(64), r"has shape \(64,\); the configuration needs shape \(64, 64\)"),
         (torch.tensor(1.0), r"has shape \(\); the configuration needs shape \(64, 64\)"),
-        (torch.zeros(64, 64, dtype=torch.int8), "is of type int8; possible are float32, float16, bfloat16, float64"),
+        (torch.zeros(64, 64, dtype=torch.int8), "is of type I8; possible are F32, F16, BF16, F64"),
     ],
 )
 def test_a_weight_of_the_wrong_shape_or_type_is_named(tmp_path: Path, wrong: torch.Tensor, message: str) -> None:
@@ -166,7 +168,7 @@ def test_gguf_heads_that_do_not_fit_the_configuration(tmp_path: Path) -> None:
     write_gguf(make_tiny_llama(tmp_path / "hf"), path, Kind.F32)
     config = dataclasses.replace(load_config(path), num_key_value_heads=4)
     with pytest.raises(ModelLoadError, match=r"attn_k\.weight has 32 rows; 4 heads of 16 were expected"):
-        load_model(path, config, torch.float32, torch.device("cpu"))
+        load_model(path, config, torch.float32, HOST)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 20_000])
@@ -206,9 +208,8 @@ def test_progress_grows_to_the_number_of_parameters(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path)
     calls: list[tuple[int, int]] = []
     config = load_config(tmp_path)
-    model = load_model(tmp_path, config, torch.float32, torch.device("cpu"), lambda *call: calls.append(call))
-    total = sum(parameter.numel() for parameter in model.parameters())
+    model = load_model(tmp_path, config, torch.float32, HOST, lambda *call: calls.append(call))
+    total = sum(tensor.numel() for tensor in checkpoint_tensors(model).values())
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
     assert calls[-1] == (total, total)
-    assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert not model.training
+    assert not any(tensor.requires_grad for tensor in checkpoint_tensors(model).values())

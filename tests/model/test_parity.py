@@ -9,8 +9,10 @@ import pytest
 import torch
 import transformers
 
+from sglang.srt.device import HOST
 from sglang.srt.model.config import ModelConfig, load_config
-from sglang.srt.model.loader.load import as_floats, iterate_stored_weights, load_model
+from sglang.srt.model.loader.checkpoint import as_floats, iterate_stored_weights
+from sglang.srt.model.loader.load import load_model
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from tests.helpers.tiny_models import TINY, load_reference, make_tiny_llama
 from tests.model.dense_attention import forward_logits, generate_greedy
@@ -40,7 +42,7 @@ TINY_VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def load_on_cpu(path: Path, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    return load_model(path, load_config(path), dtype, torch.device("cpu"))
+    return load_model(path, load_config(path), dtype, HOST)
 
 
 def relative_difference(ours: torch.Tensor, reference: torch.Tensor) -> float:

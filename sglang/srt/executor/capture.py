@@ -6,23 +6,28 @@ does with them is recorded, one node per call of an op of ``kernels/ops``.
 
 from __future__ import annotations
 
-from torch import fx, nn
+import inspect
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from sglang.srt.kernels.graph import Graph
 
 
-class _ModelTracer(fx.Tracer):
-    proxy_buffer_attributes = True
+class NamedTensors(Protocol):
+    """A model, of whose weights and tables only the names matter here."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self.traced_func_name = method
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        return False
+    def named_parameters(self) -> Iterator[tuple[str, Any]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, Any]]: ...
 
 
-def capture(model: nn.Module, method: str) -> fx.Graph:
+def capture(model: NamedTensors, method: str) -> Graph:
     """What ``model.<method>`` computes. Its arguments are the placeholders; weights are named as in the model.
 
-    Nothing is computed, so the model may be on the meta device. The method must not branch on values.
+    Nothing is computed, so the model needs no weights. The method must not branch on values.
     """
-    return _ModelTracer(method).trace(model)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    graph = Graph({id(tensor): name for name, tensor in tensors})
+    function = getattr(model, method)
+    arguments = [graph.add("placeholder", name) for name in inspect.signature(function).parameters]
+    graph.add("output", "output", (function(*arguments),))
+    return graph

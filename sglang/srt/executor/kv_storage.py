@@ -10,7 +10,7 @@ from sglang.srt.model.config import ModelConfig
 class KVStorage:
     """keys[layer] and values[layer] are [kv_heads, slots, head_dim]. Untouched pages cost no memory."""
 
-    def __init__(self, config: ModelConfig, num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: ModelConfig, num_slots: int, dtype: torch.dtype, device: str) -> None:
         shape = (config.num_key_value_heads, num_slots, config.head_dim)
         layers = range(config.num_hidden_layers)
         self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in layers]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from sglang.srt.device import HOST
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int64]
@@ -40,15 +41,12 @@ def candidate_logprobs(logits: Tensor, candidates: Sequence[IdArray]) -> list[li
 
     logits: float32 [rows, vocab]; candidates: int64 token ids, one or more for each row.
     """
-    return [
-        torch.log_softmax(row, dim=-1).to(HOST).numpy()[ids].tolist()
-        for row, ids in zip(logits, candidates, strict=True)
-    ]
+    return [row.log_softmax(dim=-1).to(HOST).numpy()[ids].tolist() for row, ids in zip(logits, candidates, strict=True)]
 
 
 def score(logits: Tensor, token_id: int, top_n: int) -> TokenScore:
     """logits: float32 [vocab]. If they are no distribution (NaN, +inf, or all -inf): nan and no alternatives."""
-    logprobs = torch.log_softmax(logits, dim=-1).to(HOST).numpy()  # of one row, which torch computes on one thread
+    logprobs = logits.log_softmax(dim=-1).to(HOST).numpy()  # of one row, which torch computes on one thread
     logprob = float(logprobs[token_id])
     if top_n == 0 or np.isnan(logprob):
         return TokenScore(logprob, [])

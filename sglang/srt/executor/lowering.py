@@ -14,13 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import fx
+import numpy.typing as npt
 
 from sglang.srt.errors import SglangError
 from sglang.srt.kernels import ops
 from sglang.srt.kernels._native import FloatVector, KvCache, Program
+from sglang.srt.kernels.graph import Graph, Node
 from sglang.srt.model.loader.packed_weights import PackedMatrix, PackedWeights
+
+FloatArray = npt.NDArray[np.float32]
 
 FLOAT = "float"
 
@@ -88,22 +90,22 @@ class _Buffers:
 
 
 class Lowering:
-    """One graph on its way into `program`. tensors: the model's own buffers, by name."""
+    """One graph on its way into `program`. tables: the model's own buffers, by name."""
 
     def __init__(
-        self, program: Program, weights: PackedWeights, tensors: Mapping[str, torch.Tensor], cache: KvCache
+        self, program: Program, weights: PackedWeights, tables: Mapping[str, FloatArray], cache: KvCache
     ) -> None:
         self._program = program
         self._weights = weights
-        self._tensors = tensors
+        self._tables = tables
         self._cache = cache
         self._buffers = _Buffers(program)
-        self._values: dict[fx.Node, Any] = {}
-        self._converted: dict[fx.Node, dict[str, int]] = defaultdict(dict)
-        self._uses_left: Counter[fx.Node] = Counter()
-        self._tables: dict[str, FloatVector] = {}
+        self._values: dict[Node, Any] = {}
+        self._converted: dict[Node, dict[str, int]] = defaultdict(dict)
+        self._uses_left: Counter[Node] = Counter()
+        self._angles: dict[str, FloatVector] = {}
 
-    def run(self, graph: fx.Graph, gathered_size: int | None = None) -> tuple[int, int]:
+    def run(self, graph: Graph, gathered_size: int | None = None) -> tuple[int, int]:
         """Append the graph's instructions. Returns the buffer in which its result will be, and its size.
 
         gathered_size: what a program over gathered rows has as its argument; else the argument is a ForwardBatch.
@@ -115,11 +117,11 @@ class Lowering:
                 return buffer, self._buffers.shape_of[buffer][1]
             if node not in self._values:
                 self._values[node] = self._value(node, gathered_size)
-            for argument in node.all_input_nodes:
+            for argument in node.inputs:
                 self._release_use(argument)
         raise AssertionError("a graph ends with an output")
 
-    def _value(self, node: fx.Node, gathered_size: int | None) -> Any:
+    def _value(self, node: Node, gathered_size: int | None) -> Any:
         match node.op:
             case "placeholder":
                 return _Input("batch") if gathered_size is None else self._gather(gathered_size)
@@ -131,7 +133,7 @@ class Lowering:
                 return _METHODS[str(node.target)](self, node)
         raise UnsupportedGraphError(f"the model calls {node.target}, for which there is no native instruction")
 
-    def _release_use(self, node: fx.Node) -> None:
+    def _release_use(self, node: Node) -> None:
         self._uses_left[node] -= 1
         if self._uses_left[node]:
             return
@@ -169,7 +171,7 @@ class Lowering:
         self._program.gather(rows.buffer)
         return rows
 
-    def _as_kind(self, node: fx.Node, kind: str) -> int:
+    def _as_kind(self, node: Node, kind: str) -> int:
         """The buffer with `node`'s rows as products read them, converted at first use."""
         if kind in self._converted[node]:
             return self._converted[node][kind]
@@ -183,21 +185,21 @@ class Lowering:
 
     # --- functions ---
 
-    def _getattr(self, node: fx.Node) -> _Input:
+    def _getattr(self, node: Node) -> _Input:
         return _Input(str(_arguments(node)[1]))
 
-    def _getitem(self, node: fx.Node) -> Any:
+    def _getitem(self, node: Node) -> Any:
         source, index = _arguments(node)
         item = self._values[_node(source)][index]
         return self._alias(item) if isinstance(item, Rows) else item
 
-    def _embedding(self, node: fx.Node) -> Rows:
+    def _embedding(self, node: Node) -> Rows:
         (part,) = self._weights.matrices[self._parameter(_arguments(node)[1])].parts
         rows = self._new(part.weight.inputs)
         self._program.embed(part.weight, rows.buffer)
         return rows
 
-    def _rms_norm(self, node: fx.Node) -> Rows | _Converted:
+    def _rms_norm(self, node: Node) -> Rows | _Converted:
         source, weight, eps = _arguments(node)
         buffer = self._as_kind(_node(source), FLOAT)
         vector = FloatVector(self._weights.vectors[self._parameter(weight)])
@@ -211,7 +213,7 @@ class Lowering:
         self._converted[node] = outputs
         return _Converted()
 
-    def _kinds_read(self, node: fx.Node) -> set[str]:
+    def _kinds_read(self, node: Node) -> set[str]:
         """The kinds of rows in which the users of `node` read it."""
         kinds: set[str] = set()
         for user in node.users:
@@ -222,7 +224,7 @@ class Lowering:
                 kinds.add(FLOAT)
         return kinds
 
-    def _linear(self, node: fx.Node) -> Rows:
+    def _linear(self, node: Node) -> Rows:
         arguments = _arguments(node)
         source, weight, bias = arguments if len(arguments) == 3 else (*arguments, None)
         matrix = self._weights.matrices[self._parameter(weight)]
@@ -234,7 +236,7 @@ class Lowering:
             self._program.matmul(buffer, part.weight, share, epilogue, rows.buffer, part.first_column)
         return rows
 
-    def _product_target(self, node: fx.Node, matrix: PackedMatrix) -> tuple[Rows, str]:
+    def _product_target(self, node: Node, matrix: PackedMatrix) -> tuple[Rows, str]:
         """Where a product goes and how. If its only use can be part of it, that use is done with it."""
         user = next(iter(node.users), None)
         if matrix.is_paired and user is not None:
@@ -250,7 +252,7 @@ class Lowering:
                 return self._alias(value), "add"
         return self._new(matrix.columns), "store"
 
-    def _is_replaceable(self, node: fx.Node, value: Rows) -> bool:
+    def _is_replaceable(self, node: Node, value: Rows) -> bool:
         """Whether nothing but its one coming use will read the buffer in which `node` lies."""
         return (
             self._uses_left[node] == 1
@@ -258,20 +260,26 @@ class Lowering:
             and self._buffers.shape_of[value.buffer] == (FLOAT, value.size)
         )
 
-    def _silu_and_mul(self, node: fx.Node) -> Rows:
+    def _silu_and_mul(self, node: Node) -> Rows:
         source = self._as_kind(_node(_arguments(node)[0]), FLOAT)
         rows = self._new(self._buffers.shape_of[source][1] // 2)
         self._program.silu_and_mul(source, rows.buffer)
         return rows
 
-    def _add(self, node: fx.Node) -> Rows:
+    def _add(self, node: Node) -> Rows:
         first, second = (_node(argument) for argument in _arguments(node))
         rows = self._new(self._rows(first).size)
         self._program.convert(self._rows(first).buffer, self._rows(first).first_column, rows.buffer)
         self._program.add(self._as_kind(second, FLOAT), rows.buffer)
         return rows
 
-    def _rotary(self, node: fx.Node) -> Rows:
+    def _rotary_angles(self, node: Node) -> _Angles:
+        positions, table = _arguments(node)
+        if self._values[_node(positions)] != _Input("positions"):
+            raise UnsupportedGraphError(f"{node}: angles are those of the rows' positions")
+        return _Angles(self._parameter(table))
+
+    def _rotary(self, node: Node) -> Rows:
         """Only noted: attention turns queries and keys as it stores them."""
         rows, angles = self._rows(_arguments(node)[0]), self._values[_node(_arguments(node)[1])]
         if not rows.heads or not isinstance(angles, _Angles):
@@ -280,20 +288,14 @@ class Lowering:
 
     # --- methods ---
 
-    def _index_select(self, node: fx.Node) -> _Angles:
-        table, dim, index = _arguments(node)
-        if dim != 1 or self._values[_node(index)] != _Input("positions"):
-            raise UnsupportedGraphError(f"{node}: only rotary angles are looked up by position")
-        return _Angles(self._parameter(table))
-
-    def _view(self, node: fx.Node) -> Rows:
+    def _view(self, node: Node) -> Rows:
         source, *shape = _arguments(node)
         rows = self._rows(source)
         if len(shape) != 3 or shape[0] != -1 or int(shape[1]) * int(shape[2]) != rows.size:
             raise UnsupportedGraphError(f"{node}: view{tuple(shape)} is not a row's heads")
         return self._alias(replace(rows, heads=int(shape[1])))
 
-    def _split_with_sizes(self, node: fx.Node) -> tuple[Rows, ...]:
+    def _split_with_sizes(self, node: Node) -> tuple[Rows, ...]:
         rows, sizes = self._rows(_arguments(node)[0]), _arguments(node)[1]
         if node.kwargs.get("dim") != 1 or sum(sizes) != rows.heads:
             raise UnsupportedGraphError(f"{node}: only heads are split")
@@ -304,7 +306,7 @@ class Lowering:
             first += heads * head_dim
         return tuple(parts)
 
-    def _forward(self, node: fx.Node) -> Rows:
+    def _forward(self, node: Node) -> Rows:
         """batch.attention.forward(layer, query, key, value)"""
         _, layer, *arguments = _arguments(node)
         query, key, value = (self._rows(argument) for argument in arguments)
@@ -320,19 +322,18 @@ class Lowering:
         return output
 
     def _rotary_table(self, name: str) -> FloatVector:
-        """[positions, head_dim], cosines then sines, of the table that `ops.rotary` describes."""
-        if name not in self._tables:
-            cos, negative_and_sin = self._tensors[name].float().squeeze(2).chunk(2)
+        """[positions, head_dim], cosines then sines, of the table that `ops.rotary_angles` describes."""
+        if name not in self._angles:
+            cos, negative_and_sin = self._tables[name][:, :, 0]
             half = cos.shape[-1] // 2
-            table = torch.cat((cos[0, :, :half], negative_and_sin[0, :, half:]), dim=1)
-            self._tables[name] = FloatVector(np.ascontiguousarray(table.numpy()))
-        return self._tables[name]
+            self._angles[name] = FloatVector(np.concatenate((cos[:, :half], negative_and_sin[:, half:]), axis=1))
+        return self._angles[name]
 
-    def _float(self, node: fx.Node) -> Rows:
+    def _float(self, node: Node) -> Rows:
         return self._alias(self._rows(_arguments(node)[0]))
 
 
-def paired_weights(graph: fx.Graph) -> set[str]:
+def paired_weights(graph: Graph) -> set[str]:
     """The weights whose product goes through `silu_and_mul` and nowhere else: gate and up can share tiles."""
     return {
         str(_node(_arguments(node)[1]).target)
@@ -343,17 +344,17 @@ def paired_weights(graph: fx.Graph) -> set[str]:
     }
 
 
-def _arguments(node: fx.Node) -> tuple[Any, ...]:
+def _arguments(node: Node) -> tuple[Any, ...]:
     return node.args
 
 
-def _node(argument: Any) -> fx.Node:
-    if not isinstance(argument, fx.Node):
+def _node(argument: Any) -> Node:
+    if not isinstance(argument, Node):
         raise UnsupportedGraphError(f"{argument!r} is a constant where a computed value is expected")
     return argument
 
 
-_FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], Any]] = {
+_FUNCTIONS: dict[Any, Callable[[Lowering, Node], Any]] = {
     getattr: Lowering._getattr,
     operator.getitem: Lowering._getitem,
     operator.add: Lowering._add,
@@ -362,9 +363,9 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], Any]] = {
     ops.linear: Lowering._linear,
     ops.silu_and_mul: Lowering._silu_and_mul,
     ops.rotary: Lowering._rotary,
+    ops.rotary_angles: Lowering._rotary_angles,
 }
-_METHODS: dict[str, Callable[[Lowering, fx.Node], Any]] = {
-    "index_select": Lowering._index_select,
+_METHODS: dict[str, Callable[[Lowering, Node], Any]] = {
     "view": Lowering._view,
     "split_with_sizes": Lowering._split_with_sizes,
     "forward": Lowering._forward,

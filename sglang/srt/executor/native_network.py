@@ -6,33 +6,32 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import fx
 
 from sglang.srt.executor.lowering import Lowering
 from sglang.srt.executor.step import IntArray, StepInput
 from sglang.srt.kernels._native import KvCache, Program, ThreadPool
+from sglang.srt.kernels.graph import Graph
 from sglang.srt.model.loader.packed_weights import PackedWeights
 
 _RUN_BEGINS_AT_0 = np.zeros(1, dtype=np.int64)
 
 
 class NativeNetwork:
-    """forward, compute_logits: the model's graphs. tensors: its buffers, by name."""
+    """forward, compute_logits: the model's graphs. tables: its buffers, by name."""
 
     def __init__(
         self,
         level: str,
         pool: ThreadPool,
-        forward: fx.Graph,
-        compute_logits: fx.Graph,
+        forward: Graph,
+        compute_logits: Graph,
         weights: PackedWeights,
-        tensors: Mapping[str, torch.Tensor],
+        tables: Mapping[str, npt.NDArray[np.float32]],
         cache: KvCache,
     ) -> None:
         self._body, self._head = Program(level, pool), Program(level, pool)
-        self._hidden, hidden_size = Lowering(self._body, weights, tensors, cache).run(forward)
-        self._logits, _ = Lowering(self._head, weights, tensors, cache).run(compute_logits, hidden_size)
+        self._hidden, hidden_size = Lowering(self._body, weights, tables, cache).run(forward)
+        self._logits, _ = Lowering(self._head, weights, tables, cache).run(compute_logits, hidden_size)
 
     def compute(self, step: StepInput) -> None:
         sequences = step.sequences

@@ -1,7 +1,8 @@
 """The sampler on the native kernels: one call for all rows of a step.
 
 What is computed is defined in `sampler`. The results are those of its functions except where a uniform number lies
-within rounding of the boundary between two tokens. Log-probabilities are float64.
+within rounding of the boundary between two tokens. Log-probabilities are float64; few ask for those of the distribution
+drawn from, which are computed there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang.srt.executor.logprobs import FloatArray, IdArray, TokenScore
-from sglang.srt.executor.sampler import SampledToken, SamplingRow, dead_end, no_distribution
+from sglang.srt.executor.sampler import SampledToken, SamplingRow, dead_end, no_distribution, processed_score
 from sglang.srt.kernels._native import Sampler, ThreadPool
 from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams
 
@@ -59,9 +60,13 @@ class NativeSampler:
             token_ids, values, top_ids, top_logprobs,
         )  # fmt: skip
         tops = _pairs(top_logprobs, top_ids)
-        return [
+        tokens = [
             self._token(row, token_id, value, tops)
             for row, token_id, value in zip(rows, token_ids.tolist(), values.tolist(), strict=True)
+        ]
+        return [
+            _with_processed_score(token, row_logits, row) if row.wants_processed else token
+            for token, row_logits, row in zip(tokens, logits, rows, strict=True)
         ]
 
     def prompt_logprobs(self, logits: FloatArray, target_ids: IdArray, top_n: int) -> list[TokenScore]:
@@ -90,9 +95,10 @@ class NativeSampler:
         ]
 
     def _token(self, row: SamplingRow, token_id: int, value: float, tops: Iterator[tuple[float, int]]) -> SampledToken:
-        if token_id >= 0 and not row.return_logprob:
+        is_scored = row.return_logprob and not row.wants_processed
+        if token_id >= 0 and not is_scored:
             return SampledToken(token_id)
-        top = _take(tops, min(row.top_logprobs_num, self._vocab_size)) if row.return_logprob else []
+        top = _take(tops, min(row.top_logprobs_num, self._vocab_size)) if is_scored else []
         if token_id >= 0:
             return SampledToken(token_id, logprob=value, top=top)
         return no_distribution(value) if token_id == _NO_DISTRIBUTION else dead_end(value)
@@ -127,7 +133,7 @@ class _PackedRows:
         if row.allowed_mask is not None:
             num_mask_words = len(row.allowed_mask)
             self._masks.append(row.allowed_mask)
-        if row.return_logprob:
+        if row.return_logprob and not row.wants_processed:
             num_top = min(row.top_logprobs_num, self._vocab_size)
             self.num_tops += num_top
         self._records.append(
@@ -172,6 +178,13 @@ class _BiasCache:
             entry = params, (np.array(list(bias), dtype=np.int64), np.array(list(bias.values()), dtype=np.float32))
         self._current[key] = entry
         return entry[1]
+
+
+def _with_processed_score(token: SampledToken, logits: FloatArray, row: SamplingRow) -> SampledToken:
+    if token.token_id is None:
+        return token
+    logprob, top = processed_score(logits, row, token.token_id)
+    return SampledToken(token.token_id, logprob=logprob, top=top)
 
 
 def _score(logprob: float, top: list[tuple[float, int]]) -> TokenScore:

@@ -23,16 +23,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from sglang.srt.device import HOST
-from sglang.srt.executor.logprobs import FloatArray, IdArray, most_likely, score
+from sglang.srt.executor.logprobs import FloatArray, IdArray, TokenScore, most_likely, score
 from sglang.srt.executor.random import uniform
 from sglang.srt.kernels import ops
 from sglang.srt.sampling_params import ALL_TOKENS, SamplingParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -68,6 +71,11 @@ class SamplingRow:
     allowed_mask: npt.NDArray[np.uint32] | None = None
     return_logprob: bool = False
     top_logprobs_num: int = 0
+
+    @property
+    def wants_processed(self) -> bool:
+        """Whether its log-probability is that of the distribution drawn from."""
+        return self.return_logprob and self.params.logprobs_mode == "processed_logprobs"
 
     @property
     def adjusts_logits(self) -> bool:
@@ -108,7 +116,7 @@ def dead_end(highest: float) -> SampledToken:
 def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
     """Choose one token for each row of logits, float32 [rows, vocab], left unchanged.
 
-    Log-probabilities are those of `logits` itself, before any adjustment and temperature.
+    Log-probabilities are those of `logits` itself, before any adjustment and temperature, or as `processed_score` says.
     A row without a distribution (NaN, +inf, or no token possible) gets an error and disturbs no other.
     """
     with np.errstate(over="ignore"):  # to -inf is right: the token is impossible; to +inf becomes the row's error
@@ -140,8 +148,36 @@ def _sample_row(logits: Tensor, row: SamplingRow, best_id: int, best: float) -> 
         token_id = _draw(logits.to(HOST).numpy() if adjusted is None else adjusted, best, row.params, u)
     if not row.return_logprob:
         return SampledToken(token_id)
-    logprob, top = score(logits, token_id, row.top_logprobs_num)
+    if row.wants_processed:
+        logprob, top = processed_score(logits.to(HOST).numpy(), row, token_id)
+    else:
+        logprob, top = score(logits, token_id, row.top_logprobs_num)
     return SampledToken(token_id, logprob=logprob, top=top)
+
+
+def processed_score(logits: FloatArray, row: SamplingRow, token_id: int) -> TokenScore:
+    """How probable it was to draw `token_id` from the row, which has tokens to draw; `top` has only such tokens.
+
+    Of a greedy row the distribution is that of its adjusted logits.
+    """
+    with np.errstate(over="ignore"):  # as in `sample`
+        adjusted = _adjusted(logits, row) if row.adjusts_logits else logits
+    best = float(adjusted.max())
+    if row.params.is_greedy:
+        log_weights, kept = adjusted - best, None
+    else:
+        log_weights = _log_weights(adjusted, best, row.params)
+        kept = _kept(log_weights, row.params)
+    if kept is not None:
+        is_kept = np.zeros(len(log_weights), dtype=np.bool_)
+        is_kept[kept] = is_kept[token_id] = True  # what was drawn, too, if rounding has put it past the boundary
+        log_weights[~is_kept] = -math.inf
+    log_sum = math.log(float(np.exp(log_weights).sum(dtype=np.float64)))
+    top: list[tuple[float, int]] = []
+    if row.top_logprobs_num:
+        ranked = most_likely(log_weights, row.top_logprobs_num)[: row.top_logprobs_num].tolist()
+        top = [(float(log_weights[i]) - log_sum, i) for i in ranked if log_weights[i] > -math.inf]
+    return TokenScore(float(log_weights[token_id]) - log_sum, top)
 
 
 def _adjusted(logits: FloatArray, row: SamplingRow) -> FloatArray:
@@ -175,21 +211,33 @@ def _penalise_repetition(logits: FloatArray, ids: IdArray, penalty: float) -> No
 
 def _draw(logits: FloatArray, best: float, params: SamplingParams, u: float) -> int:
     """The token at fraction `u` in [0, 1) of the cumulative weight of the tokens kept. best: the highest logit."""
-    log_weights = logits - best
-    log_weights /= min(params.temperature, _FLOAT32_MAX)
-    log_min_p = math.log(params.min_p) if params.min_p > 0.0 else -math.inf
-    top_k = len(logits) if params.top_k == ALL_TOKENS else min(params.top_k, len(logits))
-    if params.top_p < 1.0:
-        kept = _nucleus(log_weights, params.top_p, top_k)
-    elif top_k < len(logits):
-        kept = most_likely(log_weights, top_k)[:top_k]
-    elif params.min_p > 0.0:
-        kept = np.flatnonzero(log_weights >= log_min_p)
-    else:
+    log_weights = _log_weights(logits, best, params)
+    kept = _kept(log_weights, params)
+    if kept is None:
         return _invert_blocks(np.exp(log_weights, out=log_weights), u)
-    kept = kept[log_weights[kept] >= log_min_p]
     cumulative = np.cumsum(np.exp(log_weights[kept]), dtype=np.float64)
     return int(kept[_first_above(cumulative, u * float(cumulative[-1]))])
+
+
+def _log_weights(logits: FloatArray, best: float, params: SamplingParams) -> FloatArray:
+    log_weights = logits - best
+    log_weights /= min(params.temperature, _FLOAT32_MAX)
+    return log_weights
+
+
+def _kept(log_weights: FloatArray, params: SamplingParams) -> IdArray | None:
+    """What `top_k`, `top_p` and `min_p` leave; None is all. In rank order if one of the first two is set."""
+    log_min_p = math.log(params.min_p) if params.min_p > 0.0 else -math.inf
+    top_k = len(log_weights) if params.top_k == ALL_TOKENS else min(params.top_k, len(log_weights))
+    if params.top_p < 1.0:
+        kept = _nucleus(log_weights, params.top_p, top_k)
+    elif top_k < len(log_weights):
+        kept = most_likely(log_weights, top_k)[:top_k]
+    elif params.min_p > 0.0:
+        return np.flatnonzero(log_weights >= log_min_p)
+    else:
+        return None
+    return kept[log_weights[kept] >= log_min_p]
 
 
 def _nucleus(log_weights: FloatArray, top_p: float, top_k: int) -> IdArray:

@@ -26,7 +26,7 @@ class CausalLM(Protocol):
 
 
 class TorchNetwork:
-    def __init__(self, model: CausalLM, storage: KVStorage, heads_per_kv_head: int, device: torch.device) -> None:
+    def __init__(self, model: CausalLM, storage: KVStorage, heads_per_kv_head: int, device: str) -> None:
         self._model = model
         self._storage = storage
         self._heads_per_kv_head = heads_per_kv_head

@@ -1,41 +1,46 @@
 """The one place where an op is bound to its implementation. Models call these and nothing below them.
 
-Each is also one node when a model is traced (`executor/capture.py`): given a stand-in for a tensor it calls nothing.
+Given a stand-in, an op computes nothing and becomes one node of its graph (`graph.py`). Given tensors it computes what
+`reference` says; torch is imported when that first happens.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
+from sglang.srt.kernels.graph import StandIn
 
-from sglang.srt.kernels import reference
-from sglang.srt.kernels.reference import argmax_rows
+__all__ = ["argmax_rows", "embedding", "linear", "rms_norm", "rotary", "rotary_angles", "silu_and_mul"]
 
-__all__ = ["argmax_rows", "embedding", "linear", "rms_norm", "rotary", "silu_and_mul"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-P = ParamSpec("P")
-R = TypeVar("R")
+    from sglang.srt.kernels.reference import (
+        argmax_rows,
+        embedding,
+        linear,
+        rms_norm,
+        rotary,
+        rotary_angles,
+        silu_and_mul,
+    )
+else:
 
+    def _op(name: str) -> Callable[..., Any]:
+        def op(*args: Any) -> Any:
+            for argument in args:
+                if isinstance(argument, StandIn):
+                    return argument.graph.add("call_function", op, args)
+            return _implementation(name)(*args)
 
-def _traceable(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """The op itself, or what torch's override protocol makes of it if the first argument is no plain tensor."""
+        op.__name__ = op.__qualname__ = name
+        return op
 
-    @functools.wraps(function)
-    def op(x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if has_torch_function_unary(x):
-            result: R = handle_torch_function(op, (x,), x, *args, **kwargs)
-            return result
-        return function(x, *args, **kwargs)
+    @functools.cache
+    def _implementation(name: str) -> Callable[..., Any]:
+        from sglang.srt.kernels import reference
 
-    return op
+        return getattr(reference, name)
 
-
-embedding = _traceable(reference.embedding)
-linear = _traceable(reference.linear)
-rms_norm = _traceable(reference.rms_norm)
-rotary = _traceable(reference.rotary)
-silu_and_mul = _traceable(reference.silu_and_mul)
+    argmax_rows, embedding, linear, rms_norm, rotary, rotary_angles, silu_and_mul = map(_op, __all__)

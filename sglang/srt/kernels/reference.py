@@ -40,11 +40,16 @@ def silu_and_mul(gate_up: torch.Tensor) -> torch.Tensor:
     return functional.silu(gate).mul_(up)
 
 
+def rotary_angles(positions: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """positions: [rows] int64; table: [2, positions, 1, head_dim]. Returns [2, rows, 1, head_dim], for `rotary`."""
+    return table.index_select(1, positions)
+
+
 def rotary(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
     """Turn the pairs (x[i], x[i + head_dim / 2]) of every head by the angle of the row's position.
 
-    x: [rows, heads, head_dim]; cos_sin: [2, rows, 1, head_dim], row p of `rotary_table` for position p, its first
-    half of the sines negative. Returns [rows, heads, head_dim], contiguous.
+    x: [rows, heads, head_dim]; cos_sin: [2, rows, 1, head_dim], cosines and then sines, of which the first half is
+    negative. Returns [rows, heads, head_dim], contiguous.
     """
     cos, sin = cos_sin
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Attention(Protocol):
     """Attention over the token-granular key/value slots of one step, planned once and called once per layer."""
 
-    def forward(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def forward(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Store all rows' keys and values of this layer in their slots, then attend.
 
         query: [rows, heads, head_dim]; key, value: [rows, kv_heads, head_dim], rotary positions already applied.
@@ -25,6 +26,6 @@ class Attention(Protocol):
 class ForwardBatch:
     """The rows of one step. Prefill chunks and decodes are the same thing here: some rows of some sequences."""
 
-    token_ids: torch.Tensor  # [rows] int64
-    positions: torch.Tensor  # [rows] int64, place of the row's token in its own sequence
+    token_ids: Tensor  # [rows] int64
+    positions: Tensor  # [rows] int64, place of the row's token in its own sequence
     attention: Attention

@@ -8,8 +8,9 @@ begins a branch of known mass, and branches are followed heaviest first, many in
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,8 @@ async def _find_seam(manager: TokenizerManager, call: SelectCall) -> _Seam:
     _check_distinct(call.choices, choices)
     num_text = min(tokenizer.num_text_tokens(prompt, token_ids), len(token_ids) - 1)
     tail = [token_bytes[i] for i in token_ids[len(token_ids) - min(num_text, index.longest) :]] if num_text else []
-    num_fixed = len(token_ids) - len(tail) + num_fixed_tokens(tail, choices, index)
+    num_kept = await asyncio.to_thread(num_fixed_tokens, tail, choices, index)
+    num_fixed = len(token_ids) - len(tail) + num_kept
     opened = b"".join(token_bytes[i] for i in token_ids[num_fixed:])
     texts = [opened + choice for choice in choices]
     usual = await manager.encode_continuations([text.decode(errors="replace") for text in texts])
@@ -114,6 +116,10 @@ def _check_distinct(choices: Sequence[str], data: Sequence[bytes]) -> None:
         seen[encoded] = choice
 
 
+_Following = Mapping[Node, Mapping[int, Place]]
+"""Of some nodes: the tokens that go on from there, and where each leads."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Branch:
     node: Node
@@ -122,6 +128,8 @@ class _Branch:
 
 
 class _Search:
+    """What takes long runs in worker threads, one after the other: others are served meanwhile."""
+
     def __init__(self, manager: TokenizerManager, call: SelectCall, seam: _Seam) -> None:
         self.mass = ChoiceMass(len(seam.texts))
         self._call = call
@@ -135,9 +143,9 @@ class _Search:
         self._branches: dict[Node, _Branch] = {root.node: root}
 
     async def run(self) -> None:
-        await self._follow(self._usual_nodes())
+        await self._follow(await asyncio.to_thread(self._usual_nodes))
         num_usual = self._trie.num_nodes
-        while chosen := self._choose(self._call.max_rows - (self._trie.num_nodes - num_usual)):
+        while chosen := await asyncio.to_thread(self._choose, self._call.max_rows - (self._trie.num_nodes - num_usual)):
             await self._follow({branch.node: branch.place for branch in chosen})
 
     def meta_info(self) -> dict[str, Any]:
@@ -176,16 +184,22 @@ class _Search:
 
     async def _follow(self, nodes: dict[Node, Place]) -> None:
         """Learn what comes after these nodes, each of which is the end of a branch or lies beyond one of them."""
-        tokens = {node: self._spellings.next_tokens(place) for node, place in nodes.items()}
-        asked = {node: list(following) for node, following in tokens.items() if following}
-        logprobs = await self._trie.logprobs(asked)
+        tokens = await asyncio.to_thread(self._following, nodes)
+        logprobs = await self._trie.logprobs({node: list(following) for node, following in tokens.items()})
+        await asyncio.to_thread(self._branch_out, nodes, tokens, logprobs)
+
+    def _following(self, nodes: dict[Node, Place]) -> _Following:
+        found = {node: self._spellings.next_tokens(place) for node, place in nodes.items()}
+        return {node: following for node, following in found.items() if following}
+
+    def _branch_out(self, nodes: Iterable[Node], tokens: _Following, logprobs: Mapping[Node, list[float]]) -> None:
         for node in nodes:  # from the root outwards
             branch = self._branches.pop(node, None)
             if branch is None:  # what leads here has no probability
                 continue
-            for token_id, logprob in zip(asked.get(node, ()), logprobs.get(node, ()), strict=True):
+            for (token_id, place), logprob in zip(tokens.get(node, {}).items(), logprobs.get(node, ()), strict=True):
                 if logprob > -math.inf:
-                    self._grow(branch, token_id, branch.open.logprob + logprob, tokens[node][token_id])
+                    self._grow(branch, token_id, branch.open.logprob + logprob, place)
 
     def _grow(self, branch: _Branch, token_id: int, logprob: float, place: Place) -> None:
         complete = self._spellings.complete(place)

@@ -3,11 +3,13 @@
 The nodes asked about are covered by as few requests as possible, one for each path that no other goes on from, all sent
 at once. The engine shares their common beginnings in the step that computes them, and whichever request computes a
 token answers for it. What was in the cache before gets no answer that way: every node left out is then asked about
-alone, as the last token of a request, which is always computed. What was answered once is remembered.
+alone, as the last token of a request, which is always computed. What was answered once is remembered. What takes long
+runs in worker threads.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -50,6 +52,8 @@ class Node:
 
 
 Candidates = Mapping[Node, Sequence[int]]
+_Asking = tuple[list[Node], ScoredPrefix]
+"""A path, and the request that computes it."""
 
 
 class TokenTrie:
@@ -82,32 +86,42 @@ class TokenTrie:
 
     async def logprobs(self, candidates: Candidates) -> dict[Node, list[float]]:
         """Natural-log probabilities of each node's candidates as the token after it. Raises as `compute`."""
-        memory = self._manager.score_memory
-        known = {node: logprobs for node, ids in candidates.items() if (logprobs := memory.get(node.key, ids))}
+        known = await asyncio.to_thread(self._recall, candidates)
         asked = {node: ids for node, ids in candidates.items() if node not in known}
         found = await self._ask(asked)
-        for node, ids in asked.items():
-            memory.put(node.key, ids, found[node])
-        self._nodes.update(*(node.path() for node in _ends(candidates)))
+        await asyncio.to_thread(self._remember, asked, found)
+        self._nodes.update(await asyncio.to_thread(_all_below_root, candidates))
         self.num_remembered += sum(node is not self.root for node in known)
-        return {node: known.get(node) or found[node] for node in candidates}
+        return known | found
+
+    def _recall(self, candidates: Candidates) -> dict[Node, list[float]]:
+        memory = self._manager.score_memory
+        return {node: logprobs for node, ids in candidates.items() if (logprobs := memory.get(node.key, ids))}
+
+    def _remember(self, asked: Candidates, found: Mapping[Node, list[float]]) -> None:
+        for node, ids in asked.items():
+            self._manager.score_memory.put(node.key, ids, found[node])
 
     async def _ask(self, candidates: Candidates) -> dict[Node, list[float]]:
-        paths = [node.path() for node in _ends(candidates)]
-        found = await self._compute([(path, _along(path, candidates)) for path in paths])
+        found = await self._compute(await asyncio.to_thread(self._covering, candidates))
         left = {node: ids for node, ids in candidates.items() if node not in found}
-        return found | await self._compute([(node.path(), [list(ids)]) for node, ids in left.items()])
+        return found | await self._compute([self._asking(node.path(), [list(ids)]) for node, ids in left.items()])
 
-    async def _compute(self, paths: Sequence[tuple[list[Node], list[list[int]]]]) -> dict[Node, list[float]]:
-        if not paths:
+    def _covering(self, candidates: Candidates) -> list[_Asking]:
+        paths = (node.path() for node in _ends(candidates))
+        return [self._asking(path, _along(path, candidates)) for path in paths]
+
+    def _asking(self, path: list[Node], ids: list[list[int]]) -> _Asking:
+        return path, ScoredPrefix([*self._base, *(node.token_id for node in path)], ids)
+
+    async def _compute(self, asked: Sequence[_Asking]) -> dict[Node, list[float]]:
+        if not asked:
             return {}
-        prefixes = [ScoredPrefix([*self._base, *(node.token_id for node in path)], ids) for path, ids in paths]
         rid = f"{self._rid}_{self._num_rounds}"
         self._num_rounds += 1
         found: dict[Node, list[float]] = {}
-        for (path, _), completion in zip(
-            paths, await self._manager.compute(prefixes, rid, self._namespace), strict=True
-        ):
+        completions = await self._manager.compute([prefix for _, prefix in asked], rid, self._namespace)
+        for (path, _), completion in zip(asked, completions, strict=True):
             self.num_rows += completion.request.num_prompt_tokens - completion.cached_tokens
             self.cached_tokens = min(self.cached_tokens, completion.cached_tokens)
             for answer in completion.candidate_logprobs:
@@ -129,6 +143,11 @@ def _ends(candidates: Candidates) -> list[Node]:
             inner.add(above)
             above = above.parent
     return [node for node in candidates if node not in inner or node.parent is None]
+
+
+def _all_below_root(candidates: Candidates) -> set[Node]:
+    """These nodes, and all on the way to them."""
+    return {node for end in _ends(candidates) for node in end.path()}
 
 
 def _along(path: Sequence[Node], candidates: Candidates) -> list[list[int]]:

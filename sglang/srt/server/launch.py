@@ -8,17 +8,21 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
 
 from sglang.srt.args import EngineArgs, ServerArgs
 from sglang.srt.model.source import resolve_model
-from sglang.srt.server.app import create_app
 from sglang.srt.server.listener import address, listen
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +94,18 @@ class _Server(uvicorn.Server):
 async def _serve(engine_args: EngineArgs, server_args: ServerArgs, path: Path, listener: socket.socket) -> None:
     started = time.perf_counter()
     url = "http://" + address(*listener.getsockname()[:2])
-    engine = await launch_engine(engine_args, path)
+    launching = asyncio.create_task(launch_engine(engine_args, path))
+    create_app = await asyncio.to_thread(_import_app)
+    engine = await launching
     try:
         config = uvicorn.Config(create_app(engine, server_args), log_level=engine_args.log_level, access_log=False)
         await _Server(config, engine, url, started).serve(sockets=[listener])
     finally:
         await engine.close()
+
+
+def _import_app() -> Callable[[RunningEngine, ServerArgs], FastAPI]:
+    """In the time that the engine takes to load, because it takes as long."""
+    from sglang.srt.server.app import create_app
+
+    return create_app

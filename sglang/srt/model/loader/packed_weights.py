@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from gguf import GGMLQuantizationType
-from torch import nn
 
+from sglang.srt.args import Dtype
 from sglang.srt.kernels._native import Weight
 from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.layers import checkpoint_parts
-from sglang.srt.model.loader.load import as_floats, iterate_stored_weights
+from sglang.srt.model.loader.checkpoint import as_floats, converted, iterate_stored_weights
 from sglang.srt.model.loader.stored_weights import StoredWeight, match_weights
+from sglang.srt.model.module import Module
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ _SUBSTITUTE = GGMLQuantizationType.F16
 """What all other types, which are quantised ones, are converted to."""
 
 _FLOAT_TYPES = {
-    torch.float32: GGMLQuantizationType.F32,
-    torch.float16: GGMLQuantizationType.F16,
-    torch.bfloat16: GGMLQuantizationType.BF16,
+    "float32": GGMLQuantizationType.F32,
+    "float16": GGMLQuantizationType.F16,
+    "bfloat16": GGMLQuantizationType.BF16,
 }
 
 _PANEL = 16
@@ -79,20 +79,21 @@ class PackedWeights:
 def load_packed_weights(
     path: Path,
     config: ModelConfig,
-    model: nn.Module,
+    model: Module,
     paired: set[str],
-    dtype: torch.dtype | None,
+    dtype: Dtype,
     num_threads: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PackedWeights:
     """The weights of `path` for `model`, whose parameters have shapes only.
 
     paired: parameters of two equal projections to be packed in turn, if both are stored alike. dtype: what to convert
-    matrices to; None keeps them as they are stored, as far as there are kernels for that. on_progress(done, total) is
-    called with numbers of parameters. Raises ModelLoadError if a weight is missing, superfluous or of a wrong shape.
+    matrices to; ``auto`` keeps them as they are stored, as far as there are kernels for that. on_progress(done, total)
+    is called with numbers of parameters. Raises ModelLoadError if a weight is missing, superfluous, of a wrong shape or
+    too large for dtype.
     """
     parts = list(checkpoint_parts(model))
-    shapes = {part.name: tuple(part.tensor.shape) for part in parts}
+    shapes = {part.name: part.shape for part in parts}
     stored = {weight.name: weight for weight in match_weights(shapes, iterate_stored_weights(path, config), path)}
     members: dict[str, list[StoredWeight]] = {}
     for part in parts:
@@ -102,7 +103,7 @@ def load_packed_weights(
         for name, weights in members.items()
         if len(weights[0].shape) == 1
     }
-    choice = _TypeChoice(None if dtype is None else _FLOAT_TYPES[dtype])
+    choice = _TypeChoice(None if dtype == "auto" else _FLOAT_TYPES[dtype])
     packable = {
         name: [choice.packable(weight) for weight in weights]
         for name, weights in members.items()
@@ -128,14 +129,6 @@ class _Packable(NamedTuple):
     stored: StoredWeight
     type: GGMLQuantizationType
 
-    def converted(self) -> StoredWeight:
-        weight = self.stored
-        if self.type is weight.type:
-            return weight
-        dtype = next(dtype for dtype, type_ in _FLOAT_TYPES.items() if type_ is self.type)
-        rows = torch.from_numpy(as_floats(weight)).to(dtype).view(torch.uint8).numpy()
-        return StoredWeight(weight.name, weight.shape, self.type, rows.reshape(weight.shape[0], -1))
-
 
 class _TypeChoice:
     """Decides in which type each matrix is packed, and remembers what it decided. wanted: None, if as stored."""
@@ -156,7 +149,7 @@ class _TypeChoice:
     def most_common(self) -> str:
         """``q4_1`` and the like as GGUF calls it, other types as torch does."""
         name = self._packed.most_common(1)[0][0]
-        dtypes = {type_.name: str(dtype).removeprefix("torch.") for dtype, type_ in _FLOAT_TYPES.items()}
+        dtypes = {type_.name: dtype for dtype, type_ in _FLOAT_TYPES.items()}
         return dtypes.get(name, name.lower())
 
     def report(self, path: Path) -> None:
@@ -168,7 +161,7 @@ class _TypeChoice:
 
 
 def _pack(members: Sequence[_Packable], is_paired: bool) -> PackedMatrix:
-    weights = [member.converted() for member in members]
+    weights = [converted(member.stored, member.type) for member in members]
     columns = sum(weight.shape[0] for weight in weights)
     types = {weight.type for weight in weights}
     if is_paired and len(weights) == 2 and len(types) == 1 and weights[0].shape == weights[1].shape:

@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+import numpy as np
 from gguf import GGMLQuantizationType
 from safetensors import SafetensorError, safe_open
 
 from sglang.srt.errors import ModelLoadError
+from sglang.srt.model.loader.gguf_file import map_file
 from sglang.srt.model.loader.stored_weights import StoredWeight
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
-
-_TYPES = {
-    torch.float32: GGMLQuantizationType.F32,
-    torch.float16: GGMLQuantizationType.F16,
-    torch.bfloat16: GGMLQuantizationType.BF16,
-    torch.float64: GGMLQuantizationType.F64,
-}
+_HEADER_LENGTH_BYTES = 8
+_VALUE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 
 def iterate_safetensors_weights(folder: Path) -> Iterator[StoredWeight]:
     """Every weight as stored, mapped from its file. Raises ModelLoadError, also for one that is not floating-point."""
     for path in _files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  not a mapping
-                    yield _stored(name, file.get_tensor(name), path)
-        except (SafetensorError, OSError) as error:
-            raise ModelLoadError(f"cannot read {path}: {error}") from error
+        yield from _weights(path)
 
 
-def _stored(name: str, tensor: torch.Tensor, path: Path) -> StoredWeight:
-    if tensor.dtype not in _TYPES:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
-        raise ModelLoadError(
-            f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}; possible are {names}"
+def _weights(path: Path) -> Iterator[StoredWeight]:
+    """The library checks and reads the header. Values are read here, because it has no bfloat16 without torch: tensors
+    fill the file from the header to its end, in the order of `offset_keys`.
+    """
+    data = map_file(path)  # not closed here: the arrays are views of it, and the last of them closes it
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = [(name, file.get_slice(name)) for name in file.offset_keys()]
+            described = [(name, tensor.get_dtype(), tuple(tensor.get_shape())) for name, tensor in tensors]
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(f"cannot read {path}: {error}") from error
+    offset = _HEADER_LENGTH_BYTES + int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+    for name, type_name, shape in described:
+        if type_name not in _VALUE_BYTES:
+            raise ModelLoadError(f"{path}: {name} is of type {type_name}; possible are {', '.join(_VALUE_BYTES)}")
+        num_bytes = math.prod(shape) * _VALUE_BYTES[type_name]
+        blocks = np.frombuffer(data, np.uint8, num_bytes, offset)
+        rows = shape[0] if shape else 1
+        yield StoredWeight(
+            name, shape, GGMLQuantizationType[type_name], blocks.reshape(rows, num_bytes // max(rows, 1))
         )
-    shape = tuple(tensor.shape)
-    rows = tensor.contiguous().view(torch.uint8) if shape else tensor.reshape(1).view(torch.uint8)
-    return StoredWeight(name, shape, _TYPES[tensor.dtype], rows.numpy().reshape(shape[0] if shape else 1, -1))
+        offset += num_bytes
 
 
 def _files(folder: Path) -> list[Path]:
