@@ -176,9 +176,21 @@ def test_without_any_end_token() -> None:
     assert matcher.is_at_end
 
 
-def test_a_limit_that_is_hit_on_the_way_is_an_error_not_an_end() -> None:
+@pytest.mark.parametrize("jumps", [True, False])
+def test_an_output_that_hits_a_limit_on_the_way_is_ended_there(jumps: bool) -> None:
     vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
-    matcher = constrained(vocab, grammar_of("regex", "(?:a?){500}a{500}"), jumps=False)
+    matcher = constrained(vocab, grammar_of("regex", "(?:a?){500}a{500}"), jumps)
+    ids, room = list(matcher.begin(ROOM)), ROOM
+    while not matcher.is_at_end:
+        assert matcher.error is None
+        ids += matcher.accept(0, room - len(ids))
+    assert matcher.is_ended_early and set(ids) == {0} and 500 <= len(ids) <= ROOM
+    assert matcher.closed_at(len(ids)) is True
+
+
+def test_a_limit_that_is_hit_is_an_error_where_nobody_knows_an_end() -> None:
+    vocab = Vocab(token_bytes=[b"a", b"b", b"<end>"], special_ids=[2], eos_ids=[2])
+    matcher = constrained(vocab, 'start: a "b"\na: c | TEXT\nc: a "b"\nTEXT: /(a?){500}a{500}/\n', jumps=False)
     matcher.begin(ROOM)
     for _ in range(400):
         if matcher.error is not None:

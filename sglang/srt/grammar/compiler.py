@@ -14,7 +14,8 @@ from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.text_matcher import failure
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
-from sglang.srt.grammar.witness.ending import Ending
+from sglang.srt.grammar.witness.ending import Ending, Spelling
+from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError
 from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.vocab import Vocab
@@ -33,10 +34,11 @@ class CompiledGrammar:
         self._vocab = vocab
         self._cutter = cutter
         self._outputs = _outputs(grammar)
+        self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
-        ending = None if self._outputs is None else Ending(self._outputs, self._cutter.cut)
+        ending = None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
         return Constrained(self._matcher.deep_copy(), self._grammar, self._vocab, end_ids, jumps, ending)
 
 
@@ -82,3 +84,13 @@ def _outputs(grammar: str) -> Outputs | None:
         return Outputs(grammar)
     except UnreadableError:
         return None
+
+
+def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
+    """Of the shortest output, which may be long; None where no tokens say it."""
+    try:
+        text = outputs.shortest_end(outputs.start)
+    except NotFoundError:
+        return None
+    tokens = cutter.cut(text)
+    return None if tokens is None else Spelling(text, tokens, cutter)

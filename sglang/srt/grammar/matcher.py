@@ -11,7 +11,6 @@ import llguidance.numpy
 import numpy as np
 import numpy.typing as npt
 
-from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.text_matcher import TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.grammar.witness.ending import Ending
@@ -101,8 +100,8 @@ class Constrained:
 
     What is certain to follow is appended without being drawn with `jumps`, and otherwise drawn where nothing else may
     be: the tokens are the same. Certain is text that the grammar forces, and what makes an output whole that has no
-    more room for anything else. A drawn token stays only if its `ending` is still possible then; so a request whose
-    tokens run out ends with a whole output.
+    more room for anything else, or that the library cannot follow any further. A drawn token stays only if its `ending`
+    is still possible then; so a request whose tokens run out ends with a whole output.
     """
 
     def __init__(
@@ -135,16 +134,9 @@ class Constrained:
         return words
 
     def begin(self, room: int) -> Sequence[int]:
-        forced = self._take_forced()
-        tokens = self._instead_of(len(forced), 0, room)
-        if tokens is None:
-            return self._append((), forced)
-        if len(tokens) > room:
-            raise InvalidRequestError(
-                f"the shortest output found that satisfies the constraint has {len(tokens)} tokens, but at most {room} "
-                "may be generated; give max_new_tokens (or max_tokens) at least that, or a shorter prompt"
-            )
-        return self._end_early(tokens)
+        if self._ending is not None:
+            self._ending.check_room(room)
+        return self._go_on((), room)
 
     def accept(self, token_id: int, room: int) -> Sequence[int]:
         if self._certain:
@@ -153,12 +145,7 @@ class Constrained:
             return (token_id,)
         if token_id in self._end_ids:
             return (token_id,)
-        length = len(self._text)
-        self._matcher.consume_token(token_id)
-        self._text += self._vocab.token_bytes[token_id]
-        forced = self._take_forced()
-        tokens = self._instead_of(1 + len(forced), length, room)
-        return self._append((token_id,), forced) if tokens is None else self._end_early(tokens)
+        return self._go_on((token_id,), room)
 
     def is_satisfied_at(self, length: int) -> bool:
         if self._text_matcher is None:
@@ -166,46 +153,55 @@ class Constrained:
         return self._text_matcher.is_satisfied_by(self._text[:length])
 
     def closed_at(self, length: int) -> bool | None:
-        return self.is_satisfied_at(length)
+        is_satisfied = self.is_satisfied_at(length)
+        if self._text_matcher is not None and self._text_matcher.problem is not None and self._ending is not None:
+            return self._ending.is_whole(self._text[:length])
+        return is_satisfied
 
     def may_end_with(self, token_id: int, length: int) -> bool:
         return token_id in self._end_ids or self.is_satisfied_at(length)
 
-    def _take_forced(self) -> Sequence[int]:
+    def _go_on(self, drawn: tuple[int, ...], room: int) -> Sequence[int]:
+        length = len(self._text)
+        self._matcher.consume_tokens(list(drawn))
         forced: list[int] = self._matcher.compute_ff_tokens()
         self._matcher.consume_tokens(forced)
-        self._text += self._bytes_of(forced)
-        return forced
+        self._text += self._bytes_of((*drawn, *forced))
+        if self._ending is not None and not self._ending.can_end(self._text, room - len(drawn) - len(forced)):
+            rest = self._ending.tokens_to_end(self._text[:length])
+            if rest is not None:
+                del self._text[length:]
+                self._end_early(rest)
+                return self._append(())
+        self._certain.extend(forced)
+        return self._append(drawn)
 
-    def _instead_of(self, num_new: int, length: int, room: int) -> list[int] | None:
-        """What has to follow the first `length` bytes instead of the tokens that are new; None if these may stay."""
-        if self._ending is None or self._ending.can_end(self._text, room - num_new):
-            return None
-        tokens = self._ending.tokens_to_end(self._text[:length])
-        if tokens is not None:
-            del self._text[length:]
-        return tokens
-
-    def _end_early(self, tokens: Sequence[int]) -> Sequence[int]:
+    def _end_early(self, rest: Sequence[int]) -> None:
         self.is_ended_early = True
-        self._text += self._bytes_of(tokens)
-        return self._append((), tokens)
+        self._text += self._bytes_of(rest)
+        self._certain.extend(rest)
 
-    def _append(self, drawn: Sequence[int], certain: Sequence[int]) -> Sequence[int]:
+    def _append(self, drawn: Sequence[int]) -> Sequence[int]:
+        """With what is certain after it, if that is not drawn."""
         if not self._jumps:
-            self._certain.extend(certain)
+            self._look_ahead()
+            return drawn
+        appended = [*drawn, *self._certain]
+        self._certain.clear()
         self._look_ahead()
-        return (*drawn, *certain) if self._jumps else drawn
+        if self._certain:  # the grammar could not be followed any further
+            return [*appended, *self._append(())]
+        return appended
 
     def _look_ahead(self) -> None:
         """What may be drawn next, and whether anything may."""
+        if not self._certain and not self.is_ended_early:
+            self._fill_mask()
         if self._certain:
             self._mask[:] = 0
             _allow(self.allowed_mask, self._certain[0])
         elif self.is_ended_early:
             self.is_at_end = True
-        else:
-            self._fill_mask()
 
     def _fill_mask(self) -> None:
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
@@ -218,10 +214,18 @@ class Constrained:
             self.is_at_end = may_end
             problem = None if may_end else "no token of the model can come next"
         if problem is not None:
-            self.error = f"the constraint cannot be followed any further: {problem}"
-        if may_end:
+            self._give_up(problem)
+        elif may_end:
             for token_id in self._end_ids:
                 _allow(words, token_id)
+
+    def _give_up(self, problem: str) -> None:
+        """The library cannot go on. Perhaps it is known how to end what there is."""
+        rest = None if self._ending is None else self._ending.tokens_to_end(self._text)
+        if rest is None:
+            self.error = f"the constraint cannot be followed any further: {problem}"
+        else:
+            self._end_early(rest)
 
     def _bytes_of(self, token_ids: Sequence[int]) -> bytes:
         return b"".join(self._vocab.token_bytes[token_id] for token_id in token_ids)

@@ -10,9 +10,6 @@ import tokenizers
 from sglang.srt.vocab import Vocab
 
 
-_WITHIN_CHARACTER = bytes(range(0x80, 0xC0))
-
-
 def end_tokens(vocab: Vocab) -> list[int]:
     """The tokens that end a text, at least one: the library insists. Where a
     model has none, it is one past its vocabulary."""
@@ -52,15 +49,26 @@ class TextCutter:
         return ids if self._bytes_of(ids) == data else self._longest_first(data)
 
     def cut(self, data: bytes) -> list[int] | None:
-        """The tokens of all of `data`, which may begin within a character; None where there are none for some of it."""
-        whole = data.lstrip(_WITHIN_CHARACTER)
-        ids = [*self._longest_first(data[: len(data) - len(whole)]), *self(whole)]
+        """The tokens of all of `data`, which need not be whole characters; None where there are none for some of it."""
+        ids = self(data)
         return ids if self._bytes_of(ids) == data else None
+
+    def num_bytes(self, token_id: int) -> int:
+        return len(self._vocab.visible_bytes(token_id, skip_special_tokens=True))
+
+    @cached_property
+    def longest(self) -> int:
+        """Of the tokens that are text, in bytes."""
+        return max(map(len, self._ids), default=0)
 
     def _encode(self, data: bytes) -> list[int]:
         if self._tokenizer is None:
             return []
-        return list(self._tokenizer.encode(data.decode(), add_special_tokens=False).ids)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:  # a text that begins or ends within a character
+            return []
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _bytes_of(self, ids: list[int]) -> bytes:
         return b"".join(self._vocab.visible_bytes(token_id, skip_special_tokens=True) for token_id in ids)
@@ -69,7 +77,7 @@ class TextCutter:
         """Of the beginning of `data`, as far as there are tokens for it."""
         ids: list[int] = []
         while data:
-            length = min(len(data), self._longest)
+            length = min(len(data), self.longest)
             while length and data[:length] not in self._ids:
                 length -= 1
             if not length:
@@ -94,7 +102,3 @@ class TextCutter:
             if data and token_id not in self._vocab.special:
                 ids.setdefault(data, token_id)
         return ids
-
-    @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self._ids), default=0)

@@ -2,26 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import bisect
+import itertools
+import math
+from typing import Protocol
 
+from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.outputs import Outputs
 
-Cut = Callable[[bytes], "list[int] | None"]
-"""Makes tokens of a text, each of a byte at least; None if there are none for it."""
+
+class Cutter(Protocol):
+    """Makes tokens of texts."""
+
+    @property
+    def longest(self) -> int:
+        """How many bytes a token has at most. It has one at least."""
+        ...
+
+    def cut(self, data: bytes) -> list[int] | None:
+        """None where there are no tokens for `data`."""
+        ...
+
+    def num_bytes(self, token_id: int) -> int: ...
+
+
+class Spelling:
+    """A text and the tokens that say it. What remains of it, or has something before it, is not cut anew."""
+
+    def __init__(self, text: bytes, tokens: list[int], cutter: Cutter) -> None:
+        self.tokens = tokens
+        self._text = text
+        self._cutter = cutter
+        self._starts = [0, *itertools.accumulate(map(cutter.num_bytes, tokens))]
+
+    def tokens_of(self, text: bytes) -> list[int] | None:
+        """The tokens of `text`, if it ends as this one does, or this one as it; cut anew are only those in between."""
+        common = min(len(text), len(self._text))
+        if text[len(text) - common :] != self._text[len(self._text) - common :]:
+            return None
+        first = bisect.bisect_left(self._starts, len(self._text) - common)
+        kept = len(self._text) - self._starts[first]
+        begin = self._cutter.cut(text[: len(text) - kept])
+        return None if begin is None else [*begin, *self.tokens[first:]]
 
 
 class Ending:
     """Follows one output. Where that comes to a bound, or no tokens say what is missing, it is lost: then it can be
     ended as far as anybody knows, and nobody knows how.
+
+    shortest: how the shortest output is said; None if it is too long to be said, or cannot be.
     """
 
-    def __init__(self, outputs: Outputs, cut: Cut) -> None:
+    def __init__(self, outputs: Outputs, cutter: Cutter, shortest: Spelling | None = None) -> None:
         self._outputs = outputs
-        self._cut = cut
+        self._cutter = cutter
+        self._shortest = self._spelling = shortest
         self._position = outputs.start
         self._num_read = 0
         self._is_lost = False
+
+    def check_room(self, num_tokens: int) -> None:
+        """Raises InvalidRequestError if no output has so few tokens."""
+        num_bytes = self._outputs.num_bytes_to_end(self._outputs.start)
+        if self._shortest is not None and len(self._shortest.tokens) > num_tokens:
+            raise _too_few(str(len(self._shortest.tokens)), num_tokens)
+        if self._shortest is None and num_tokens * self._cutter.longest < num_bytes < math.inf:
+            raise _too_few(f"more than {math.ceil(num_bytes / self._cutter.longest) - 1}", num_tokens)
 
     def can_end(self, text: bytes | bytearray, num_tokens: int) -> bool:
         """Whether `text` can be made whole with at most so many more tokens. It goes on from what could.
@@ -32,15 +79,16 @@ class Ending:
             return True
         try:
             position = self._outputs.follow(self._position, text[self._num_read :])
-            can_end = self._outputs.num_bytes_to_end(position) <= num_tokens
-            if not can_end:
-                tokens = self._cut(self._outputs.shortest_end(position))
-                can_end = tokens is not None and len(tokens) <= num_tokens
+            num_bytes = self._outputs.num_bytes_to_end(position)
+            can_end, spelling = num_bytes <= num_tokens, self._spelling
+            if not can_end and num_bytes <= num_tokens * self._cutter.longest:
+                spelling = self._spell(self._outputs.shortest_end(position))
+                can_end = len(spelling.tokens) <= num_tokens
         except NotFoundError:
             self._is_lost = True
             return True
         if can_end:
-            self._position, self._num_read = position, len(text)
+            self._position, self._num_read, self._spelling = position, len(text), spelling
         return can_end
 
     def tokens_to_end(self, text: bytes | bytearray) -> list[int] | None:
@@ -49,8 +97,30 @@ class Ending:
             return None
         try:
             position = self._outputs.follow(self._position, text[self._num_read :])
-            tokens = self._cut(self._outputs.shortest_end(position))
+            return self._spell(self._outputs.shortest_end(position)).tokens
         except NotFoundError:
-            tokens = None
-        self._is_lost = tokens is None
-        return tokens
+            self._is_lost = True
+            return None
+
+    def is_whole(self, text: bytes | bytearray) -> bool:
+        """Sure if True. Of any text."""
+        try:
+            return self._outputs.num_bytes_to_end(self._outputs.follow(self._outputs.start, text)) == 0
+        except NotFoundError:
+            return False
+
+    def _spell(self, text: bytes) -> Spelling:
+        """As the last time, as far as it is the same; so it takes no more tokens than were counted then."""
+        tokens = None if self._spelling is None else self._spelling.tokens_of(text)
+        if tokens is None:
+            tokens = self._cutter.cut(text)
+        if tokens is None:
+            raise NotFoundError
+        return Spelling(text, tokens, self._cutter)
+
+
+def _too_few(needed: str, num_tokens: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the shortest output found that satisfies the constraint has {needed} tokens, but at most {num_tokens} may be "
+        "generated; give max_new_tokens (or max_tokens) at least that, or a shorter prompt"
+    )

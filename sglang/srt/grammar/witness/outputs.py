@@ -37,7 +37,7 @@ MAX_REMEMBERED = 20_000
 """Steps, which are taken anew afterwards."""
 
 MAX_TEXT = 100_000
-"""Bytes of the shortest text of a rule."""
+"""Bytes of a text that is written. Longer ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +67,7 @@ class Outputs:
         self._make = Expressions()
         start, bodies = read_lark(grammar, self._make)
         self._bodies = {name: self._without_left_recursion(name, body) for name, body in bodies.items()}
+        self._rule_costs: dict[str, float] = {}
         self._rule_texts: dict[str, str] = {}
         self._costs: dict[Expression, float] = {}
         try:
@@ -98,11 +99,11 @@ class Outputs:
         return min((stack.cost for stack in position.stacks), default=math.inf)
 
     def shortest_end(self, position: Position) -> bytes:
-        """What ends it. Raises NotFoundError if it cannot be ended."""
+        """What ends it. Raises NotFoundError if it cannot be ended, or is too long to be written."""
         if position.partial:
             return self._end_within_character(position)
         best = min(position.stacks, key=lambda stack: stack.cost, default=None)
-        if best is None or best.cost == math.inf:
+        if best is None or best.cost > MAX_TEXT:
             raise NotFoundError
         text = []
         while best is not None:
@@ -196,8 +197,7 @@ class Outputs:
     def _cost_by_rules(self, expression: Expression) -> float:
         match expression:
             case Ref():
-                text = self._rule_texts.get(expression.name)
-                return math.inf if text is None else len(text.encode())
+                return self._rule_costs.get(expression.name, math.inf)
             case Concat():
                 return sum(map(self._cost, chain(expression)))
             case Union():
@@ -211,7 +211,7 @@ class Outputs:
             return self._make.shortest(expression)
         match expression:
             case Ref():
-                return self._rule_texts[expression.name]
+                return self._text_of_rule(expression.name)
             case Concat():
                 return "".join(map(self._shortest, chain(expression)))
             case Union():
@@ -222,17 +222,23 @@ class Outputs:
 
     def _find_rule_texts(self) -> None:
         """Those that need no other rule first; what uses others is written before them, so few rounds are enough."""
-        found = dict.fromkeys(self._bodies, math.inf)
         grows = True
         while grows:
             grows = False
             for name, body in reversed(self._bodies.items()):
                 cost = self._cost(body)
-                if cost < found[name] and cost <= MAX_TEXT:
-                    found[name] = cost
-                    self._rule_texts[name] = self._shortest(body)
+                if cost < self._rule_costs.get(name, math.inf):
+                    self._rule_costs[name] = cost
+                    if cost <= MAX_TEXT:
+                        self._rule_texts[name] = self._shortest(body)
                     grows = True
                 self._costs.clear()
+
+    def _text_of_rule(self, name: str) -> str:
+        text = self._rule_texts.get(name)
+        if text is None:
+            raise NotFoundError
+        return text
 
     def _most_bytes(self, start: str) -> float:
         """Of what is left of a rule wherever an output may be in it. No bound is known for rules within themselves."""
