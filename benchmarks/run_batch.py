@@ -70,7 +70,7 @@ def main() -> None:
     console.print(table)
     ratio = statistics.median(programs) / statistics.median(requests)
     console.print(
-        f"programs take {ratio:.3f} times as long (at most 1.10 wanted); {same} of {len(texts)} answers equal"
+        f"programs take {ratio:.3f} times as long (at most 1.05 wanted); {same} of {len(texts)} answers equal"
     )
 
 

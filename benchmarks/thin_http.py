@@ -33,14 +33,18 @@ class Reply:
     def num_events(self) -> int:
         return self._raw.count(EVENT)
 
-    def json(self) -> Any:
-        """The body, which must not be a stream. Raises BenchmarkError unless the status is 200."""
+    @property
+    def content(self) -> bytes:
+        """The body, which must not be a stream, whatever the status."""
         response = http.client.HTTPResponse(cast(Any, _Received(self._raw)))
         response.begin()
-        body = response.read()
-        if response.status != 200:
-            raise BenchmarkError(f"the server answered {response.status}: {body[:500]!r}")
-        return json.loads(body)
+        return response.read()
+
+    def json(self) -> Any:
+        """The body, which must not be a stream. Raises BenchmarkError unless the status is 200."""
+        if self.status != 200:
+            raise BenchmarkError(f"the server answered {self.status}: {self.content[:500]!r}")
+        return json.loads(self.content)
 
 
 class _Received:
@@ -86,5 +90,8 @@ async def post(port: int, path: str, body: dict[str, Any]) -> Reply:
     )
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Reply] = loop.create_future()
-    await loop.create_connection(lambda: _Exchange(head.encode() + content, done), "127.0.0.1", port)
-    return await done
+    transport, _ = await loop.create_connection(lambda: _Exchange(head.encode() + content, done), "127.0.0.1", port)
+    try:
+        return await done
+    finally:
+        transport.close()

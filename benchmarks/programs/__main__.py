@@ -49,6 +49,7 @@ PROGRAMS = [
 ]
 SLOTS = 32
 SLOT_TOKENS = 3072
+LLAMA_OPTIONS = ("--cont-batching", "--cache-reuse", "256")
 
 
 def option_name(program: Program) -> str:
@@ -69,6 +70,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def slot_counts(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
+
+
 def program_systems(options: argparse.Namespace) -> list[ProgramSystem]:
     """Ours by the language first, then all servers by the client."""
     configurations = our_configurations(options)
@@ -77,8 +82,10 @@ def program_systems(options: argparse.Namespace) -> list[ProgramSystem]:
         systems += [OnServer(OurServer(f"{name}, HTTP", **given)) for name, given in configurations.items()]
     for name, given in configurations.items():
         systems.append(WithClient(f"{name}, openai client", OurServer(name, **given), choices_body))
-    for server in llama_servers(options, slots=SLOTS, slot_tokens=SLOT_TOKENS):
-        systems.append(WithClient(f"{server.name}, openai client", server, grammar_body))
+    for slots in options.llama_slots:
+        suffix = f", {slots} slots"
+        for server in llama_servers(options, slots=slots, slot_tokens=SLOT_TOKENS, suffix=suffix, given=LLAMA_OPTIONS):
+            systems.append(WithClient(f"{server.name}, openai client", server, grammar_body))
     return systems
 
 
@@ -88,6 +95,14 @@ def make_options() -> argparse.ArgumentParser:
     parser.add_argument("--only", type=chosen, default=PROGRAMS, metavar="NAMES", help=f"of {names}")
     parser.add_argument("--runs", type=positive, default=32, help="of each program in a round (default: %(default)s)")
     parser.add_argument("--http", action="store_true", help="measure the language over HTTP too")
+    parser.add_argument(
+        "--llama-slots",
+        type=slot_counts,
+        default=[SLOTS],
+        metavar="NUMBERS",
+        help="requests at a time of llama.cpp's server, which share no prefix while they run: fewer of them compute a "
+        f"common one less often; each of several is measured (default: {SLOTS})",
+    )
     found = os.environ.get("SGLANG_BENCH_DATA")
     parser.add_argument(
         "--data",

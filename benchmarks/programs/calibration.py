@@ -24,7 +24,7 @@ from benchmarks.programs.counts import Counts
 from benchmarks.programs.material import Material
 from benchmarks.programs.program import LENGTH, Item, Program
 
-NUM_PROBLEMS = 5
+NUM_PROBLEMS = 2
 ANSWER_TOKENS = 64
 
 

@@ -16,6 +16,8 @@ from benchmarks.rounds import Work
 
 UNIT = "programs/s"
 CALIBRATIONS = (PROMPTS, ANSWERS)
+WARM_UP_RUNS = 4
+"""Of round 0, which is not noted."""
 
 
 class Comparison:
@@ -45,10 +47,11 @@ class Comparison:
 
     def _work(self, program: Program) -> Work[ProgramSystem]:
         def measure(system: ProgramSystem, number: int) -> float:
-            items = program.items(self._material, f"{program.name} {number}", self._num_runs)
+            num_runs = min(WARM_UP_RUNS, self._num_runs) if number == 0 else self._num_runs
+            items = program.items(self._material, f"{program.name} {number}", num_runs)
             done = system.run(program, items)
             self._counts[program.name, system.name] = done.counts
-            return self._num_runs / done.seconds
+            return num_runs / done.seconds
 
         return Work(program.name, UNIT, True, measure)
 

@@ -17,10 +17,10 @@ from benchmarks.programs.program import Item, Program
 from benchmarks.systems.base import BenchmarkError, System
 from benchmarks.systems.http_server import HttpServer
 from benchmarks.systems.ours import OurEngine, OurServer
-from sglang.lang import loop
 from sglang.lang.backends.base import Backend, Prompt
 from sglang.lang.backends.engine import EngineBackend
 from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
+from sglang.lang.execution import loop
 from sglang.lang.ir import SamplingArguments
 from sglang.lang.state import ProgramState
 from sglang.srt.errors import ProgramError

@@ -36,6 +36,11 @@ class HttpServer(abc.ABC):
     def answer(self, result: dict[str, Any]) -> Answer: ...
 
     @property
+    def port(self) -> int:
+        """Once it was started."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """Once it was started."""
         return f"http://127.0.0.1:{self._port}"

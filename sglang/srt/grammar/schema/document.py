@@ -14,6 +14,11 @@ from sglang.srt.grammar.schema.keywords import check_keywords, children
 
 _OWN_BASE = "http://schema.invalid/"
 _LEGACY = ("draft-04", "draft-06", "draft-07")
+_LATER = (
+    *("prefixItems", "unevaluatedItems", "minContains", "maxContains", "dependentRequired", "dependentSchemas"),
+    *("unevaluatedProperties", "$dynamicRef"),
+)
+"""Keywords that mean nothing in those drafts."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,12 @@ class Document:
             )
         if any(draft in own for draft in _LEGACY) != self.is_legacy and place != "#":
             raise InvalidRequestError(f"json_schema has another $schema at {place}: {shown(own)}; it may have only one")
+        for keyword in _LATER if self.is_legacy else ():
+            if keyword in schema:
+                raise InvalidRequestError(
+                    f"json_schema has {keyword!r} at {place}, which is no keyword of {shown(self._dialect)}; give "
+                    "draft 2020-12 as $schema, or none"
+                )
 
 
 def too_deep(text: str) -> InvalidRequestError:

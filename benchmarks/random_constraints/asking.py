@@ -1,0 +1,96 @@
+"""Cases asked of a server over HTTP, many at a time, beside neighbours without a constraint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.random_constraints.case import Case
+from benchmarks.systems.base import BenchmarkError
+from benchmarks.thin_http import Reply, post
+
+PATH = "/generate"
+NEIGHBOUR_TOKENS = 48
+NEIGHBOUR_PROMPTS = (
+    "The history of bread begins",
+    "Dear Maria, since you left for Porto",
+    "To repair a bicycle tyre, first",
+    "In the year 1912 a young baker from Graz",
+    "def fibonacci(n):\n",
+    "The three most important things about glaciers are",
+    "Once upon a time a fox",
+    "Ingredients for four people:",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """reply: None if none came, or not in time."""
+
+    case: Case
+    reply: Reply | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A request without a constraint. Its text is determined by its prompt and seed."""
+
+    text: str
+    seconds: float
+
+
+class Asker:
+    """streams: requests at a time. new_tokens: the budget of each case. time_limit: in seconds, for one answer."""
+
+    def __init__(self, port: int, streams: int, new_tokens: int, time_limit: float) -> None:
+        self._port = port
+        self._streams = streams
+        self._new_tokens = new_tokens
+        self._time_limit = time_limit
+
+    async def ask_all(self, cases: Sequence[Case]) -> list[Asked]:
+        """In the order in which they were answered."""
+        asked: list[Asked] = []
+        waiting = iter(cases)
+        await asyncio.gather(*(self._ask_some(waiting, asked) for _ in range(self._streams)))
+        return asked
+
+    async def ask_freely(self, count: int) -> None:
+        """As many requests at a time, each stream so many one after the other, none of them with a constraint."""
+        await asyncio.gather(*(self._ask_freely(stream, count) for stream in range(self._streams)))
+
+    async def neighbours(self) -> list[Neighbour]:
+        """All of them at once."""
+        return list(await asyncio.gather(*map(self.neighbour, range(len(NEIGHBOUR_PROMPTS)))))
+
+    async def neighbour(self, number: int) -> Neighbour:
+        """Raises BenchmarkError unless it is answered."""
+        sampling = {"max_new_tokens": NEIGHBOUR_TOKENS, "ignore_eos": True, "sampling_seed": number}
+        started = time.monotonic()
+        reply = await self._post(NEIGHBOUR_PROMPTS[number], sampling)
+        if reply is None:
+            raise BenchmarkError(f"a request without a constraint had no answer after {self._time_limit:g} s")
+        return Neighbour(reply.json()["text"], time.monotonic() - started)
+
+    async def _ask_freely(self, stream: int, count: int) -> None:
+        for number in range(count):
+            sampling = {"max_new_tokens": self._new_tokens, "ignore_eos": True, "sampling_seed": stream}
+            await self._post(f"Text {number} of stream {stream}: ", sampling)
+
+    async def _ask_some(self, waiting: Iterator[Case], asked: list[Asked]) -> None:
+        for case in waiting:
+            sampling = {case.parameter: case.constraint, "max_new_tokens": self._new_tokens, "sampling_seed": case.seed}
+            started = time.monotonic()
+            reply = await self._post(case.prompt, sampling)
+            asked.append(Asked(case, reply, time.monotonic() - started))
+
+    async def _post(self, prompt: str, sampling: dict[str, Any]) -> Reply | None:
+        body = {"text": prompt, "sampling_params": {"temperature": 1.0, **sampling}}
+        try:
+            return await asyncio.wait_for(post(self._port, PATH, body), self._time_limit)
+        except (asyncio.TimeoutError, OSError):
+            return None
