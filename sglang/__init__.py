@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         assistant,
         assistant_begin,
         assistant_end,
+        audio,
         flush_cache,
         function,
         gen,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         get_server_info,
         image,
         select,
+        separate_reasoning,
         system,
         system_begin,
         system_end,
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
         user_end,
         video,
     )
+    from sglang.lang.backends.apis.anthropic import Anthropic
+    from sglang.lang.backends.apis.litellm import LiteLLM
+    from sglang.lang.backends.apis.openai import OpenAI
+    from sglang.lang.backends.apis.vertexai import VertexAI
     from sglang.lang.backends.mock import Mock
-    from sglang.lang.backends.openai import OpenAI
     from sglang.lang.backends.runtime import Runtime
     from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
     from sglang.lang.calls import ApiCall, register_api, unregister_api
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
     from sglang.lang.ir import TypedGen
     from sglang.lang.sharing import lint_sharing
     from sglang.lang.state import ProgramState, ProgramStateGroup
-    from sglang.lang.trace import Trace
+    from sglang.lang.trace.trace import Trace
     from sglang.srt.engine import Engine
     from sglang.srt.errors import (
         BackendError,
@@ -60,12 +65,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Anthropic",
     "ApiCall",
     "BackendError",
     "Engine",
     "EngineDeadError",
     "Exact",
     "InvalidRequestError",
+    "LiteLLM",
     "Mock",
     "OpenAI",
     "ProgramError",
@@ -78,10 +85,12 @@ __all__ = [
     "TypedGen",
     "UnsupportedError",
     "VariableNotSetError",
+    "VertexAI",
     "__version__",
     "assistant",
     "assistant_begin",
     "assistant_end",
+    "audio",
     "call_api",
     "exact",
     "flush_cache",
@@ -96,6 +105,7 @@ __all__ = [
     "lint_sharing",
     "register_api",
     "select",
+    "separate_reasoning",
     "set_default_backend",
     "system",
     "system_begin",
@@ -111,14 +121,17 @@ __all__ = [
 
 _MODULES = {
     "sglang.lang.api": (
-        "assistant", "assistant_begin", "assistant_end", "flush_cache", "function", "gen", "gen_int", "gen_string",
-        "get_server_info", "image", "select", "system", "system_begin", "system_end", "user", "user_begin", "user_end",
-        "video",
+        "assistant", "assistant_begin", "assistant_end", "audio", "flush_cache", "function", "gen", "gen_int",
+        "gen_string", "get_server_info", "image", "select", "separate_reasoning", "system", "system_begin",
+        "system_end", "user", "user_begin", "user_end", "video",
     ),
+    "sglang.lang.backends.apis.anthropic": ("Anthropic",),
+    "sglang.lang.backends.apis.litellm": ("LiteLLM",),
     "sglang.lang.backends.mock": ("Mock",),
-    "sglang.lang.backends.openai": ("OpenAI",),
+    "sglang.lang.backends.apis.openai": ("OpenAI",),
     "sglang.lang.backends.runtime": ("Runtime",),
     "sglang.lang.backends.runtime_endpoint": ("RuntimeEndpoint",),
+    "sglang.lang.backends.apis.vertexai": ("VertexAI",),
     "sglang.lang.choices": (
         "Exact", "exact", "greedy_token_selection", "token_length_normalized", "unconditional_likelihood_normalized",
     ),
@@ -128,7 +141,7 @@ _MODULES = {
     "sglang.lang.default_backend": ("global_config", "set_default_backend"),
     "sglang.lang.sharing": ("lint_sharing",),
     "sglang.lang.state": ("ProgramState", "ProgramStateGroup"),
-    "sglang.lang.trace": ("Trace",),
+    "sglang.lang.trace.trace": ("Trace",),
     "sglang.srt.engine": ("Engine",),
     "sglang.srt.errors": (
         "BackendError", "EngineDeadError", "InvalidRequestError", "ProgramError", "SglangError", "UnsupportedError",

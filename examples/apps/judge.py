@@ -173,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("there is no pair to judge")
     sgl.set_default_backend(sgl.RuntimeEndpoint(given.base_url) if given.base_url else sgl.Engine("smollm2"))
     verdicts = judge_all(pairs[: given.limit])
+    print("probability that the better answer wins (where it stands first, where it stands second)")
     for verdict in verdicts:
         mark = "right" if verdict.is_right else "wrong"
         both = f"({verdict.when_first:.2f}, {verdict.when_second:.2f})"

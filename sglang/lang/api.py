@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -23,10 +24,12 @@ from sglang.lang.arguments import (
 )
 from sglang.lang.choices import ChoicesMethod, ChoicesSamplingMethod, Exact, token_length_normalized
 from sglang.lang.default_backend import chosen_backend
-from sglang.lang.gen_options import Constraint, GenOptions
+from sglang.lang.gen_options import Constraint, GenOptions, LogprobsMode
+from sglang.lang.keywords import hinting
+from sglang.lang.media import media
 from sglang.lang.program import SglFunction
-from sglang.lang.typed import TextForm
-from sglang.srt.errors import shown
+from sglang.lang.typed.text_form import TextForm
+from sglang.srt.errors import UnsupportedError, shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -87,8 +90,11 @@ def gen(
     choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
     regex: Constraint | None = None, json_schema: Constraint | None = None,
     *,
-    ebnf: str | None = None, repetition_penalty: float | None = None, sampling_seed: int | None = None,
+    ebnf: str | None = None, structural_tag: str | dict[str, Any] | None = None,
+    repetition_penalty: float | None = None, sampling_seed: int | None = None,
+    logprobs_mode: LogprobsMode | None = None, separate_reasoning: bool | str | None = None,
 ) -> ir.Gen | ir.Select: ...  # fmt: skip
+@hinting
 def gen(
     name: str | None = None, max_tokens: int | None = None, min_tokens: int | None = None, n: int | None = None,
     stop: str | Sequence[str] | None = None, stop_token_ids: Sequence[int] | None = None,
@@ -101,7 +107,9 @@ def gen(
     choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
     regex: Constraint | None = None, json_schema: Constraint | None = None,
     *,
-    ebnf: str | None = None, repetition_penalty: float | None = None, sampling_seed: int | None = None,
+    ebnf: str | None = None, structural_tag: str | dict[str, Any] | None = None,
+    repetition_penalty: float | None = None, sampling_seed: int | None = None,
+    logprobs_mode: LogprobsMode | None = None, separate_reasoning: bool | str | None = None,
     type: Any = None, schema: Any = None,
 ) -> Any:  # fmt: skip
     """Have the model go on. The text it generates is appended, and is the value of the variable `name`.
@@ -110,19 +118,29 @@ def gen(
     how to generate has no meaning then. With ``n > 1`` the variable is a list, and its first item is appended.
 
     At most one says what the text is: `dtype`, `choices`, `regex`, `ebnf`, `json_schema` (a dict or a pydantic class is
-    a JSON schema, under `regex` too), or, to get values of a Python type, `type` or `schema`. Of a `type`, numbers,
-    True and False, texts and choices of texts are bare text, and everything else is JSON. A `schema` is a type too, or
-    a JSON schema, and always JSON. What `gen` gives then is also the handle for ``state.get``.
+    a JSON schema, under `regex` too), `structural_tag` (tags in free text, and what stands in them: a dict, or JSON),
+    or, to get values of a Python type, `type` or `schema`. Of a `type`, numbers, True and False, texts and choices of
+    texts are bare text, and everything else is JSON. A `schema` is a type too, or a JSON schema, and always JSON. What
+    `gen` gives then is also the handle for ``state.get``, with a name or without.
+
+    logprobs_mode, beside return_logprob: ``raw_logprobs``, the default, are the model's own; ``processed_logprobs`` are
+    of what tokens are drawn from, after temperature, penalties and constraint.
+
+    separate_reasoning: the text is the answer alone, and what the model thought before it is the variable
+    ``<name>_reasoning_content``, which later prompts do not hold. A name says how this model marks its thoughts (as for
+    the option ``reasoning_parser``); True leaves that to the backend. The answer comes as a whole, also of a stream.
 
     In a function without a state the prompt stands in the place of the name, and this gives the value itself.
 
     Raises TypeError and ValueError for wrong arguments, re.error for a bad regex.
     """
     wanted = only_one({
-        "choices": choices, "dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema, "type": type,
-        "schema": schema,
+        "choices": choices, "dtype": dtype, "regex": regex, "ebnf": ebnf, "json_schema": json_schema,
+        "structural_tag": structural_tag, "type": type, "schema": schema,
     })  # fmt: skip
     if choices is not None:
+        if separate_reasoning:
+            raise ValueError("separate_reasoning cannot be had with choices: a choice is made without thinking")
         decide_at = 0.0 if temperature is None else temperature
         return select(name, choices, decide_at, choices_method, sampling_seed=sampling_seed)
     if choices_method is not None:
@@ -134,7 +152,8 @@ def gen(
         "frequency_penalty": frequency_penalty, "presence_penalty": presence_penalty,
         "repetition_penalty": repetition_penalty, "return_logprob": return_logprob,
         "logprob_start_len": logprob_start_len, "top_logprobs_num": top_logprobs_num,
-        "return_text_in_logprobs": return_text_in_logprobs,
+        "return_text_in_logprobs": return_text_in_logprobs, "logprobs_mode": logprobs_mode,
+        "separate_reasoning": separate_reasoning,
     })  # fmt: skip
 
 
@@ -152,6 +171,7 @@ def gen_string(
     return gen(name, max_tokens, dtype=str, **options)
 
 
+@hinting
 def select(
     name: str | None = None,
     choices: Sequence[str] | None = None,
@@ -191,13 +211,40 @@ def select(
     return cast("ir.Select", decision)
 
 
-def image(path: str | bytes) -> ir.Image:
-    """An image, by the path of its file or by its content."""
-    return ir.Image(path)
+def separate_reasoning(expr: ir.Expr | str, model_type: str | None = None) -> ir.ExprList:
+    """The expression, with ``separate_reasoning`` in each `gen` of it. model_type: how the model marks its thoughts.
+
+    Raises ValueError if it generates nothing, TypeError and ValueError for what is no expression.
+    """
+    (chosen,) = sampling_arguments({"separate_reasoning": True if model_type is None else model_type}).given()
+    nodes = ir.leaves(expr)
+    if not any(isinstance(node, ir.Gen) for node in nodes):
+        raise ValueError(f"separate_reasoning takes what generates, such as sgl.gen('x'), not {shown(expr)}")
+    return ir.ExprList(tuple(_with_sampling(node, dict([chosen])) for node in nodes))
 
 
-def video(path: str, num_frames: int) -> ir.Video:
-    return ir.Video(path, num_frames)
+def image(content: object) -> ir.MediaInput:
+    """An image: the path of its file, its bytes, its URL (http, https, gs, data), or an image of PIL.
+
+    A file is read here. In a chat it is part of the message it stands in; in the text of a state ``<image>`` stands
+    for it. Raises OSError if a file cannot be read, TypeError and ValueError for what is no image.
+    """
+    return ir.MediaInput(media("image", content))
+
+
+def audio(content: object) -> ir.MediaInput:
+    """A sound: the path of its file, its bytes or its URL. Like `image`."""
+    return ir.MediaInput(media("audio", content))
+
+
+def video(content: object, num_frames: int | None = None) -> ir.MediaInput:
+    """A video: the path of its file, its bytes or its URL. Like `image`.
+
+    Raises UnsupportedError for `num_frames`: which of its pictures count is up to the backend.
+    """
+    if num_frames is not None:
+        raise UnsupportedError("num_frames is not supported: the backend chooses the frames; leave it out")
+    return ir.MediaInput(media("video", content))
 
 
 def system(expr: ir.Expr | str | None = None) -> ir.ExprList:
@@ -206,34 +253,42 @@ def system(expr: ir.Expr | str | None = None) -> ir.ExprList:
 
 
 def user(expr: ir.Expr | str | None = None) -> ir.ExprList:
+    """A message of this role with this content."""
     return _message("user", expr)
 
 
 def assistant(expr: ir.Expr | str | None = None) -> ir.ExprList:
+    """A message of this role with this content."""
     return _message("assistant", expr)
 
 
 def system_begin() -> ir.RoleBegin:
+    """Where a message of this role begins, for what is appended until it ends."""
     return ir.RoleBegin("system")
 
 
 def system_end() -> ir.RoleEnd:
+    """Where it ends."""
     return ir.RoleEnd("system")
 
 
 def user_begin() -> ir.RoleBegin:
+    """Where a message of this role begins, for what is appended until it ends."""
     return ir.RoleBegin("user")
 
 
 def user_end() -> ir.RoleEnd:
+    """Where it ends."""
     return ir.RoleEnd("user")
 
 
 def assistant_begin() -> ir.RoleBegin:
+    """Where a message of this role begins, for what is appended until it ends."""
     return ir.RoleBegin("assistant")
 
 
 def assistant_end() -> ir.RoleEnd:
+    """Where it ends."""
     return ir.RoleEnd("assistant")
 
 
@@ -262,6 +317,12 @@ def _gen(
         return ir.TypedGen(name, sampling_arguments({**sampling, **form.constraint}), form.stops, form=form)
     stops = DTYPE_STOPS.get(dtype_name(wanted["dtype"]), ()) if "dtype" in wanted else ()
     return ir.Gen(name, sampling_arguments({**sampling, **constraint(wanted)}), stops)
+
+
+def _with_sampling(node: ir.Expr, given: Mapping[str, Any]) -> ir.Expr:
+    if not isinstance(node, ir.Gen):
+        return node
+    return dataclasses.replace(node, sampling=ir.SamplingArguments(**given).over(node.sampling))
 
 
 def _message(role: str, content: ir.Expr | str | None) -> ir.ExprList:

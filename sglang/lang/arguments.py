@@ -11,19 +11,20 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, get_args
 
-from sglang.lang.ir import SamplingArguments
-from sglang.lang.shapes import as_schema
-from sglang.lang.typed import TextForm, bare_form, json_form
+from sglang.lang.gen_options import LogprobsMode
+from sglang.lang.ir import CONSTRAINTS, SamplingArguments
+from sglang.lang.typed.shapes import as_schema, check_types, schema_text
+from sglang.lang.typed.text_form import TextForm, bare_form, json_form
 from sglang.srt.errors import shown
 
 SHORT_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 """The names that `gen` has for what the native API calls otherwise."""
 
-CONSTRAINTS = ("regex", "ebnf", "json_schema")
+OF_ONE_GENERATION = (*CONSTRAINTS, "separate_reasoning")
 
-RUN_ARGUMENTS = tuple(name for name in SamplingArguments.__struct_fields__ if name not in CONSTRAINTS)
+RUN_ARGUMENTS = tuple(name for name in SamplingArguments.__struct_fields__ if name not in OF_ONE_GENERATION)
 """What may be said for all of a program's generations at once."""
 
 RUN_DEFAULTS = SamplingArguments(
@@ -171,11 +172,31 @@ def _integers(value: Any) -> tuple[int, ...]:
 def _regex(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a string, a JSON schema or a pydantic class")
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise re.error(f"regex {shown(value)} is wrong: {error.msg}", value, error.pos) from None
+    _check_regex("regex", value)
     return _some_text(value)
+
+
+def _stop_regexes(value: Any) -> tuple[str, ...]:
+    patterns = _text_or_texts(value)
+    for pattern in patterns:
+        _check_regex("stop_regex", pattern)
+    return patterns
+
+
+def _check_regex(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise re.error(f"{name} {shown(pattern)} is wrong: {error.msg}", pattern, error.pos) from None
+
+
+def _reasoning(value: Any) -> str | None:
+    """How thoughts are marked, where they are to be told apart."""
+    if isinstance(value, bool):
+        return "auto" if value else None
+    if isinstance(value, str) and value:
+        return value
+    raise TypeError("True, False or the name of a reasoning parser")
 
 
 def _some_text(value: Any) -> str:
@@ -192,15 +213,42 @@ def _is_schema(value: Any) -> bool:
 def json_schema_text(value: Any) -> str:
     """Raises TypeError and ValueError. A dict may be a shape."""
     if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"json_schema is not JSON: {error}") from error
+        schema = _loaded("json_schema", value)
+        if not isinstance(schema, (dict, bool)):
+            raise ValueError(f"json_schema must be the text of a JSON object, not {shown(value)}")
+        check_types(schema)
         return value
     if not _is_schema(value):
         raise TypeError("JSON text, a dict or a pydantic class")
-    schema = as_schema(value) if isinstance(value, Mapping) else value.model_json_schema()
-    return json.dumps(schema, ensure_ascii=False)
+    return schema_text(as_schema(value) if isinstance(value, Mapping) else value.model_json_schema())
+
+
+def _structural_tag(value: Any) -> str:
+    tag = _loaded("structural_tag", value) if isinstance(value, str) else value
+    if not isinstance(tag, Mapping):
+        raise TypeError("a dict with format, or with structures and triggers, or its JSON")
+    return value if isinstance(value, str) else _written("structural_tag", tag)
+
+
+def _written(name: str, value: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be written as JSON: {error}: {shown(value)}") from error
+
+
+def _loaded(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON: {error}: {shown(text)}") from error
+
+
+def _logprobs_mode(value: Any) -> str:
+    modes = get_args(LogprobsMode)
+    if value not in modes:
+        raise ValueError(f"logprobs_mode must be {' or '.join(map(repr, modes))}, not {shown(value)}")
+    return str(value)
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -211,7 +259,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "n": _integer,
     "stop": _text_or_texts,
     "stop_token_ids": _integers,
-    "stop_regex": _text_or_texts,
+    "stop_regex": _stop_regexes,
     "temperature": _number,
     "top_p": _number,
     "top_k": _integer,
@@ -225,8 +273,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "logprob_start_len": _integer,
     "top_logprobs_num": _integer,
     "return_text_in_logprobs": _boolean,
+    "logprobs_mode": _logprobs_mode,
     "regex": _regex,
     "ebnf": _some_text,
     "json_schema": json_schema_text,
+    "structural_tag": _structural_tag,
     "choices": _texts,
+    "separate_reasoning": _reasoning,
 }

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from sglang.lang import loop
-from sglang.lang.run import current_run
+from sglang.lang.execution import loop
+from sglang.lang.execution.run import current_run
 from sglang.lang.source_line import SourceLine, calling_line
 from sglang.srt.errors import BackendError, ConfigurationError, ProgramError, did_you_mean, shown
 

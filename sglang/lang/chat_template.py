@@ -97,6 +97,7 @@ def _headed(name: str, head: str, end: str, default_system_prompt: str | None = 
 
 _ALL = (
     _template("default", system=("SYSTEM:", "\n"), user=("USER:", "\n"), assistant=("ASSISTANT:", "\n")),
+    _template("claude", system=("", ""), user=("\n\nHuman: ", ""), assistant=("\n\nAssistant:", "")),
     _headed("chatml", "<|im_start|>{}\n", "<|im_end|>\n"),
     _headed("qwen", "<|im_start|>{}\n", "<|im_end|>\n", "You are a helpful assistant."),
     _headed("llama-3-instruct", "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"),
@@ -161,5 +162,6 @@ _BY_MODEL_PATH = (
     (r"qwen3(?!.*base)|smollm.*instruct|hermes-2|yi-1\.5.*chat|chatml", "chatml"),
     (r"gemma.*-it\b", "gemma-it"),
     (r"command-r", "c4ai-command-r"),
+    (r"claude", "claude"),
 )
 """The first pattern found in a model's path or name decides."""

@@ -18,9 +18,9 @@ from typing import Any
 from sglang.lang import calls, ir
 from sglang.lang.arguments import json_schema_text
 from sglang.lang.calls import ApiCall, answer_of
-from sglang.lang.shapes import is_schema
 from sglang.lang.state import ProgramState
-from sglang.lang.typed import TextForm, json_form, object_form
+from sglang.lang.typed.shapes import is_schema
+from sglang.lang.typed.text_form import TextForm, json_form, object_form
 from sglang.srt.errors import shown
 
 _BLOCK_IN_BRACES = re.compile(

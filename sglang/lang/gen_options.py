@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
 Constraint: TypeAlias = "str | dict[str, Any] | type[Any]"
 """Text in the language of the constraint; a dict and a pydantic class are a JSON schema."""
+
+LogprobsMode: TypeAlias = Literal["raw_logprobs", "processed_logprobs"]
+"""Of which distribution the log-probabilities are: the model's own, or the one that tokens are drawn from."""
 
 
 class GenOptions(TypedDict, total=False):
@@ -32,3 +35,5 @@ class GenOptions(TypedDict, total=False):
     logprob_start_len: int | None
     top_logprobs_num: int | None
     return_text_in_logprobs: bool | None
+    logprobs_mode: LogprobsMode | None
+    separate_reasoning: bool | str | None

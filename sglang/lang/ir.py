@@ -12,19 +12,23 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from sglang.lang.choices import ChoicesMethod, Exact, token_length_normalized
-from sglang.lang.typed import TextForm
+from sglang.lang.media import Media
+from sglang.lang.typed.text_form import TextForm
 from sglang.srt.errors import shown
 
 T = TypeVar("T")
 
 DEFAULT_MAX_NEW_TOKENS = 128
 
+CONSTRAINTS = ("regex", "ebnf", "json_schema", "structural_tag")
+"""The sampling arguments that say what a text must be. A generation has one of them at most."""
+
 
 class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
     """How to generate. None means: not said here, ask the level above (gen, then run, then the backend's defaults).
 
-    Names are those of the native API. ``json_schema`` is JSON text. At most one of ``regex``, ``ebnf``,
-    ``json_schema`` and ``choices``.
+    Names are those of the native API. ``json_schema`` and ``structural_tag`` are JSON text. ``separate_reasoning``
+    names how the model marks its thoughts, or is ``auto``.
     """
 
     max_new_tokens: int | None = None
@@ -46,9 +50,12 @@ class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
     logprob_start_len: int | None = None
     top_logprobs_num: int | None = None
     return_text_in_logprobs: bool | None = None
+    logprobs_mode: str | None = None
     regex: str | None = None
     ebnf: str | None = None
     json_schema: str | None = None
+    structural_tag: str | None = None
+    separate_reasoning: str | None = None
 
     def over(self, defaults: SamplingArguments) -> SamplingArguments:
         """These, and where they say nothing, `defaults`."""
@@ -64,6 +71,10 @@ class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True):
             if value is not None:
                 yield name, value
+
+    def constraint(self) -> tuple[str, str] | None:
+        """The one there is, by its name."""
+        return next(((name, value) for name, value in self.given() if name in CONSTRAINTS), None)
 
 
 NO_SAMPLING = SamplingArguments()
@@ -144,11 +155,17 @@ class Gen(Expr):
         return f"Gen({self.name!r})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class TypedGen(Gen, Generic[T]):
-    """Gives a value of a type. It is the handle too by which that is read: ``state.get(handle)`` is a T."""
+    """Gives a value of a type. It is the handle too by which that is read: ``state.get(handle)`` is a T.
+
+    Equal to itself only: two that ask for the same have a value each.
+    """
 
     form: TextForm[T] = field(kw_only=True)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -212,14 +229,11 @@ class VarScopeEnd(Expr):
         return f"VarScopeEnd({self.name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Image(Expr):
-    """path: of a file, or its content."""
+@dataclass(frozen=True, slots=True, repr=False)
+class MediaInput(Expr):
+    """An image, a sound or a video, for the model to look at."""
 
-    path: str | bytes
+    media: Media
 
-
-@dataclass(frozen=True, slots=True)
-class Video(Expr):
-    path: str
-    num_frames: int
+    def __repr__(self) -> str:
+        return repr(self.media)

@@ -10,16 +10,16 @@ from contextlib import aclosing, closing
 from operator import itemgetter
 from typing import Any, Literal, overload
 
-from sglang.lang import loop
 from sglang.lang.arguments import RUN_ARGUMENTS, SHORT_NAMES, run_sampling, sampling_arguments
 from sglang.lang.backends.base import Backend
-from sglang.lang.batch import AUTO_ASYNC_IN_FLIGHT, AUTO_IN_FLIGHT, Batch, Manner, Outcome, max_in_flight
-from sglang.lang.body import Body, Program
 from sglang.lang.default_backend import chosen_backend
 from sglang.lang.direct import async_body_of, body_of
-from sglang.lang.interpreter import Setting
+from sglang.lang.execution import loop
+from sglang.lang.execution.batch import AUTO_ASYNC_IN_FLIGHT, AUTO_IN_FLIGHT, Batch, Manner, Outcome, max_in_flight
+from sglang.lang.execution.body import Body, Program
+from sglang.lang.execution.interpreter import Setting
+from sglang.lang.execution.run import current_run
 from sglang.lang.ir import SamplingArguments
-from sglang.lang.run import current_run
 from sglang.lang.state import ProgramState
 from sglang.srt.errors import ProgramError, UnsupportedError, shown
 
@@ -40,8 +40,8 @@ class SglFunction:
     `run` and `run_batch`, and in coroutines `arun` and `arun_batch`, take the arguments of the function, and beside
     them, by name, how to generate where `gen` does not say: ``max_new_tokens, min_new_tokens, n, stop, stop_token_ids,
     stop_regex, temperature, top_p, top_k, min_p, frequency_penalty, presence_penalty, repetition_penalty, ignore_eos,
-    sampling_seed, return_logprob, logprob_start_len, top_logprobs_num, return_text_in_logprobs``. By default
-    temperature and top_p are 1.
+    sampling_seed, return_logprob, logprob_start_len, top_logprobs_num, return_text_in_logprobs, logprobs_mode``. By
+    default temperature and top_p are 1.
     """
 
     def __init__(

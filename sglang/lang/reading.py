@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from sglang.lang import ir
 from sglang.lang.backends.base import Message
-from sglang.lang.interpreter import Interpreter
-from sglang.lang.run import Run
-from sglang.lang.text_stream import Delta
-from sglang.lang.trace import Trace, trace_of
-from sglang.lang.transcript import Transcript
-from sglang.lang.typed import TextForm
-from sglang.lang.typed_value import handle, value_as, values_as
-from sglang.lang.variables import Plain, Value, Variable
-from sglang.lang.waiting import Steps, finish, finish_async, items, items_async
+from sglang.lang.execution.interpreter import Interpreter
+from sglang.lang.execution.run import Run
+from sglang.lang.execution.text_stream import Delta
+from sglang.lang.execution.transcript import Transcript
+from sglang.lang.execution.variables import Key, Plain, Value, Variable
+from sglang.lang.execution.waiting import Steps, finish, finish_async, items, items_async
+from sglang.lang.trace.trace import Trace, trace_of
+from sglang.lang.typed.text_form import TextForm
+from sglang.lang.typed.value import handle, value_as, values_as
 from sglang.srt.errors import ProgramError, VariableNotSetError
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class ReadableState:
         """Like `get`, of ``n > 1`` samples and of a variable that several forks have set; a list of one otherwise."""
         return self._finish(self._value_as(values_as, of, type), "s.aget_all(...)")
 
-    def __contains__(self, name: str | None) -> bool:
-        return self._interpreter.variables.get(name) is not None or self._is_returned(name)
+    def __contains__(self, key: Key) -> bool:
+        return self._interpreter.variables.get(key) is not None or self._is_returned(key)
 
     def get_meta_info(self, name: str | None, timeout: float | None = None) -> Any:
         """What the backend said about the generation of a variable; with ``n > 1`` a list.
@@ -184,32 +184,35 @@ class ReadableState:
         """instead: what a coroutine awaits."""
         return finish(steps, partial(self._run.check_may_block, f"await {instead}"), timeout)
 
-    def _variable(self, name: str | None) -> Steps[Variable]:
+    def _variable(self, key: Key) -> Steps[Variable]:
         known = self._interpreter.variables
-        if known.get(name) is None and self._run.may_still_set_names():
-            yield known.when_known(name)
-        variable = known.get(name)
-        if variable is None and self._is_returned(name):
-            variable = Variable.of(Plain(self.ret_value[name], {}))
+        if known.get(key) is None and self._run.may_still_set_names():
+            yield known.when_known(key)
+        variable = known.get(key)
+        if variable is None and self._is_returned(key):
+            variable = Variable.of(Plain(self.ret_value[key], {}))
         if variable is None:
             yield from self._synced()  # a state that failed has its reason to have no such variable
-            raise VariableNotSetError(
-                f"no variable {name!r} is set; {self._interpreter.known_names(name)}", variable=name
-            )
+            raise self._not_set(key)
         return variable
 
-    def _value(self, name: str | None) -> Steps[Value]:
-        variable = yield from self._variable(name)
+    def _not_set(self, key: Key) -> VariableNotSetError:
+        if isinstance(key, ir.TypedGen):
+            return VariableNotSetError(f"{key!r} has no value here: this very gen was not appended to this state")
+        return VariableNotSetError(f"no variable {key!r} is set; {self._interpreter.known_names(key)}", variable=key)
+
+    def _value(self, key: Key) -> Steps[Value]:
+        variable = yield from self._variable(key)
         yield variable.future
         return variable.future.result()
 
-    def _value_as(self, reads: Callable[[Value, TextForm[Any], str | None], T], of: Any, type: Any) -> Steps[T]:
-        name, form = handle(of, type)
-        value = yield from self._value(name)
-        return reads(value, form, name)
+    def _value_as(self, reads: Callable[[Value, TextForm[Any], Key], T], of: Any, type: Any) -> Steps[T]:
+        key, form = handle(of, type)
+        value = yield from self._value(key)
+        return reads(value, form, key)
 
-    def _is_returned(self, name: str | None) -> bool:
-        return isinstance(self.ret_value, dict) and name in self.ret_value
+    def _is_returned(self, key: Key) -> bool:
+        return isinstance(self.ret_value, dict) and key in self.ret_value
 
     def _complete(self, of: Callable[[Transcript], T]) -> Steps[T]:
         """What `of` says when everything is done: what is queued by now, or what the program does elsewhere."""

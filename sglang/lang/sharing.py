@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from sglang.lang import loop
+from sglang.lang.execution import loop
 from sglang.lang.source_line import SourceLine
 from sglang.lang.state import ProgramState
-from sglang.lang.trace_nodes import TraceNode
+from sglang.lang.trace.nodes import TraceNode
 from sglang.srt.errors import UnsupportedError, shown
 
 MIN_SHARED_CHARACTERS = 32

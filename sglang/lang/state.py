@@ -9,10 +9,10 @@ from typing import Any, overload
 
 from sglang.lang import ir
 from sglang.lang.arguments import variable_name
+from sglang.lang.execution.run import cancel_all
+from sglang.lang.execution.variables import Key, Plain, Several, Variable
+from sglang.lang.execution.waiting import Steps, finish, finish_async
 from sglang.lang.reading import ReadableState
-from sglang.lang.run import cancel_all
-from sglang.lang.variables import Plain, Several, Variable
-from sglang.lang.waiting import Steps, finish, finish_async
 from sglang.srt.errors import RequestAbortedError, UnsupportedError, shown
 
 
@@ -161,14 +161,14 @@ class ProgramStateGroup:
         return ir.ExprList()
 
     def _gather_variables(self) -> None:
-        setters: dict[str | None, list[Variable]] = {}
+        setters: dict[Key, list[Variable]] = {}
         for state in self._states:
-            for name, variable in state._interpreter.variables.own().items():
-                setters.setdefault(name, []).append(variable)
-        for name, variables in setters.items():
+            for key, variable in state._interpreter.variables.own().items():
+                setters.setdefault(key, []).append(variable)
+        for key, variables in setters.items():
             values = [variable.future.result() for variable in variables]
             gathered = Variable.of(Several(tuple(values)))
-            self._parent._interpreter.variables.set(name, variables[0] if len(variables) == 1 else gathered)
+            self._parent._interpreter.variables.set(key, variables[0] if len(variables) == 1 else gathered)
 
 
 class _Scope:

@@ -22,7 +22,8 @@ PAGE = ROOT / "docs" / "api.md"
 CHAPTERS = {
     "Programs": (
         "function", "gen", "select", "gen_int", "gen_string", "TypedGen", "system", "user", "assistant", "system_begin",
-        "system_end", "user_begin", "user_end", "assistant_begin", "assistant_end", "image", "video",
+        "system_end", "user_begin", "user_end", "assistant_begin", "assistant_end", "image", "audio", "video",
+        "separate_reasoning",
     ),
     "Running": ("SglFunction", "set_default_backend", "global_config", "flush_cache", "get_server_info"),
     "State": ("ProgramState", "ProgramStateGroup"),
@@ -31,7 +32,7 @@ CHAPTERS = {
     ),
     "APIs": ("register_api", "unregister_api", "call_api", "ApiCall"),
     "Seeing what ran": ("Trace", "TraceNode", "Usage", "lint_sharing", "Sharing", "Difference"),
-    "Backends": ("Engine", "Runtime", "RuntimeEndpoint", "OpenAI", "Mock"),
+    "Backends": ("Engine", "Runtime", "RuntimeEndpoint", "OpenAI", "Anthropic", "LiteLLM", "VertexAI", "Mock"),
     "Errors": (
         "SglangError", "InvalidRequestError", "UnsupportedError", "BackendError", "EngineDeadError", "ProgramError",
         "VariableNotSetError",
@@ -59,7 +60,7 @@ def unnamed() -> dict[str, Any]:
     """Classes of what public functions give."""
     from sglang.lang.program import SglFunction
     from sglang.lang.sharing import Difference, Sharing
-    from sglang.lang.trace_nodes import TraceNode, Usage
+    from sglang.lang.trace.nodes import TraceNode, Usage
 
     return {kind.__name__: kind for kind in (SglFunction, TraceNode, Usage, Sharing, Difference)}
 

@@ -66,6 +66,11 @@ class Page:
         )
 
     @property
+    def prose(self) -> str:
+        """What is no program."""
+        return _BLOCK.sub("", self.text)
+
+    @property
     def code(self) -> str:
         return "\n\n".join(block.code for block in self.blocks)
 

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
+from sglang.lang.execution import loop
 from tests.docs.pages import ADDRESS, ROOT, Page, is_same_output
+from tests.helpers.runtime import Server
 
 GUIDE = Page(ROOT / "docs" / "guide.md")
 README = Page(ROOT / "README.md")
+STRUCTURED_OUTPUT = Page(ROOT / "docs" / "structured-output.md")
 
 
 class BorrowedEngine:
@@ -61,11 +63,24 @@ def borrowed(engine: sgl.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         loop.run(connection.aclose())
 
 
+@pytest.fixture
+def url(default_model_path: Path) -> Iterator[str]:
+    """Of a server as its readers start it."""
+    with Server("--model-path", str(default_model_path), "--num-threads", "1") as running:
+        yield running.url
+
+
 @pytest.mark.usefixtures("borrowed")
-def test_programs_print_what_stands_under_them(server_url: str) -> None:
+def test_programs_print_what_stands_under_them(url: str) -> None:
     """After an intended change: python -m tests.docs.pages docs/guide.md, beside a server."""
-    for block, printed in GUIDE.run(server_url):
+    for block, printed in GUIDE.run(url):
         assert is_same_output(printed, block.output or ""), f"{GUIDE.path}:{block.line} prints\n{printed}"
+
+
+@pytest.mark.usefixtures("borrowed")
+def test_the_page_on_structured_output() -> None:
+    for block, printed in STRUCTURED_OUTPUT.run():
+        assert is_same_output(printed, block.output or ""), f"{STRUCTURED_OUTPUT.path}:{block.line} prints\n{printed}"
 
 
 @pytest.mark.usefixtures("borrowed")
@@ -116,9 +131,9 @@ def test_a_page_is_written_anew_where_it_shows_outputs(tmp_path: Path) -> None:
     assert page.with_outputs(printed) == PAGE.replace("\n0\n", "\n1\n")
 
 
-@pytest.mark.parametrize("page", [GUIDE, README], ids=lambda page: page.path.name)
+@pytest.mark.parametrize("page", [GUIDE, README, STRUCTURED_OUTPUT], ids=lambda page: page.path.name)
 def test_links_lead_somewhere(page: Page) -> None:
-    links = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", page.text)
+    links = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", page.prose)
     assert links
     for file, anchor in links:
         target = page.path.parent / file if file else page.path

@@ -139,8 +139,8 @@ def test_arguments_of_a_tool_are_its_parameters() -> None:
 def test_judge_reports_both_orders(capsys: pytest.CaptureFixture[str]) -> None:
     judge.main(["--limit", "2"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition("  ")[2] for line in lines[:2]] == [pair.question for pair in judge.PAIRS[:2]]
-    assert lines[2].startswith("2 pairs in both orders")
+    assert [line.partition("  ")[2] for line in lines[1:3]] == [pair.question for pair in judge.PAIRS[:2]]
+    assert lines[3].startswith("2 pairs in both orders")
 
 
 def test_judge_without_a_pair(capsys: pytest.CaptureFixture[str]) -> None:

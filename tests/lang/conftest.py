@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
+from sglang.lang.execution import loop
 from tests.helpers.runtime import eventually
 
 UseMock = Callable[..., sgl.Mock]

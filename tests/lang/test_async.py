@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
+from sglang.lang.execution import loop
 from sglang.lang.program import SglFunction
 from tests.lang.conftest import UseMock
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import sglang as sgl
-from sglang.lang import prefix_gate
-from sglang.lang.batch import max_in_flight
+from sglang.lang.execution import prefix_gate
+from sglang.lang.execution.batch import max_in_flight
 from sglang.lang.program import SglFunction
 from tests.lang.conftest import UseMock
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
+from sglang.lang.execution import loop
 from tests.lang.conftest import UseMock
 
 

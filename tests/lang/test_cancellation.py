@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
-from sglang.lang.interpreter import Interpreter
-from sglang.lang.run import cancel_all
+from sglang.lang.execution import loop
+from sglang.lang.execution.interpreter import Interpreter
+from sglang.lang.execution.run import cancel_all
 from sglang.srt.errors import RequestAbortedError
 from tests.lang.conftest import UseMock
 

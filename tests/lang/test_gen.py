@@ -199,15 +199,3 @@ def test_generated_ids_go_back_as_they_are(use_mock: UseMock) -> None:
     assert mock.requests[1].prompt.segments == ("Q", ids, ".")
     assert len(ids) == 2
     assert all(isinstance(token, int) for token in ids)
-
-
-@pytest.mark.parametrize("node", [sgl.image("a.png"), sgl.video("a.mp4", 3)])
-def test_images_are_refused_by_name_for_now(node: ir.Expr, mock: sgl.Mock) -> None:
-    @sgl.function
-    def program(s: sgl.ProgramState) -> None:
-        s += sgl.user(node + "What is this?")
-
-    error = program.run().error()
-    assert error is not None
-    assert isinstance(error.__cause__, sgl.UnsupportedError)
-    assert f"Mock does not support {type(node).__name__.lower()}" in str(error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,10 +34,28 @@ def test_what_is_to_be_generated_cannot_stand_in_an_f_string() -> None:
     assert repr(sgl.gen("x")) == str(sgl.gen("x")) == "Gen('x')"
 
 
-@pytest.mark.parametrize("name", ["regex", "ebnf", "json_schema"])
+@pytest.mark.parametrize("name", ["regex", "ebnf", "json_schema", "structural_tag"])
 def test_an_empty_constraint_is_none(name: str) -> None:
     with pytest.raises(ValueError, match=r"must not be empty|is not JSON"):
         sgl.gen("x", **{name: ""})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ({"structural_tag": "{"}, ValueError, "structural_tag is not JSON: .*: '{'"),
+        ({"structural_tag": "[]"}, TypeError, "structural_tag must be a dict with format, .* not '\\[\\]'"),
+        ({"structural_tag": {"format": {1, 2}}}, ValueError, "structural_tag cannot be written as JSON: .*set"),
+        ({"structural_tag": {}, "ebnf": "a"}, ValueError, "only one constraint .* ebnf and structural_tag"),
+        ({"logprobs_mode": "raw"}, ValueError, "must be 'raw_logprobs' or 'processed_logprobs', not 'raw'"),
+        ({"guided_regex": "a"}, TypeError, "it is called 'regex' here"),
+    ],
+)
+def test_what_gen_cannot_take_is_refused_in_its_line(
+    arguments: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        sgl.gen("x", **arguments)
 
 
 def test_a_wrong_regex_is_shown() -> None:
@@ -112,3 +132,94 @@ def test_an_interrupt_of_the_user_s_own_comes_through(use_mock: UseMock) -> None
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert mock.num_open == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_new_tokens": 5}, "gen has no argument 'max_new_tokens'; did you mean 'max_tokens'?"),
+        ({"max_token": 5}, "gen has no argument 'max_token'; did you mean 'max_tokens'?"),
+        ({"seed": 5}, "gen has no argument 'seed'; it is called 'sampling_seed' here"),
+        ({"xyzzy": 5}, "gen has no argument 'xyzzy'; it has choices, "),
+    ],
+)
+def test_a_keyword_that_gen_does_not_have(arguments: dict[str, Any], message: str) -> None:
+    for make in (sgl.gen, sgl.gen_int, sgl.gen_string):
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+            make("x", **arguments)
+
+
+def test_a_keyword_that_select_does_not_have() -> None:
+    with pytest.raises(TypeError, match="select has no argument 'options'; it is called 'choices' here"):
+        sgl.select("x", options=["a", "b"])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("argument", ["type", "schema"])
+@pytest.mark.parametrize(
+    "of", [lambda: 3, print, partial(int), complex, type[int], 3, [int], (int, str), ..., object()]
+)
+def test_what_is_no_type(argument: str, of: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{argument} must be a type") as caught:
+        sgl.gen("x", **{argument: of})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "strng"}, "JSON Schema has no type 'strng'; did you mean 'string'?"),
+        ('{"type": "strng"}', "JSON Schema has no type 'strng'; did you mean 'string'?"),
+        ({"type": ["string", "nul"]}, "JSON Schema has no type 'nul'; did you mean 'null'?"),
+        ({"properties": {"a": {"items": {"type": "int"}}}}, "JSON Schema has no type 'int'; did you mean 'integer'?"),
+        ({"anyOf": [{"type": "dict"}]}, "JSON Schema has no type 'dict'; did you mean 'object'?"),
+        ({"a": {"type": "float"}}, "JSON Schema has no type 'float'; did you mean 'number'?"),
+        ({"const": {1, 2}}, "a JSON Schema must be plain JSON: Object of type set is not JSON serializable"),
+        ({"const": float("nan")}, "a JSON Schema must be plain JSON: Out of range float values"),
+        ("[1]", "json_schema must be the text of a JSON object, not '[1]'"),
+        ("{", "json_schema is not JSON"),
+    ],
+)
+def test_what_is_no_schema(schema: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sgl.gen("x", json_schema=schema)
+    if isinstance(schema, dict):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            sgl.gen("x", schema=schema)
+
+
+def test_properties_may_be_called_like_keywords() -> None:
+    for schema in (
+        {"properties": {"type": {"type": "string"}, "items": {"enum": ["strng"]}}, "default": {"type": "strng"}},
+        {"type": "object", "properties": {"const": {"const": {"type": "strng"}}}},
+    ):
+        sgl.gen("x", json_schema=schema)
+
+
+def test_a_wrong_stop_regex_is_shown() -> None:
+    for wrong in ("([a", ["ok", "([a"]):
+        with pytest.raises(re.error, match=r"stop_regex '\(\[a' is wrong: unterminated character set"):
+            sgl.gen("x", stop_regex=wrong)
+
+
+def test_the_native_api_is_not_under_v1() -> None:
+    for url in ("http://localhost:30000/v1", "http://localhost:30000/v1/"):
+        with pytest.raises(ValueError, match=r"leave that away, RuntimeEndpoint\('http://localhost:30000'\)"):
+            sgl.RuntimeEndpoint(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [
+        ("Anthropic", "anthropic", "anthropic"),
+        ("LiteLLM", "litellm", "litellm"),
+        ("OpenAI", "openai", "openai"),
+        ("VertexAI", "google.genai", "vertexai"),
+    ],
+)
+def test_a_client_library_that_is_missing(monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str) -> None:
+    make = getattr(sgl, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    if module == "google.genai":
+        monkeypatch.setitem(sys.modules, "google", None)
+    with pytest.raises(ValueError, match=rf"pip install 'sglang\[{extra}\]'"):
+        make("m")

@@ -6,8 +6,8 @@ import pytest
 
 import sglang as sgl
 from sglang.lang.backends.base import Generated, Prompt
+from sglang.lang.execution.loop import run
 from sglang.lang.ir import SamplingArguments
-from sglang.lang.loop import run
 from tests.lang.conftest import UseMock
 
 

@@ -1,7 +1,7 @@
 """What a program needs of a model: the one protocol between the language and whatever generates text.
 
-What programs ask for runs in the language's own event loop (`lang/loop.py`), many programs at a time. A backend
-implements the methods it can and refuses the rest by name.
+What programs ask for runs in the language's own event loop (`lang/execution/loop.py`), many programs at a time. A
+backend implements the methods it can and refuses the rest by name.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any, NoReturn
 
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact
 from sglang.lang.ir import SamplingArguments
+from sglang.lang.media import MediaKind
 from sglang.srt.errors import UnsupportedError
 
 Segment = str | tuple[int, ...]
 """Text, or the ids of tokens that a model generated. Generated ids are never tokenized again."""
 
 Message = dict[str, Any]
-"""``{"role", "content"}``, as in the OpenAI API."""
+"""``{"role", "content"}``. In a `Prompt` the content is a `media.Content`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,21 @@ class Backend:
     """Whether requests that share a prefix are cheaper once a request for the prefix alone is answered. A runtime that
     shares prefixes between simultaneous requests does not need it."""
 
+    media_kinds: frozenset[MediaKind] = frozenset()
+    """What may stand in the messages of a prompt beside text."""
+
     async def generate(self, prompt: Prompt, sampling: SamplingArguments) -> list[Generated]:
-        """``sampling.n`` continuations (one if None)."""
+        """``sampling.n`` continuations (one if None).
+
+        With ``separate_reasoning`` their texts are the answers alone, and the meta info has the thoughts under
+        ``reasoning_content``: a text, empty if there are none.
+        """
         self._refuse("gen")
 
     def stream(self, prompt: Prompt, sampling: SamplingArguments) -> AsyncGenerator[Generated, None]:
         """One continuation as it grows: each item has all the text so far, the last one all of it and its meta info.
 
-        Closing the generator cancels the request.
+        Closing the generator cancels the request. Is never asked for ``separate_reasoning``.
         """
         self._refuse("stream=True")
 

@@ -23,6 +23,8 @@ class NativeEngine(Protocol):
     @property
     def async_score_choices(self) -> Callable[..., Awaitable[Any]]: ...
 
+    def separate_reasoning(self, text: str, reasoning_parser: str = "auto") -> dict[str, Any]: ...
+
     def role_text(self, roles: Sequence[str]) -> Any: ...
 
     def flush_cache(self) -> None: ...
@@ -56,6 +58,9 @@ class EngineBackend(NativeBackend):
 
     async def _post_score_choices(self, payload: Payload) -> Any:
         return await self.engine.async_score_choices(**payload)
+
+    async def _post_separate_reasoning(self, payload: Payload) -> Any:
+        return self.engine.separate_reasoning(**payload)
 
     async def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         async with aclosing(await self.engine.async_generate(**payload, stream=True)) as results:

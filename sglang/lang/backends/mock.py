@@ -18,6 +18,7 @@ from typing import Any
 from sglang.lang.backends.base import Backend, Generated, Prompt, RoleText
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact, mean_logprob
 from sglang.lang.ir import DEFAULT_MAX_NEW_TOKENS, SamplingArguments
+from sglang.lang.media import ALL_MEDIA
 from sglang.srt.errors import UnsupportedError, shown
 
 Answer = Callable[[Prompt, SamplingArguments], "str | None"]
@@ -26,6 +27,8 @@ Answer = Callable[[Prompt, SamplingArguments], "str | None"]
 WORDS = ("the", "a", "one", "of", "to", "and", "is", "was", "in", "it", "for", "on", "with", "as", "at", "by")
 NATURAL_LENGTHS = range(4, 12)
 """How many tokens a made-up text has if nothing ends it before."""
+
+_THOUGHTS = re.compile(r"\s*<think>\s*(?P<thoughts>.*?)\s*(?:</think>\s*|\Z)(?P<answer>.*)", re.DOTALL)
 
 NO_CONTENT = frozenset({"max_new_tokens", "min_new_tokens", "n", "stop", "stop_token_ids", "stop_regex", "ignore_eos"})
 """Sampling arguments that say where a text ends, not what it says. So a longer answer begins like a shorter one."""
@@ -50,11 +53,16 @@ class Mock(Backend):
     ``regex`` and is JSON for a ``json_schema`` (ValueError).
 
     scores: log-probabilities of the tokens of a choice, for `select`; without them they are made up too.
+    With ``separate_reasoning`` an answer's thoughts are what stands in ``<think>...</think>`` at its beginning. Images,
+    sounds and videos are taken, and change nothing.
+
     errors: what to raise, by the number of the request, counted from 0.
 
     Its tokens are words with the space before them. Roles look like ChatML. `requests` are all requests so far,
     `num_open` is how many are being worked on. Use one from the programs of one process only.
     """
+
+    media_kinds = ALL_MEDIA
 
     def __init__(
         self,
@@ -163,13 +171,15 @@ class Mock(Backend):
         else:
             _check(text, sampling)
         text, reason = _ended(text, sampling)
-        meta_info = {
+        meta_info: dict[str, Any] = {
             "id": _digest(prompt.text, str(index)).hex(),
             "prompt_tokens": len(_tokens(prompt.text)),
             "completion_tokens": len(_tokens(text)),
             "cached_tokens": 0,
             "finish_reason": reason,
         }
+        if sampling.separate_reasoning is not None:
+            meta_info["reasoning_content"], text = _thoughts_and_answer(text)
         return Generated(text, meta_info, (tuple(map(_token_id, _tokens(text))),) if text else ())
 
     def _score(self, before: str, choice: str) -> list[tuple[float, int, str]]:
@@ -201,9 +211,8 @@ def _by_ending(answers: Mapping[str, str]) -> Answer:
 
 
 def _made_up_text(prompt: Prompt, sampling: SamplingArguments, index: int) -> str:
-    for constraint in ("regex", "ebnf", "json_schema"):
-        if getattr(sampling, constraint) is not None:
-            raise UnsupportedError(f"Mock makes up no text for {constraint}; give it the answer")
+    if (held_to := sampling.constraint()) is not None:
+        raise UnsupportedError(f"Mock makes up no text for {held_to[0]}; give it the answer")
     content = [f"{name}={value!r}" for name, value in sampling.given() if name not in NO_CONTENT]
     seed = _digest(prompt.text, str(index), *content)
     length = NATURAL_LENGTHS[seed[0] % len(NATURAL_LENGTHS)]
@@ -232,6 +241,11 @@ def _ended(text: str, sampling: SamplingArguments) -> tuple[str, dict[str, Any]]
     if len(tokens) > limit or (len(tokens) == limit and matched is None and sampling.ignore_eos):
         return "".join(tokens[:limit]), {"type": "length", "length": limit}
     return text[:end], {"type": "stop", "matched": matched}
+
+
+def _thoughts_and_answer(text: str) -> tuple[str, str]:
+    found = _THOUGHTS.fullmatch(text)
+    return (found["thoughts"], found["answer"]) if found else ("", text)
 
 
 def _max_tokens(sampling: SamplingArguments) -> int:

@@ -13,7 +13,14 @@ from sglang.lang.backends.base import Backend, Generated, Prompt, Segment
 from sglang.lang.backends.scoring import LogprobRow, decide, tokens_of_choice
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Exact
 from sglang.lang.ir import SamplingArguments
-from sglang.srt.errors import BackendError, RequestAbortedError, SglangError, UnsupportedError, shown
+from sglang.srt.errors import (
+    BackendError,
+    InvalidRequestError,
+    RequestAbortedError,
+    SglangError,
+    UnsupportedError,
+    shown,
+)
 
 Payload = dict[str, Any]
 """A request of the native API: the JSON of ``POST /generate``, the arguments of ``Engine.generate``."""
@@ -53,13 +60,21 @@ class NativeBackend(Backend, ABC):
         """The result of a ``/score_choices``."""
 
     @abstractmethod
+    async def _post_separate_reasoning(self, payload: Payload) -> Any:
+        """The result of a ``/separate_reasoning``."""
+
+    @abstractmethod
     def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         """The results of a request for one sequence as it grows, the last one complete. Closing it ends the request."""
 
     async def generate(self, prompt: Prompt, sampling: SamplingArguments) -> list[Generated]:
+        _check_may_think(sampling)
         payload = self._payload(prompt, sampling)
         with _naming(payload):
-            return _all_generated(await self._post(payload))
+            answers = _all_generated(await self._post(payload))
+            if (reasoning_parser := sampling.separate_reasoning) is None:
+                return answers
+            return [await self._without_reasoning(answer, reasoning_parser) for answer in answers]
 
     async def stream(self, prompt: Prompt, sampling: SamplingArguments) -> AsyncGenerator[Generated, None]:
         payload = self._payload(prompt, sampling)
@@ -104,6 +119,17 @@ class NativeBackend(Backend, ABC):
                 return ChoicesDecision(decision, meta_info)
         raise BackendError(f"'decision' and 'meta_info' were asked for, but not answered: {shown(answer)}")
 
+    async def _without_reasoning(self, generated: Generated, reasoning_parser: str) -> Generated:
+        try:
+            answer = await self._post_separate_reasoning({"text": generated.text, "reasoning_parser": reasoning_parser})
+        except InvalidRequestError as error:
+            wanted = True if reasoning_parser == "auto" else reasoning_parser
+            raise InvalidRequestError(f"separate_reasoning={wanted!r}: {error}") from error
+        match answer:
+            case {"text": str(text), "reasoning_text": str(thoughts)}:
+                return Generated(text, {**generated.meta_info, "reasoning_content": thoughts})
+        raise BackendError(f"'text' and 'reasoning_text' were asked for, but not answered: {shown(answer)}")
+
     async def _select_by_prompts(
         self, prompt: Prompt, choices: Sequence[str], method: ChoicesSamplingMethod
     ) -> ChoicesDecision:
@@ -145,6 +171,7 @@ class NativeBackend(Backend, ABC):
         if self.template_stop and prompt.open_role is not None:
             sampling = sampling.with_stops(self.template_stop)
         params = dict(sampling.given())
+        params.pop("separate_reasoning", None)  # done here, with the whole answer
         fields = {name: params.pop(name) for name in REQUEST_FIELDS if name in params}
         names = {"rid": uuid.uuid4().hex} if self.takes_segments else {}
         return {**self._prompt(prompt), "sampling_params": params, **fields, **names}
@@ -159,6 +186,17 @@ class NativeBackend(Backend, ABC):
         if self.takes_segments:
             return {"segments": [(*prompt.segments, text) for text in texts]}
         return {"text": [prompt.text + text for text in texts]}
+
+
+def _check_may_think(sampling: SamplingArguments) -> None:
+    """Raises UnsupportedError if thoughts are wanted, and a constraint leaves no room for them."""
+    if sampling.separate_reasoning is None:
+        return
+    if (held_to := sampling.constraint()) is not None:
+        raise UnsupportedError(
+            f"separate_reasoning cannot be had with {held_to[0]} here, which holds from the first token on: let the "
+            "model think in one gen, and answer in the next"
+        )
 
 
 @contextmanager

@@ -115,7 +115,10 @@ class Runtime:
         raise UnsupportedError("Runtime.encode is not supported: embedding models are not there yet")
 
     def shutdown(self) -> None:
-        """End the server. Requests still running fail with BackendError. Harmless when called twice."""
+        """End the server. Harmless when called twice.
+
+        Requests still running fail: with BackendError, or EngineDeadError where the server could still say so.
+        """
         unregister_default(self)
         self._finalizer()
 

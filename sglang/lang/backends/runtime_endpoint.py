@@ -11,13 +11,14 @@ from sglang.lang.backends.http_api import HttpApi
 from sglang.lang.backends.native import NativeBackend, Payload
 from sglang.lang.backends.per_loop import PerLoop
 from sglang.lang.chat_template import ChatTemplate, get_chat_template, get_chat_template_by_model_path
-from sglang.srt.errors import BackendError, shown
+from sglang.srt.errors import BackendError, ConfigurationError, shown
 
 MAX_ROLE_TEXTS = 4096
 
 
 class RuntimeEndpoint(NativeBackend):
-    """Connects at once: raises BackendError if there is no such server, AuthenticationError if it wants another key.
+    """Connects at once: raises BackendError if there is no such server, AuthenticationError if it wants another key,
+    ConfigurationError for what is no URL of a server.
 
     A server that takes segments also says what its model's chat template puts around a message. For others, or with
     `chat_template_name`, that comes from the table in `lang/chat_template.py`. ``model_info`` is what the server says
@@ -32,6 +33,11 @@ class RuntimeEndpoint(NativeBackend):
         chat_template_name: str | None = None,
     ) -> None:
         template = None if chat_template_name is None else get_chat_template(chat_template_name)
+        if base_url.rstrip("/").endswith("/v1"):
+            raise ConfigurationError(
+                f"the native API is not under /v1: leave that away, RuntimeEndpoint({base_url.rstrip('/')[:-3]!r}), "
+                f"or speak the OpenAI API with sgl.OpenAI(model, base_url={base_url!r})"
+            )
         self._api = HttpApi(base_url, api_key, verify)
         self.base_url = self._api.base_url
         self.model_info = self._api.json_object(self._api.call_blocking("GET", "/get_model_info"))
@@ -73,6 +79,9 @@ class RuntimeEndpoint(NativeBackend):
 
     async def _post_score_choices(self, payload: Payload) -> Any:
         return self._api.json(await self._api.call("POST", "/score_choices", payload))
+
+    async def _post_separate_reasoning(self, payload: Payload) -> Any:
+        return self._api.json(await self._api.call("POST", "/separate_reasoning", payload))
 
     def _stream(self, payload: Payload) -> AsyncGenerator[Any, None]:
         return self._api.events("/generate", {**payload, "stream": True})

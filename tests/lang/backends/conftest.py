@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 
 import sglang as sgl
-from sglang.lang import loop
 from sglang.lang.backends.engine import EngineBackend
 from sglang.lang.backends.native import NativeBackend
 from sglang.lang.backends.runtime import Runtime
 from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
 from sglang.lang.default_backend import unregister_default
+from sglang.lang.execution import loop
 
 
 @pytest.fixture(scope="session")

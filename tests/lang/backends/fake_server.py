@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ class Answer:
 
     body: Any
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data(self) -> bytes:
@@ -68,6 +69,8 @@ class FakeServer:
                     return
                 self.send_response(answer.status)
                 self.send_header("content-length", str(len(answer.data)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.data)
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import sglang as sgl
 from sglang.lang.backends.base import Prompt
@@ -22,7 +23,7 @@ from sglang.lang.choices import (
     unconditional_likelihood_normalized,
 )
 from sglang.lang.ir import SamplingArguments
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, UnsupportedError
 from tests.helpers.runtime import SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,6 +70,34 @@ async def test_a_stream_grows_to_the_whole(backend: NativeBackend) -> None:
         assert later.text.startswith(item.text)
     assert (grown[-1].text, grown[-1].segments) == (whole.text, whole.segments)
     assert grown[-1].meta_info["finish_reason"] == whole.meta_info["finish_reason"]
+
+
+async def test_thoughts_are_told_apart(backend: NativeBackend) -> None:
+    """What one format takes for an endless thought is an answer in another, which has no mark there."""
+    prompt = text_prompt("Let me think")
+    (whole,) = await backend.generate(prompt, GREEDY)
+    (thought,) = await backend.generate(prompt, replace(GREEDY, separate_reasoning="deepseek-r1"))
+    assert (thought.text, thought.meta_info["reasoning_content"]) == ("", whole.text.strip())
+    (answer,) = await backend.generate(prompt, replace(GREEDY, separate_reasoning="qwen3"))
+    assert (answer.text, answer.meta_info["reasoning_content"]) == (whole.text, "")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"separate_reasoning": "auto"}, "separate_reasoning=True: .*name one in reasoning_parser: deepseek-r1, "),
+        ({"separate_reasoning": "qwen"}, "separate_reasoning='qwen': .*reasoning.parser"),
+    ],
+)
+async def test_thoughts_in_no_known_format(backend: NativeBackend, sampling: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        await backend.generate(text_prompt("Let me think"), replace(GREEDY, **sampling))
+
+
+async def test_a_constraint_leaves_no_room_for_thoughts(backend: NativeBackend) -> None:
+    sampling = SamplingArguments(regex="a+", separate_reasoning="qwen3")
+    with pytest.raises(UnsupportedError, match="separate_reasoning cannot be had with regex here"):
+        await backend.generate(text_prompt("Let me think"), sampling)
 
 
 async def test_going_on_computes_only_what_is_new(backend: NativeBackend) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
-from sglang.lang.backends.openai import OpenAI
+from sglang.lang.backends.apis.openai import OpenAI
 from sglang.lang.backends.runtime import Runtime
 from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
 from sglang.lang.default_backend import register_if_no_default
+from sglang.lang.execution import loop
 from sglang.srt.errors import BackendError, EngineDeadError, ProgramError
 from tests.helpers.runtime import eventually
 from tests.lang.backends.fake_server import DROPPED, Answer, FakeServer
@@ -60,6 +62,54 @@ def test_the_same_text_everywhere(program: Any, argument: str, backends: dict[st
     states = [program.run(argument, backend=backend, **GREEDY) for backend in backends.values()]
     assert len({state.text() for state in states}) == 1
     assert states[0].messages() == states[1].messages() == states[2].messages()
+
+
+TAG = {"type": "tag", "begin": "<f>", "content": {"type": "regex", "pattern": "[ab]{2}"}, "end": "</f>"}
+
+
+@sgl.function
+def tagged(s: Any, structural_tag: Any) -> None:
+    s += sgl.user("A tag?") + sgl.assistant(sgl.gen("tag", structural_tag=structural_tag))
+
+
+def test_a_structural_tag_holds_everywhere(backends: dict[str, Any], openai_backend: OpenAI) -> None:
+    for backend in (*backends.values(), openai_backend):
+        for written in ({"format": TAG}, json.dumps({"type": "structural_tag", "format": TAG})):
+            state = tagged.run(written, backend=backend, temperature=1.0, sampling_seed=1)
+            assert re.fullmatch("<f>[ab]{2}</f>", state["tag"])
+
+
+@sgl.function
+def pairs(s: Any) -> None:
+    s += sgl.user("Pairs?") + sgl.assistant(sgl.gen("pairs", max_tokens=6, regex="(ab)+", ignore_eos=True))
+
+
+def test_an_answer_whose_tokens_run_out_is_whole_and_says_so(backends: dict[str, Any], openai_backend: OpenAI) -> None:
+    for backend in (*backends.values(), openai_backend):
+        for stream in (False, True):
+            state = pairs.run(backend=backend, stream=stream)
+            assert state["pairs"] == "ababab"
+            assert state.get_meta_info("pairs")["finish_reason"]["closed"] is True
+            state.sync()
+            (asked,) = state.trace().requests
+            assert asked.at_limit == "closed"
+            assert "closed at its limit" in str(state.trace())
+
+
+@sgl.function
+def forced(s: Any, **options: Any) -> None:
+    s += sgl.user("Say a.") + sgl.assistant(sgl.gen("a", regex="a", return_logprob=True, **options))
+
+
+def test_log_probabilities_before_the_constraint_and_after(backends: dict[str, Any], openai_backend: OpenAI) -> None:
+    """Of the only token that may come, which is certain after it."""
+    for backend in (*backends.values(), openai_backend):
+        means = {}
+        for mode in (None, "raw_logprobs", "processed_logprobs"):
+            meta_info = forced.run(logprobs_mode=mode, backend=backend, **GREEDY).get_meta_info("a")
+            means[mode] = meta_info["output_token_logprobs"][0][0]
+        assert means[None] == means["raw_logprobs"] < -1.0
+        assert means["processed_logprobs"] == 0.0
 
 
 @sgl.function
