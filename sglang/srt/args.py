@@ -15,8 +15,9 @@ KvCacheDtype = Literal["auto", "bfloat16", "int8"]
 SchedulePolicyName = Literal["lpm", "fcfs"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ToolCallParserName = Literal[
-    "deepseekv3", "deepseekv31", "hermes", "json", "kimi_k2", "llama3", "mistral", "pythonic", "qwen", "qwen25"
-]
+    "deepseekv3", "deepseekv31", "glm45", "hermes", "json", "kimi_k2", "llama3", "mistral", "pythonic", "qwen",
+    "qwen25", "qwen3_coder",
+]  # fmt: skip
 ReasoningParserName = Literal[
     "deepseek-r1", "deepseek-v3", "glm45", "interns1", "kimi", "kimi_k2", "mimo", "mistral", "qwen3", "qwen3-thinking",
     "step3",

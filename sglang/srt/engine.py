@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from sglang.srt.args import engine_args
 from sglang.srt.errors import EngineDeadError
+from sglang.srt.formats.reasoning import REASONING_FORMATS, reasoning_format_of
+from sglang.srt.formats.separation import separate_reasoning
 from sglang.srt.model.source import resolve_model
 from sglang.srt.select.call import ScoreCall, SelectCall
 from sglang.srt.select.exact import select
@@ -138,6 +140,16 @@ class Engine:
     def role_text(self, roles: Sequence[str]) -> RoleText:
         """What the chat template puts around the last message of a conversation with these roles."""
         return self.tokenizer.role_text(roles)
+
+    def separate_reasoning(self, text: str, reasoning_parser: str = "auto") -> dict[str, str]:
+        """Thoughts and answer in what a model said: ``reasoning_text``, and ``text`` without it.
+
+        reasoning_parser: how thoughts are marked; ``auto`` goes by the chat template. Raises InvalidRequestError if
+        that says nothing, and for an unknown name.
+        """
+        template = self.tokenizer.chat_template
+        name = None if template is None else reasoning_format_of(template.tool_use_source)
+        return separate_reasoning(text, reasoning_parser, None if name is None else REASONING_FORMATS[name])
 
     def flush_cache(self) -> None:
         """Forget every cached prefix that no running request uses."""

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -27,11 +27,16 @@ _TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 class Constraint(msgspec.Struct, frozen=True):
     """What the whole output has to match.
 
-    text: a regular expression, a grammar, a JSON Schema, or a JSON list of texts.
+    text: a regular expression, a grammar, or the JSON of a schema, of a list of texts or of a structural tag.
+    whitespace: of a schema, a regular expression of what stands between any two tokens.
     """
 
-    kind: Literal["regex", "ebnf", "json_schema", "choices"]
+    kind: Literal["regex", "ebnf", "json_schema", "choices", "structural_tag"]
     text: str
+    whitespace: str = ""
+
+
+LogprobsMode = Literal["raw_logprobs", "processed_logprobs"]
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +48,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ``no_stop_trim``. ``repetition_penalty`` looks at prompt and output; ``frequency_penalty`` and
     ``presence_penalty`` at the output only. ``ignore_eos`` ignores ``stop_token_ids`` too.
 
-    ``constraint`` is what was given as ``regex``, ``ebnf``, ``json_schema`` or ``choices``, not yet looked into; nor is
-    ``stop_regex``. ``spaces_between_special_tokens`` is accepted and has no field: text is made of the exact bytes of
-    the tokens, and there is never a space that no token stands for.
+    ``constraint`` is what was given as ``regex``, ``ebnf``, ``json_schema``, ``choices`` or ``structural_tag``, not yet
+    looked into; nor is ``stop_regex``. ``whitespace_pattern`` belongs to a ``json_schema``: a regular expression of the
+    white space between the tokens of the JSON, of which there is none by default. ``spaces_between_special_tokens`` is
+    accepted and has no field: text is made of the exact bytes of the tokens, and there is never a space that no token
+    stands for.
+
+    ``logprobs_mode`` says of which distribution the log-probabilities of output tokens are: ``raw_logprobs``, the
+    model's own, before anything here; ``processed_logprobs``, the one that the token was drawn from: after bias,
+    penalties, constraint, temperature, ``top_k``, ``top_p`` and ``min_p``, adding up to 1. Of a greedy request it is
+    the one after bias, penalties and constraint. Those of the prompt are always the model's own.
     """
 
     max_new_tokens: int | None = 128
@@ -67,6 +79,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     sampling_seed: int | None = None
     constraint: Constraint | None = None
+    logprobs_mode: LogprobsMode = "raw_logprobs"
 
     @property
     def is_greedy(self) -> bool:
@@ -196,10 +209,15 @@ def _stop(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(stop) for stop in stops))
 
 
-def _constraint(name: str, value: Any) -> Constraint | None:
+def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a string, not {_show(value)}")
-    return Constraint(name, _unicode(name, value)) if value else None  # type: ignore[arg-type]
+    return _unicode(name, value)
+
+
+def _constraint(name: str, value: Any) -> Constraint | None:
+    text = _text(name, value)
+    return Constraint(name, text) if text else None  # type: ignore[arg-type]
 
 
 def _json_schema(name: str, value: Any) -> Constraint | None:
@@ -232,21 +250,38 @@ def _unicode(name: str, text: str) -> str:
     return str(text)
 
 
-def _structural_tag(name: str, value: Any) -> None:
-    if value != "":
-        raise InvalidRequestError(f"{name} is not supported; use json_schema, ebnf or regex instead of {_show(value)}")
+def _structural_tag(name: str, value: Any) -> Constraint | None:
+    if isinstance(value, str):
+        return _constraint(name, value)
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(
+            f"{name} must be an object with format, or with structures and triggers, or its JSON, not {_show(value)}"
+        )
+    return Constraint("structural_tag", _json(name, value))
 
 
-CONSTRAINTS = ("regex", "ebnf", "json_schema", "choices")
+CONSTRAINTS = ("regex", "ebnf", "json_schema", "choices", "structural_tag")
+WHITESPACE = "whitespace_pattern"
 
 
 def _only_constraint(values: Mapping[str, Any]) -> Constraint | None:
     names = [name for name in CONSTRAINTS if values.get(name) is not None]
     if len(names) > 1:
-        raise InvalidRequestError(
-            f"Only one of regex, ebnf, json_schema or choices can be set, not both {names[0]} and {names[1]}"
-        )
-    return values[names[0]] if names else None
+        known = f"{', '.join(CONSTRAINTS[:-1])} or {CONSTRAINTS[-1]}"
+        raise InvalidRequestError(f"Only one of {known} can be set, not both {names[0]} and {names[1]}")
+    constraint: Constraint | None = values[names[0]] if names else None
+    if not values.get(WHITESPACE):
+        return constraint
+    if constraint is None or constraint.kind != "json_schema":
+        raise InvalidRequestError(f"{WHITESPACE} belongs to a json_schema, and there is none")
+    return msgspec.structs.replace(constraint, whitespace=values[WHITESPACE])
+
+
+def _logprobs_mode(name: str, value: Any) -> str:
+    modes = get_args(LogprobsMode)
+    if value not in modes:
+        raise InvalidRequestError(f"{name} must be {' or '.join(modes)}, not {_show(value)}")
+    return str(value)
 
 
 def _token_ids(name: str, value: Any) -> tuple[int, ...]:
@@ -291,6 +326,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "presence_penalty": _number(-2.0, 2.0),
     "repetition_penalty": _number(0.0, 2.0, low_open=True),
     "logit_bias": _logit_bias,
+    "logprobs_mode": _logprobs_mode,
     "n": _integer(1, 1024),
     "sampling_seed": _integer(0, _MAX_INT),
     "regex": _constraint,
@@ -298,4 +334,5 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "json_schema": _json_schema,
     "choices": _choices,
     "structural_tag": _structural_tag,
+    WHITESPACE: _text,
 }

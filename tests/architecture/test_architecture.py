@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import sglang
+from sglang.srt.kernels.native import usable_levels
 
 ROOT = Path(sglang.__file__).parent
 
@@ -316,6 +317,19 @@ def test_importing_the_text_side_loads_no_torch() -> None:
     assert [line[0] for line in lines] == ["sglang", *text_side_modules()]
     guilty = next((line for line in lines if len(line) > 1), None)
     assert guilty is None, f"importing {guilty[0]} loads {guilty[1:]}"
+
+
+NATIVE_PATH = ("sglang.srt.scheduler.process", "sglang.srt.executor.native_backend", "sglang.srt.model.models.llama")
+"""What the engine process imports where native kernels compute."""
+
+
+@pytest.mark.skipif(not usable_levels(), reason="no native kernels")
+def test_the_native_path_loads_no_torch() -> None:
+    """It takes longer to import than everything else that the engine does until its first token."""
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {NATIVE_PATH!r}]"
+    code += f"; sys.exit(' '.join({set(HEAVY)!r} & sys.modules.keys()) or None)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 FAKES = {

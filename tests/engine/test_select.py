@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 
 import sglang as sgl
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.select.spellings import Place, Spellings
 from tests.engine.merging_model import save_merging_model, spellings
-from tests.helpers.runtime import assert_baseline, state_of
+from tests.helpers.runtime import SECONDS, assert_baseline, state_of
 from tests.helpers.tiny_models import make_tiny_llama
 from tests.tokenizer.test_tokenizer import save, sentencepiece
 
@@ -342,3 +345,24 @@ def test_where_the_context_ends_nothing_longer_is_explored(merging_engine: sgl.E
     prompt = "?" * (2048 - 3)
     meta = merging_engine.select(prompt, ["abab" * 2, "b"], **EXACT)["meta_info"]
     assert meta["unexplored_mass"] > 0.0
+
+
+def test_others_are_served_while_spellings_are_searched(
+    merging_engine: sgl.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search stands still until another request has been answered."""
+    searching, answered = threading.Event(), threading.Event()
+    find_next = Spellings._find_next
+
+    def held(spellings: Spellings, place: Place) -> dict[int, Place]:
+        searching.set()
+        assert answered.wait(SECONDS), "nobody was served meanwhile"
+        return find_next(spellings, place)
+
+    monkeypatch.setattr(Spellings, "_find_next", held)
+    with ThreadPoolExecutor(1) as threads:
+        selecting = threads.submit(merging_engine.select, "a", ["ab", "ba"])
+        assert searching.wait(SECONDS)
+        merging_engine.generate("b", {"max_new_tokens": 1})
+        answered.set()
+        assert selecting.result()["decision"] in ("ab", "ba")

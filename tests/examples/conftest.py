@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import sglang as sgl
-from sglang.lang import loop
 from sglang.lang.backends.runtime_endpoint import RuntimeEndpoint
 from sglang.lang.default_backend import unregister_default
+from sglang.lang.execution import loop
 from sglang.srt.args import launch_args
 from tests.examples.running import SECONDS, SHORT_SPINS, BorrowedRuntime, Run, run_alone, run_here
 from tests.helpers.runtime import eventually
@@ -39,6 +39,7 @@ LONGEST_FIRST = (
     "001_8_regex.py",
     "001_12_data_extraction.py",
     "004_3_regex.py",
+    "004_9_xml.py",
     "003_1_extract_product.py",
     "003_3_ecommerce.py",
     "000_9_generate.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 
@@ -305,3 +306,11 @@ def test_resume(runs: Runs) -> None:
     assert run.lines[0] == "解析结果：" or run.lines[0].startswith("cut off: {'type': 'length'")
     result = run["result"]
     assert_json(result["resume_json"], run["Resume"].model_json_schema(), finish_reason(result, "resume_json"))
+
+
+def test_xml(runs: Runs) -> None:
+    run = runs("004_9_xml.py")
+    dishes = list(ElementTree.fromstring(run["xml"]).iter("dish"))
+    assert dishes and all(re.fullmatch("[1-9][0-9]?", str(dish.findtext("price"))) for dish in dishes)
+    assert [len(row.split(",")) for row in run["table"].splitlines()] == [3, 3, 3]
+    assert re.fullmatch(r"In <year>[12]\d{3}</year>", run["dated"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from sglang.srt.args import ToolCallParserName
@@ -9,12 +11,13 @@ from sglang.srt.formats.answer_parser import ParsedAnswer
 from sglang.srt.formats.tool_format import TOOL_FORMATS
 from sglang.srt.formats.tool_parser import Event, ToolCallParser
 
-NAMES = ("f", "get_time")
+PROPERTIES = {"text": {"type": "string"}, "maybe": {"type": ["string", "null"]}, "digit": {"enum": ["1", 2]}}
+TOOLS: dict[str, dict[str, Any]] = {"f": {"properties": PROPERTIES}, "get_time": {}}
 
 
 def tool_events(name: ToolCallParserName, pieces: list[str], is_demanded: bool = False) -> list[Event]:
     tool_format = TOOL_FORMATS[name].demanded if is_demanded else TOOL_FORMATS[name]
-    parser = ToolCallParser(tool_format, NAMES, is_demanded)
+    parser = ToolCallParser(tool_format, TOOLS, is_demanded)
     events = [event for piece in pieces for event in parser.feed(piece)]
     return events + parser.finish()
 

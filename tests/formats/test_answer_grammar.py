@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import pytest
 
 from sglang.srt.args import ToolCallParserName
 from sglang.srt.formats import answer_grammar
 from sglang.srt.formats.answer_parser import ParsedAnswer, ParsedCall
-from sglang.srt.formats.reasoning import REASONING_FORMATS
 from sglang.srt.formats.tool import PastCall, Tool, write_calls
 from sglang.srt.formats.tool_format import TOOL_FORMATS
+from sglang.srt.grammar.frame import Frame
 from tests.formats.pieces import tool_events
 from tests.grammar.texts import accepts, grammar_of
 
@@ -30,12 +30,17 @@ def written(name: ToolCallParserName, *calls: PastCall) -> str:
     return write_calls(TOOL_FORMATS[name].notation, list(calls))
 
 
+def text_or_calls(name: ToolCallParserName, is_parallel: bool) -> str:
+    notation = TOOL_FORMATS[name].notation
+    calls = answer_grammar.calls_after_text(notation, TOOLS, is_parallel)
+    return grammar_of("regex", answer_grammar.text(notation), Frame(calls=calls, call_mark=notation.mark))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_demanded_call_cannot_be_malformed(name: ToolCallParserName) -> None:
     notation = TOOL_FORMATS[name].notation
     several, one = (
-        grammar_of("ebnf", answer_grammar.grammar(answer_grammar.demanded_calls(notation, TOOLS, is_parallel)))
-        for is_parallel in (True, False)
+        grammar_of("ebnf", answer_grammar.demanded_calls(notation, TOOLS, is_parallel)) for is_parallel in (True, False)
     )
     for grammar in (several, one):
         assert accepts(grammar, written(name, F))
@@ -58,13 +63,13 @@ def test_a_demanded_call_cannot_be_malformed(name: ToolCallParserName) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_demanded_is_read_back(name: ToolCallParserName) -> None:
     answer = ParsedAnswer.of(tool_events(name, list(written(name, F, TIME)), is_demanded=True))
-    assert answer == ParsedAnswer("", "", [ParsedCall("f", '{"a":1}'), ParsedCall("get_time", "{}")])
+    arguments = '{"a": 1}' if TOOL_FORMATS[name].notation.tags else '{"a":1}'
+    assert answer == ParsedAnswer("", "", [ParsedCall("f", arguments), ParsedCall("get_time", "{}")])
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_calls_that_need_not_be(name: ToolCallParserName) -> None:
-    notation = TOOL_FORMATS[name].notation
-    grammar = grammar_of("ebnf", answer_grammar.grammar(answer_grammar.optional_calls(notation, TOOLS, False, None)))
+    grammar = text_or_calls(name, is_parallel=False)
     for text in ("", "Hello [a] {b} <tool", "  é\n", written(name, F)):
         assert accepts(grammar, text), text
     for text in (written(name, PastCall("f", "{}")), written(name, F, F)):
@@ -72,46 +77,35 @@ def test_calls_that_need_not_be(name: ToolCallParserName) -> None:
 
 
 def test_a_marked_call_may_follow_text_and_ends_it() -> None:
-    notation = TOOL_FORMATS["hermes"].notation
-    grammar = grammar_of("ebnf", answer_grammar.grammar(answer_grammar.optional_calls(notation, TOOLS, True, None)))
+    grammar = text_or_calls("hermes", is_parallel=True)
     assert accepts(grammar, f"I look <<tool_cal.\n{written('hermes', F, TIME)}")
     assert not accepts(grammar, f"I look. {written('hermes', PastCall('f', '{}'))}")
     assert not accepts(grammar, "I look. <tool_call>anything")
     assert not accepts(grammar, f"{written('hermes', F)} and more")
 
 
+OBJECT = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+
 @pytest.mark.parametrize("name", NATIVE)
-def test_an_answer_of_a_schema_or_calls(name: ToolCallParserName) -> None:
+@pytest.mark.parametrize(("schema", "answer"), [(OBJECT, '{"name":"f"}'), ({"type": "array", "items": OBJECT}, "[]")])
+def test_an_answer_of_a_schema_or_calls(name: ToolCallParserName, schema: dict[str, Any], answer: str) -> None:
     notation = TOOL_FORMATS[name].notation
-    answer = answer_grammar.optional_calls(notation, TOOLS, True, '{"type": "integer"}')
-    grammar = grammar_of("ebnf", answer_grammar.grammar(answer))
-    assert accepts(grammar, "12")
+    frame = Frame(calls=answer_grammar.demanded_calls(notation, TOOLS, True), call_mark=notation.mark)
+    grammar = grammar_of("json_schema", schema, frame)
+    assert accepts(grammar, answer)
     assert accepts(grammar, written(name, F, F))
     assert not accepts(grammar, "text")
+    assert not accepts(grammar, written(name, PastCall("f", "{}")))
 
 
-def test_an_answer_after_a_thought() -> None:
-    answer = answer_grammar.schema_answer('{"type": "integer"}')
-    think = REASONING_FORMATS["qwen3"]
-    begun, not_begun = (
-        grammar_of("ebnf", answer_grammar.grammar_after_thought(answer, think, is_thinking))
-        for is_thinking in (True, False)
-    )
-    for text, fits_begun, fits_not_begun in (
-        ("12", False, True),
-        ("<think>a\nb</think>\n\n12", True, True),
-        ("12</think>12", True, False),
-        ("<think>12", False, False),
-        ("<think></think>x", False, False),
-        ("<think></think>12</think>12", False, False),
-    ):
-        assert accepts(begun, text) is fits_begun, text
-        assert accepts(not_begun, text) is fits_not_begun, text
-
-
-def test_a_choice_after_a_thought() -> None:
-    answer = answer_grammar.choice_answer(["yes", 'n"o\n'])
-    grammar = grammar_of("ebnf", answer_grammar.grammar_after_thought(answer, REASONING_FORMATS["kimi"], True))
-    assert accepts(grammar, "hm◁/think▷yes")
-    assert accepts(grammar, '◁/think▷n"o\n')
-    assert not accepts(grammar, "◁/think▷maybe")
+@pytest.mark.parametrize(("kind", "source"), [("regex", "[^!]*"), ("choices", ["yes", "<tool", "<tool_call>"])])
+def test_another_answer_or_calls(kind: Literal["regex", "choices"], source: Any) -> None:
+    """What is an answer holds no mark of calls."""
+    notation = TOOL_FORMATS["hermes"].notation
+    frame = Frame(calls=answer_grammar.demanded_calls(notation, TOOLS, False), call_mark=notation.mark)
+    grammar = grammar_of(kind, source, frame)
+    for text in ("yes", "<tool", written("hermes", F)):
+        assert accepts(grammar, text), text
+    for text in ("<tool_call>", written("hermes", PastCall("f", "{}")), "no!"):
+        assert not accepts(grammar, text), text

@@ -13,13 +13,13 @@ from sglang.srt.formats.answer_parser import SEPARATE, AnswerParser, ParsedAnswe
 from sglang.srt.formats.reasoning import REASONING_FORMATS, ReasoningParser, Thought, reasoning_format_of
 from sglang.srt.formats.tool_format import TOOL_FORMATS
 from sglang.srt.formats.tool_parser import Content, ToolCallParser
-from tests.formats.pieces import NAMES, cuts
+from tests.formats.pieces import TOOLS, cuts
 
 THINK = REASONING_FORMATS["qwen3"]
 
 
 def answered(pieces: list[str], is_thinking: bool = False, view: ReasoningView = SEPARATE) -> ParsedAnswer:
-    tools = ToolCallParser(TOOL_FORMATS["hermes"], NAMES)
+    tools = ToolCallParser(TOOL_FORMATS["hermes"], TOOLS)
     parser = AnswerParser(ReasoningParser(THINK, is_thinking), tools, view)
     return ParsedAnswer.of([event for piece in pieces for event in parser.feed(piece)] + parser.finish())
 

@@ -76,6 +76,19 @@ CALLS: list[tuple[ToolCallParserName, str, list[tuple[str, str]]]] = [
         [("f", DEEP), ("get_time", "{}")],
     ),
     (
+        "qwen3_coder",
+        "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=text>\n12\n</parameter>\n"
+        "<parameter=maybe>null</parameter><parameter=digit>1</parameter><parameter=é>\n\n</tool_call>\n</parameter>"
+        "</function>\n</tool_call>\n<tool_call><function=get_time></function></tool_call>",
+        [("f", '{"a": 1, "text": "12", "maybe": null, "digit": "1", "é": "\\n</tool_call>"}'), ("get_time", "{}")],
+    ),
+    (
+        "glm45",
+        "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>[1, {}]</arg_value>\n<arg_key>maybe</arg_key>"
+        "<arg_value>12</arg_value><arg_key>digit</arg_key><arg_value>2</arg_value></tool_call><tool_call>get_time</tool_call>",
+        [("f", '{"a": [1, {}], "maybe": "12", "digit": 2}'), ("get_time", "{}")],
+    ),
+    (
         "kimi_k2",
         "<|tool_calls_section_begin|>"
         f"{KIMI.format('f:0', DEEP)}{KIMI.format('get_time:1', '{}')}<|tool_calls_section_end|>",
@@ -212,8 +225,10 @@ def test_every_published_name_has_a_format() -> None:
         ("<｜tool▁call▁begin｜>function<｜tool▁sep｜>", "deepseekv3"),
         ("{{ '<｜tool▁call▁begin｜>' + name + '<｜tool▁sep｜>' }}", "deepseekv31"),
         ("<|tool_calls_section_begin|>", "kimi_k2"),
-        ("{{ message.content }}", "hermes"),
+        ("{{ '<tool_call>' }} <function=example_function_name>", "qwen3_coder"),
+        ("<tool_call>{{ name }} <arg_key>", "glm45"),
+        ("{{ message.content }}", None),
     ],
 )
-def test_a_template_tells_its_format(template: str, name: str) -> None:
+def test_a_template_tells_its_format(template: str, name: str | None) -> None:
     assert tool_format_of(template) == name

@@ -103,7 +103,24 @@ REFUSED: list[tuple[Any, str]] = [
         )
         for keyword, value in {"$recursiveRef": "#", "nullable": True, "contentEncoding": "base64"}.items()
     ),
-    ({"typ": "object"}, "json_schema has 'typ' at #, which is no keyword of JSON Schema"),
+    ({"typ": "object"}, "json_schema has 'typ' at #, which is no keyword of JSON Schema; did you mean 'type'?"),
+    (
+        {"items": {"propertys": {}}},
+        "json_schema has 'propertys' at #/items, which is no keyword of JSON Schema; did you mean 'properties'?",
+    ),
+    (
+        {"type": "object", "require": ["a"]},
+        "json_schema has 'require' at #, which is no keyword of JSON Schema; did you mean 'required'?",
+    ),
+    (
+        {"properties": {"a": {"type": "string", "nullable": True}}},
+        """json_schema has 'nullable' at #/properties/a, which cannot be enforced; write "type": ["string", "null"]""",
+    ),
+    (
+        {"anyOf": [{}], "nullable": True},
+        """json_schema has 'nullable' at #, which cannot be enforced; write "type": [..., "null"]""",
+    ),
+    ({"type": "string", "nullable": False}, "json_schema has 'nullable' at #, which cannot be enforced; leave it out"),
     ({"itinerary": [{"type": "string"}]}, "json_schema has 'itinerary' at #, which is no keyword of JSON Schema"),
     ({"anyOf": [{}, {"foo": 1}]}, "json_schema has 'foo' at #/anyOf/1, which is no keyword of JSON Schema"),
     ({"$defs": {"a": {"foo": 1}}}, "json_schema has 'foo' at #/$defs/a, which is no keyword"),
@@ -130,6 +147,10 @@ REFUSED: list[tuple[Any, str]] = [
         "json_schema has $ref '#/$defs/a' at #/items, which is not in the schema itself",
     ),
     ({"$schema": "http://example.com/x"}, "json_schema has $schema 'http://example.com/x' at #; only the drafts of "),
+    (
+        {"$schema": "http://json-schema.org/draft-07/schema#", "items": {"prefixItems": [True], "items": False}},
+        "json_schema has 'prefixItems' at #/items, which is no keyword of 'http://json-schema.org/draft-07/schema#'; ",
+    ),
     ({"$ref": "#"}, "json_schema at # refers to itself without end"),
     ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "json_schema at # refers to itself without end"),
     # Nothing is valid.

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from sglang.srt.args import EngineArgs, KvCacheDtype
 from sglang.srt.cache.slot_runs import SlotRuns
 from sglang.srt.device import HOST, Device
-from sglang.srt.executor.backend import NativeBackend
 from sglang.srt.executor.model_runner import ModelRunner
+from sglang.srt.executor.native_backend import NativeBackend
 from sglang.srt.executor.step import SequenceRows, StepInput
 from sglang.srt.kernels.native import KernelChoice
 from sglang.srt.model.config import load_config

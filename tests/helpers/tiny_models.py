@@ -8,6 +8,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import torch
 from gguf import GGMLQuantizationType as Kind
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
@@ -112,15 +113,14 @@ def _write_config(writer: gguf.GGUFWriter, config: ModelConfig) -> None:
     writer.add_bos_token_id(config.bos_token_id)
     writer.add_eos_token_id(config.eos_token_ids[0])
     if config.rope_scaling is not None:
-        factors = rope_factors(config).numpy()
-        writer.add_tensor("rope_freqs.weight", factors, raw_dtype=Kind.F32)
+        writer.add_tensor("rope_freqs.weight", rope_factors(config), raw_dtype=Kind.F32)
 
 
-def rope_factors(config: ModelConfig) -> torch.Tensor:
+def rope_factors(config: ModelConfig) -> npt.NDArray[np.float32]:
     """What a config's rope scaling divides each frequency by: [head_dim / 2]."""
     ones = FactorsRope((1.0,) * (config.head_dim // 2))
     unscaled = {name: getattr(config, name) for name in ModelConfig.__dataclass_fields__} | {"rope_scaling": ones}
-    return inverse_frequencies(ModelConfig(**unscaled)) / inverse_frequencies(config)
+    return np.divide(inverse_frequencies(ModelConfig(**unscaled)), inverse_frequencies(config))
 
 
 def _interleaved(name: str, rows: np.ndarray[Any, Any], config: ModelConfig) -> np.ndarray[Any, Any]:

@@ -165,6 +165,14 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": PROMPT, "logprob_start_len": False}, ["logprob_start_len must be an integer", "False"]),
     ({"text": PROMPT, "return_logprob": True, "logprob_start_len": 6}, ["logprob_start_len must be", "to 5", "not 6"]),
     ({"text": PROMPT, "return_logprob": True, "logprob_start_len": -2}, ["logprob_start_len must be", "-1", "not -2"]),
+    (
+        {"text": PROMPT, "sampling_params": {"logprobs_mode": "processed_logprobs"}},
+        ["logprobs_mode=processed_logprobs needs return_logprob=true"],
+    ),
+    (
+        {"text": PROMPT, "return_logprob": True, "sampling_params": {"logprobs_mode": "raw"}},
+        ["logprobs_mode must be raw_logprobs or processed_logprobs", "'raw'"],
+    ),
     ({"text": PROMPT, "top_logprobs_num": 2}, ["top_logprobs_num=2 needs return_logprob"]),
     ({"text": PROMPT, "return_logprob": True, "top_logprobs_num": -1}, ["top_logprobs_num must be 0 to", "not -1"]),
     ({"text": PROMPT, "return_logprob": True, "top_logprobs_num": 2**40}, [f"0 to 1024, not {2**40}"]),
@@ -254,7 +262,8 @@ def test_a_request_id_is_in_use_until_its_request_has_ended(client: httpx.Client
     body = {"text": PROMPT, "sampling_params": {"max_new_tokens": 50, "ignore_eos": True}, "rid": "mine"}
     again = {"text": PROMPT, "sampling_params": {"max_new_tokens": 1}, "rid": "mine"}
     with client.stream("POST", "/generate", json={**body, "stream": True}) as response:
-        next(response.iter_raw())
+        chunks = response.iter_raw()  # the connection closes with it
+        next(chunks)
         assert "rid 'mine' is in use" in error_of(post(client, again))
     # its client has left, and soon the engine confirms that it has ended
     while (response := post(client, again)).status_code == 400:

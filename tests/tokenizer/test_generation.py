@@ -33,6 +33,20 @@ async def test_what_the_engine_cannot_do_is_an_error_of_its_kind(status: int, er
         await anext(generation)
 
 
+async def test_who_waits_hears_an_error_before_reading_anything() -> None:
+    generation = generation_of("a", "b")
+    generation.put(RequestOutput("a", [0], b"1"))
+    await generation.wait()
+    assert (await anext(generation)).text == "1"
+    generation.put(RequestOutput("b", [], b"", aborted(400)))
+    with pytest.raises(InvalidRequestError, match="because"):
+        await generation.wait()
+    generation = generation_of("a")
+    generation.die("gone")
+    with pytest.raises(EngineDeadError, match="gone"):
+        await generation.wait()
+
+
 async def test_what_was_aborted_is_an_answer() -> None:
     generation = generation_of("a")
     generation.put(RequestOutput("a", [1], b"x", aborted(499)))

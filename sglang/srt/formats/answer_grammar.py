@@ -1,13 +1,13 @@
-"""Grammars of answers: calls of tools, an answer of a schema, or either, and thoughts before them. All in Lark."""
+"""Grammars of calls of tools, and of text that may end with calls. All in Lark."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from sglang.srt.formats.reasoning import ReasoningFormat
-from sglang.srt.formats.tool import Tool, write_call
+from sglang.srt.formats.tool import Tool, json_call
 from sglang.srt.formats.tool_format import Notation
+from sglang.srt.formats.xml_grammar import XmlCalls
 
 MAX_CALLS = 16
 """In one answer, where a grammar binds them. Small models go on calling until something ends them."""
@@ -16,35 +16,24 @@ _ANYTHING = "/(.|\\n)*/"
 _SLOT = "\x00"
 
 
-def schema_answer(schema: str) -> str:
-    """schema: JSON."""
-    return f"answer: %json {schema}\n"
-
-
-def choice_answer(choices: Sequence[str]) -> str:
-    return f"answer: {' | '.join(map(_literal, choices))}\n"
-
-
 def demanded_calls(notation: Notation, tools: Sequence[Tool], is_parallel: bool) -> str:
     """One call of one of the tools, or up to MAX_CALLS, and nothing else."""
-    return f"answer: {_calls(notation, notation.first + notation.before, is_parallel)}\n{_bodies(notation, tools)}"
+    return f"start: {_calls(notation, notation.first + notation.before, is_parallel)}\n{_bodies(notation, tools)}"
 
 
-def optional_calls(notation: Notation, tools: Sequence[Tool], is_parallel: bool, schema: str | None) -> str:
-    """Such calls, an answer of the schema, or, where that is None, any text, with calls at its end if it has any.
+def text(notation: Notation) -> str:
+    """A regular expression of answers that are no calls: where calls have no mark, a bracket begins them."""
+    return r"(.|\n)*" if notation.mark else r"(\s*[^\s{\[](.|\n)*)?"
 
-    Where calls have no mark of their own, a text that begins with a bracket is calls.
-    """
-    bodies = _bodies(notation, tools)
-    opening = notation.first + notation.before
-    mark = notation.before.strip()
-    if schema is not None:
-        return f"answer: %json {schema} | {_calls(notation, opening, is_parallel)}\n{bodies}"
-    if not mark:
-        return f"answer: TEXT? | {_calls(notation, opening, is_parallel)}\nTEXT: /\\s*[^\\s{{\\[](.|\\n)*/\n{bodies}"
+
+def calls_after_text(notation: Notation, tools: Sequence[Tool], is_parallel: bool) -> str:
+    """Such calls, after any text if they have a mark."""
+    if not notation.mark:
+        return demanded_calls(notation, tools, is_parallel)
     # A lazy lexeme ends as soon as it can: behind the mark nothing goes on but a call.
-    calls = _calls(notation, opening.removeprefix(mark), is_parallel)
-    return f"answer: TEXT | begin {calls}\nbegin[lazy]: TEXT {_literal(mark)}\nTEXT: {_ANYTHING}\n{bodies}"
+    calls = _calls(notation, (notation.first + notation.before).removeprefix(notation.mark), is_parallel)
+    begin = f"begin[lazy]: {_ANYTHING} {_literal(notation.mark)}"
+    return f"start: begin {calls}\n{begin}\n{_bodies(notation, tools)}"
 
 
 def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
@@ -57,28 +46,18 @@ def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
 def _bodies(notation: Notation, tools: Sequence[Tool]) -> str:
     """Of a call of each tool, all but what stands before it."""
     rules = [f"body: {' | '.join(f'body_{number}' for number in range(len(tools)))}"]
+    xml = None if notation.tags is None else XmlCalls(notation.tags, notation.after)
     for number, tool in enumerate(tools):
-        begin, end = write_call(notation, tool.name, _SLOT).removeprefix(notation.before).split(_SLOT)
-        rules.append(f"body_{number}: {_literal(begin)} %json {tool.schema} {_literal(end)}")
-    return "\n".join(rules) + "\n"
+        written = None if xml is None else xml.call(tool.name, tool.schema)
+        rules.append(f"body_{number}: {_json_body(notation, tool) if written is None else written}")
+    return "\n".join([*rules, *([] if xml is None else xml.definitions)]) + "\n"
+
+
+def _json_body(notation: Notation, tool: Tool) -> str:
+    begin, end = json_call(notation, tool.name, _SLOT).split(_SLOT)
+    # The bracket is a literal of its own: where calls have no mark, an answer that is JSON may begin with it, too.
+    return f'"{{" {_literal(begin.removeprefix("{"))} %json {tool.schema} {_literal(end)}'
 
 
 def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def grammar(answer: str) -> str:
-    return f"start: answer\n{answer}"
-
-
-def grammar_after_thought(answer: str, reasoning: ReasoningFormat, is_thinking: bool) -> str:
-    """The answer after a thought; is_thinking: one has begun, and otherwise there need be none."""
-    lines = [
-        "start: thought SPACE answer" if is_thinking else "start: answer | opening thought SPACE answer",
-        f"thought[lazy]: THOUGHT {_literal(reasoning.end)}",
-        f"THOUGHT: {_ANYTHING}",
-        "SPACE: /\\s{0,2}/",
-    ]
-    if not is_thinking:
-        lines.append(f"opening[lazy]: {_literal(reasoning.begin)}")
-    return "\n".join([*lines, answer])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sglang.srt.formats.growing_text import GrowingText, Reader
 from sglang.srt.formats.json_text import SPACE, MalformedError, expect, read_array, read_object, read_string, read_value
@@ -25,10 +26,10 @@ class Call:
 
 @dataclass
 class Block:
-    """The calls between two marks, as they are read from `source`. `is_tool` says which names there are."""
+    """The calls between two marks, as they are read from `source`. tools: by name the JSON Schema of the arguments."""
 
     source: GrowingText
-    is_tool: Callable[[str], bool]
+    tools: Mapping[str, Mapping[str, Any]]
     calls: list[Call] = field(default_factory=list)
     _start: int | None = None
 
@@ -42,7 +43,7 @@ class Block:
 
     def name(self, name: str) -> None:
         """Of the last call. Raises as above."""
-        if not self.is_tool(name):
+        if name not in self.tools:
             raise MalformedError
         self.calls[-1].name = name
 

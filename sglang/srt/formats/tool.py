@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from sglang.srt.formats.tool_format import Notation
+from sglang.srt.formats.xml_calls import can_be_key, write_xml_call
 from sglang.srt.grammar.json_schema import json_schema_grammar
 
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -43,9 +44,15 @@ class PastCall:
     arguments: str
 
 
+def json_call(notation: Notation, name: str, arguments: str) -> str:
+    """Without what stands before it."""
+    return f'{{"name": {json.dumps(name)}, "{notation.arguments_key}": {arguments}}}{notation.after}'
+
+
 def write_call(notation: Notation, name: str, arguments: str) -> str:
-    call = f'{{"name": {json.dumps(name)}, "{notation.arguments_key}": {arguments}}}'
-    return f"{notation.before}{call}{notation.after}"
+    if notation.tags is not None and all(map(can_be_key, values := json.loads(arguments))):
+        return f"{notation.before}{write_xml_call(notation.tags, name, values)}{notation.after}"
+    return notation.before + json_call(notation, name, arguments)
 
 
 def write_calls(notation: Notation, calls: list[PastCall]) -> str:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from sglang.srt.args import ToolCallParserName
 from sglang.srt.formats.calls import Body, json_calls, json_or_named, named_call, unnumbered
 from sglang.srt.formats.python_calls import python_calls
+from sglang.srt.formats.xml_calls import GLM, QWEN, Tags, xml_call
 
 
 @dataclass(frozen=True)
 class Notation:
-    """A way to write calls that a grammar can demand and a prompt can show: an object of JSON for each."""
+    """A way to write calls that a grammar can demand and a prompt can show: an object of JSON for each, or, as far as
+    they can say it, `tags`.
+    """
 
     first: str = "["
     before: str = ""
@@ -21,12 +24,19 @@ class Notation:
     after: str = ""
     between: str = ", "
     last: str = "]"
+    tags: Tags | None = None
+
+    @property
+    def mark(self) -> str:
+        """What nothing but a call begins with; empty where calls are bare."""
+        return self.before.strip()
 
 
 _TAGGED = Notation(first="", before="<tool_call>\n", after="\n</tool_call>", between="\n", last="")
 _PARAMETERS = Notation(first="", arguments_key="parameters", between="; ", last="")
 
 _BARE = ("", "")
+_TOOL_CALL = ("<tool_call>", "</tool_call>")
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,18 @@ class ToolFormat:
     @property
     def demanded(self) -> ToolFormat:
         """What reads the notation and nothing else."""
-        mark = self.notation.before.strip()
+        mark = self.notation.mark
         block = (mark, self.notation.after.strip()) if mark else _BARE
-        return replace(self, body=json_calls, blocks=(block,))
+        return replace(self, body=self.body if self.notation.tags else json_calls, blocks=(block,))
 
 
-_TAGS = ToolFormat(blocks=(("<tool_call>", "</tool_call>"),), notation=_TAGGED)
+def _xml_format(tags: Tags, before: str) -> ToolFormat:
+    """before: what stands before a call."""
+    body = json_or_named(xml_call(tags))
+    return ToolFormat(body, (_TOOL_CALL,), notation=replace(_TAGGED, before=before, tags=tags))
+
+
+_TAGS = ToolFormat(blocks=(_TOOL_CALL,), notation=_TAGGED)
 _DEEPSEEK_LAYOUT = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK_CALL = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
 _SEPARATOR = "<｜tool▁sep｜>"
@@ -84,6 +100,8 @@ TOOL_FORMATS: dict[ToolCallParserName, ToolFormat] = {
         layout=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
         is_native=False,
     ),
+    "qwen3_coder": _xml_format(QWEN, "<tool_call>\n"),
+    "glm45": _xml_format(GLM, "<tool_call>"),
     "json": ToolFormat(blocks=(("```json", "```"), _BARE), layout=(";",)),
 }
 
@@ -94,12 +112,18 @@ _SIGNS: tuple[tuple[str, ToolCallParserName], ...] = (
     (_SEPARATOR, "deepseekv31"),
     ("[TOOL_CALLS]", "mistral"),
     ("<|python_start|>", "pythonic"),
+    ("<function=", "qwen3_coder"),
+    ("<arg_key>", "glm45"),
     ("<tool_call>", "hermes"),
     ("<|python_tag|>", "llama3"),
     ('"parameters":', "llama3"),
 )
 
 
-def tool_format_of(template: str) -> ToolCallParserName:
-    """The format that a chat template writes; ``hermes`` if it shows none. One without tools is told of that."""
-    return next((name for sign, name in _SIGNS if sign in template), "hermes")
+DEFAULT_TOOL_FORMAT: ToolCallParserName = "hermes"
+"""For models whose chat template shows none: they are told of it."""
+
+
+def tool_format_of(template: str) -> ToolCallParserName | None:
+    """The format that a chat template writes, if it shows one."""
+    return next((name for sign, name in _SIGNS if sign in template), None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sglang.srt.formats.calls import Block, Call
 from sglang.srt.formats.growing_text import GrowingText, Reader
@@ -43,14 +44,16 @@ class ToolCallParser:
     """`feed` it all pieces, then `finish` it; the events do not depend on where pieces end, but for how finely content
     and arguments come in parts.
 
-    A call is told when it is complete and known to be one of the tools `names`; what turns out to be no call is
-    content, to the letter. White space beside calls is not. If the text `is_demanded`, by a grammar, calls cannot turn
-    out wrong and are told as they come; one that ends too early has arguments that do.
+    A call is told when it is complete and known to be one of the `tools`, by name the JSON Schema of its arguments;
+    what turns out to be no call is content, to the letter. White space beside calls is not. If the text `is_demanded`,
+    by a grammar, calls cannot turn out wrong and are told as they come; one that ends too early has arguments that do.
     """
 
-    def __init__(self, tool_format: ToolFormat, names: Collection[str], is_demanded: bool = False) -> None:
+    def __init__(
+        self, tool_format: ToolFormat, tools: Mapping[str, Mapping[str, Any]], is_demanded: bool = False
+    ) -> None:
         self._format = tool_format
-        self._names = names
+        self._tools = tools
         self._is_demanded = is_demanded
         self._source = GrowingText()
         self._block: Block | None = None
@@ -133,7 +136,7 @@ class ToolCallParser:
         """Whether it is one. If not, nothing of it has been read."""
         source = self._source
         start = source.place
-        block = self._block = Block(source, self._names.__contains__)
+        block = self._block = Block(source, self._tools)
         try:
             yield from source.take_all(_SPACE)
             yield from self._format.body(block)

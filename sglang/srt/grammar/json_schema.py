@@ -11,6 +11,7 @@ from sglang.srt.grammar.limits import check_size
 from sglang.srt.grammar.schema.document import Document
 from sglang.srt.grammar.schema.notation import grammar_of
 from sglang.srt.grammar.schema.plan import Plan
+from sglang.srt.grammar.schema.whitespace import read_whitespace
 
 
 def json_schema_grammar(text: str) -> str:
@@ -26,10 +27,12 @@ def json_schema_grammar(text: str) -> str:
     return json_schema_rules(text, "start")
 
 
-def json_schema_rules(text: str, name: str) -> str:
-    """The same, as the rule `name` of a larger grammar; the names of its other rules begin with this one."""
+def json_schema_rules(text: str, name: str, whitespace: str = "") -> str:
+    """The same, as the rule `name` of a larger grammar; the names of its other rules begin with this one. whitespace: a
+    regular expression of what stands between any two tokens.
+    """
     check_size("json_schema", text)
-    return grammar_of(Plan(Document(text), closes=True), name)
+    return grammar_of(Plan(Document(text), closes=True), name, read_whitespace(whitespace))
 
 
 def open_json_schema_grammar(text: str) -> str:

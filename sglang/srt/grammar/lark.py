@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.lexemes import LexedRules
 from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union
 
 _LONG_SET = 16
@@ -60,21 +61,28 @@ class TerminalWriter:
         return self._names.setdefault(chars, f"{self._prefix}SET_{len(self._names)}")
 
 
-def regular_grammar(pattern: Pattern) -> str:
-    """The grammar of exactly the texts that match. As one terminal it is matched by one automaton."""
-    writer = TerminalWriter()
+def regular_rules(pattern: Pattern, name: str, unless: str = "") -> str:
+    """The rule `name` of exactly the texts that match. As one terminal it is matched by one automaton.
+
+    unless: a terminal; texts that it matches are none of the rule's. The names of other rules begin with this one, here
+    and in whatever else makes rules.
+    """
+    writer = TerminalWriter(f"{name.upper()}_")
     text = writer.write(pattern)
-    return "\n".join(["start: TEXT", f"TEXT: {text}", *writer.definitions]) + "\n"
+    terminal = f"{name.upper()}_TEXT"
+    body = f"({text}) & ~{unless}" if unless else text
+    return "\n".join([f"{name}: {terminal}", f"{terminal}: {body}", *writer.definitions]) + "\n"
 
 
-def rule_grammar(root: str, rules: Mapping[str, Pattern], places: Mapping[str, int], lexemes: Sequence[Pattern]) -> str:
-    """The grammar of rule `root`. Rules refer to each other by name, and to places; each has the number of a lexeme."""
-    names = {name: f"rule_{number}" for number, name in enumerate(rules)}
-    names |= {place: f"LEXEME_{number}" for place, number in places.items()}
-    writer = TerminalWriter()
-    lines = [f"start: {names[root]}"]
-    lines += [f"{names[name]}: {_rule(body, names)}" for name, body in rules.items()]
-    lines += [f"LEXEME_{number}: {writer.write(lexeme)}" for number, lexeme in enumerate(lexemes)]
+def lexed_rules(lexed: LexedRules, root: str, name: str) -> str:
+    """The rule `name` of what `root` is among the rules, which refer to each other by name, and to places."""
+    names = {rule: f"{name}_rule_{number}" for number, rule in enumerate(lexed.rules)}
+    lexeme = f"{name.upper()}_LEXEME_"
+    names |= {place: f"{lexeme}{number}" for place, number in lexed.places.items()}
+    writer = TerminalWriter(f"{name.upper()}_")
+    lines = [f"{name}: {names[root]}"]
+    lines += [f"{names[rule]}: {_rule(body, names)}" for rule, body in lexed.rules.items()]
+    lines += [f"{lexeme}{number}: {writer.write(pattern)}" for number, pattern in enumerate(lexed.lexemes)]
     return "\n".join([*lines, *writer.definitions]) + "\n"
 
 

@@ -9,12 +9,14 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.json_schema import json_schema_rules
 
 _TOKENS = re.compile(
-    r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])", re.DOTALL
+    r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])"
+    r"|(?P<start>\bstart\b)",
+    re.DOTALL,
 )
 
 
-def lark_grammar(source: str) -> str:
-    """The grammar with every schema after ``%json`` lowered as a ``json_schema`` is.
+def lark_rules(source: str, name: str) -> str:
+    """The grammar with every schema after ``%json`` lowered as a ``json_schema`` is, and `name` for its rule ``start``.
 
     Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, and
     for a schema that would be refused as a ``json_schema``.
@@ -28,11 +30,14 @@ def lark_grammar(source: str) -> str:
         if match["operator"]:
             raise InvalidRequestError(f"ebnf, line {line}: {match[0]!r} between terminals is not supported")
         if match["schema"]:
-            end = _end_of_schema(source, place, line)
-            name = f"json_schema_{len(schemas)}"
-            schemas.append(_lowered(source[place:end], name, line))
-            parts += [source[copied : match.start()], f" {name} "]
-            place = copied = end
+            place = _end_of_schema(source, place, line)
+            schema_name = f"json_schema_{len(schemas)}"
+            schemas.append(_lowered(source[match.end() : place], schema_name, line))
+            parts += [source[copied : match.start()], f" {schema_name} "]
+            copied = place
+        if match["start"]:
+            parts += [source[copied : match.start()], name]
+            copied = place
     return "\n".join(["".join([*parts, source[copied:]]), *schemas])
 
 

@@ -64,7 +64,7 @@ class LexedRules:
         if pattern == EMPTY_TEXT:
             return pattern
         if is_nullable(pattern):
-            return repeat(self._lexeme(_not_empty(pattern)), 0, 1)
+            return repeat(self._lexeme(not_empty(pattern)), 0, 1)
         if isinstance(pattern, Chars) or (pattern not in self._cuts and num_positions(pattern) <= MAX_LEXEME_POSITIONS):
             place = f"place {len(self.places)}"
             self.places[place] = self._numbers.setdefault(pattern, len(self._numbers))
@@ -113,15 +113,15 @@ def _joined(parts: tuple[Pattern, ...]) -> list[Pattern]:
     return joined
 
 
-def _not_empty(pattern: Pattern) -> Pattern:
+def not_empty(pattern: Pattern) -> Pattern:
     """What it matches but for the empty text."""
     match pattern:
         case Concat((first, *rest)) if is_nullable(pattern):
-            return union([concat([_not_empty(first), *rest]), _not_empty(concat(rest))])
+            return union([concat([not_empty(first), *rest]), not_empty(concat(rest))])
         case Concat(()):
             return Union(())
         case Union(options):
-            return union(map(_not_empty, options))
+            return union(map(not_empty, options))
         case Repeat(body, _, high) if is_nullable(pattern):
-            return repeat(_not_empty(body), 1, high)
+            return repeat(not_empty(body), 1, high)
     return pattern

@@ -7,13 +7,16 @@ import json
 from collections import OrderedDict
 
 from sglang.srt.errors import InvalidRequestError, shown
-from sglang.srt.grammar.json_schema import json_schema_grammar
-from sglang.srt.grammar.lark import regular_grammar
+from sglang.srt.grammar.frame import BARE, Frame
+from sglang.srt.grammar.json_schema import json_schema_rules
+from sglang.srt.grammar.lark import regular_rules
 from sglang.srt.grammar.limits import check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, union
 from sglang.srt.grammar.python_regex import parse_regex
-from sglang.srt.grammar.recursive import ebnf_grammar
+from sglang.srt.grammar.recursive import ebnf_rules
 from sglang.srt.grammar.stop_regex import compile_stop_regex
+from sglang.srt.grammar.structural.reading import read_structural_tag
+from sglang.srt.grammar.structural.writing import structural_rules
 from sglang.srt.grammar.text_matcher import TextMatcher
 from sglang.srt.sampling_params import Constraint, SamplingParams
 
@@ -26,54 +29,87 @@ class Lowering:
     """Lowers constraints in threads, and remembers them. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._cache: OrderedDict[Constraint, str] = OrderedDict()
+        self._cache: OrderedDict[tuple[Constraint, Frame], str] = OrderedDict()
         self._num_characters = 0
 
-    async def lower(self, params: SamplingParams) -> str | None:
+    async def lower(self, params: SamplingParams, frame: Frame = BARE) -> str | None:
         """The grammar of its constraint, see `lower`; None where there is none. Checks its ``stop_regex`` too."""
         for source in params.stop_regex:
             compile_stop_regex(source)
-        constraint = params.constraint
-        if constraint is None:
+        if params.constraint is None:
             return None
-        if constraint in self._cache:
-            self._cache.move_to_end(constraint)
-            return self._cache[constraint]
-        grammar = await asyncio.to_thread(lower, constraint)
-        if constraint not in self._cache:  # somebody else may have asked for it meanwhile
-            self._cache[constraint] = grammar
-            self._num_characters += len(constraint.text) + len(grammar)
+        key = params.constraint, frame
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        grammar = await asyncio.to_thread(lower, *key)
+        if key not in self._cache:  # somebody else may have asked for it meanwhile
+            self._cache[key] = grammar
+            self._num_characters += _size(key, grammar)
         while len(self._cache) > MAX_CACHED_GRAMMARS or self._num_characters > MAX_CACHED_CHARACTERS:
-            oldest, lowered = self._cache.popitem(last=False)
-            self._num_characters -= len(oldest.text) + len(lowered)
+            self._num_characters -= _size(*self._cache.popitem(last=False))
         return grammar
 
 
-def lower(constraint: Constraint) -> str:
-    """The grammar, in the notation of llguidance, of exactly the texts that satisfy `constraint`.
+def _size(key: tuple[Constraint, Frame], grammar: str) -> int:
+    constraint, frame = key
+    return len(constraint.text) + len(constraint.whitespace) + len(frame.calls) + len(grammar)
+
+
+def lower(constraint: Constraint, frame: Frame = BARE) -> str:
+    """The grammar, in the notation of llguidance, of exactly the texts that satisfy `constraint`, or of all that the
+    frame makes of them.
 
     Raises InvalidRequestError that names the kind of constraint and what is wrong with it. May be called from any
     thread. The same constraint always has the same grammar, or the same error.
     """
-    kind, text = constraint.kind, constraint.text
-    if kind == "regex":
-        grammar = _regex_grammar(parse_regex("regex", text))
-    elif kind == "choices":
-        check_size("choices", text)
-        grammar = regular_grammar(union(map(literal, json.loads(text))))
-    elif kind == "json_schema":
-        grammar = json_schema_grammar(text)
+    if frame == BARE:
+        grammar = _rules(constraint, "start", "")
     else:
-        grammar = ebnf_grammar(text)
+        answer = _rules(constraint, frame.answer, frame.no_answer)
+        _check_apart(constraint, frame, answer)
+        grammar = frame.around(answer)
     _check_compiles(constraint, grammar)
     return grammar
 
 
-def _regex_grammar(pattern: Pattern) -> str:
+def _rules(constraint: Constraint, name: str, unless: str) -> str:
+    """The rule `name`. unless: a terminal; what is regular, or begins with free text, does not match it."""
+    kind, text = constraint.kind, constraint.text
+    check_size(kind, text)
+    if kind == "regex":
+        return regular_rules(_checked(parse_regex("regex", text)), name, unless)
+    if kind == "choices":
+        return regular_rules(union(map(literal, json.loads(text))), name, unless)
+    if kind == "json_schema":
+        check_size("whitespace_pattern", constraint.whitespace)
+        return json_schema_rules(text, name, constraint.whitespace)
+    if kind == "structural_tag":
+        return structural_rules(read_structural_tag(text), name, unless)
+    return ebnf_rules(text, name, unless)
+
+
+def _checked(pattern: Pattern) -> Pattern:
     if pattern == NOTHING:
         raise InvalidRequestError("regex matches no text at all")
     check_extent("regex", [pattern])
-    return regular_grammar(pattern)
+    return pattern
+
+
+def _check_apart(constraint: Constraint, frame: Frame, answer: str) -> None:
+    """That what stands around an answer can be told from it."""
+    alone = f"start: {frame.answer}\n{answer}\n{frame.definitions}"
+    if TextMatcher(alone).matches_nothing():
+        raise InvalidRequestError(
+            f"{constraint.kind} matches nothing that can be told from {frame.others}: {shown(constraint.text)}"
+        )
+    if constraint.kind == "json_schema" or frame.no_answer in answer:
+        return
+    for beginning in frame.other_beginnings:
+        if TextMatcher(alone).may_begin_with(beginning.encode()):
+            raise InvalidRequestError(
+                f"{constraint.kind} cannot be told from {frame.others}: it may begin with {shown(beginning)}, too"
+            )
 
 
 def _check_compiles(constraint: Constraint, grammar: str) -> None:

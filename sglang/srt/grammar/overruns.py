@@ -47,6 +47,14 @@ def find_overruns(
     return found
 
 
+def continuations(pattern: Pattern) -> CharSet:
+    """The characters with which a text that matches as a whole may go on to another that does. `pattern` has no
+    references. Raises InvalidRequestError where that is too much to find out.
+    """
+    together = _Together([pattern])
+    return cs.union(*(together.chars[position] for position in positions(together.lexemes[0].overrun)))
+
+
 class _Neighbours:
     """`first[name]`: the places where what is read for a rule may begin; `follow[name]`: those that may come after it.
     A place is its own first. `at_start` and `after_places`: what may come first of all, and after each place.

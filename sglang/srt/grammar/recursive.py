@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.ebnf import ROOT, parse_ebnf
-from sglang.srt.grammar.lark import regular_grammar, rule_grammar
-from sglang.srt.grammar.lark_source import lark_grammar
+from sglang.srt.grammar.lark import lexed_rules, regular_rules
+from sglang.srt.grammar.lark_source import lark_rules
 from sglang.srt.grammar.lexemes import cut_into_lexemes
 from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, MAX_RULES, check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, depth, num_positions, references, substitute
@@ -16,15 +17,43 @@ from sglang.srt.grammar.pattern import NOTHING, Pattern, depth, num_positions, r
 _LARK = re.compile(r"^\s*(?:%llguidance\b|\??start\s*(?:\[[^\]\n]*\]\s*)?:(?!:=))", re.MULTILINE)
 
 
-def ebnf_grammar(source: str) -> str:
-    """The grammar of exactly the texts of rule ``root``. A Lark grammar (``start: ...``) is taken as it is, but for the
-    schemas in it.
+@dataclass(frozen=True)
+class Rules:
+    """What a grammar comes down to: every rule that ROOT needs, by name. One that uses another comes after it, unless
+    they use each other.
+    """
 
+    rules: Mapping[str, Pattern]
+
+    @property
+    def regular(self) -> Pattern | None:
+        """The whole as one regular expression, if it is one."""
+        root = self.rules[ROOT]
+        return root if next(references(root), None) is None else None
+
+
+def ebnf_rules(source: str, name: str, unless: str = "") -> str:
+    """The rule `name` of exactly the texts of rule ``root``. A Lark grammar (``start: ...``) is taken as it is, but for
+    the schemas in it and the names of its rule ``start``.
+
+    unless: a terminal; of texts that it matches those of regular grammars are none.
     Raises InvalidRequestError for a grammar that is not understood, matches nothing, or is larger than the limits.
     """
     check_size("ebnf", source)
-    if _LARK.search(source):
-        return lark_grammar(source)
+    if is_lark(source):
+        return lark_rules(source, name)
+    rules = read_rules(source)
+    if rules.regular is not None:
+        return regular_rules(rules.regular, name, unless)
+    return lexed_rules(cut_into_lexemes(ROOT, rules.rules), ROOT, name)
+
+
+def is_lark(source: str) -> bool:
+    return _LARK.search(source) is not None
+
+
+def read_rules(source: str) -> Rules:
+    """Raises as `ebnf_rules`."""
     rules = parse_ebnf(source)
     if len(rules) > MAX_RULES:
         raise InvalidRequestError(f"ebnf has {len(rules)} rules; at most {MAX_RULES} are supported")
@@ -33,11 +62,10 @@ def ebnf_grammar(source: str) -> str:
         raise InvalidRequestError("ebnf matches no text at all: its rules refer to each other without end")
     regular, recursive = _written_out(rules)
     if ROOT in regular:
-        return regular_grammar(regular[ROOT])
+        return Rules({ROOT: regular[ROOT]})
     used = _used_first(recursive)
     check_extent("ebnf", list(used.values()))
-    lexed = cut_into_lexemes(ROOT, used)
-    return rule_grammar(ROOT, lexed.rules, lexed.places, lexed.lexemes)
+    return Rules(used)
 
 
 def _without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:

@@ -35,6 +35,10 @@ class TextMatcher:
         """Sure if True. False also where a limit was hit before it was known."""
         return not self.can_go_on() and self.problem in (None, _NOTHING)
 
+    def may_begin_with(self, text: bytes) -> bool:
+        """Asked before anything else."""
+        return self._matcher.validate_tokens(list(text)) == len(text)
+
     def is_satisfied_by(self, text: bytes | bytearray) -> bool:
         """`text` begins like all texts that were asked about before, as far as both go."""
         if len(text) < self._num_read:

@@ -7,6 +7,7 @@ from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
 from sglang.srt.server.body import Body, documented, read_body
+from sglang.srt.server.wire import json_response
 from sglang.srt.tokenizer.launch import RunningEngine
 
 
@@ -28,10 +29,12 @@ def control_router(engine: RunningEngine) -> APIRouter:
 
     @router.post("/abort_request", summary="End requests by their rid, or all", openapi_extra=docs)
     async def _abort_request(request: Request) -> Response:
-        """Always 200. Each of them gets its answer, with what it has so far and the finish reason ``abort``."""
+        """``aborted`` says how many were under way. Each gets its answer, with what it has so far and the finish reason
+        ``abort``.
+        """
         body = await read_body(request, AbortBody)
-        if body.abort_all or body.rid:
-            engine.manager.abort("" if body.abort_all else body.rid)
-        return PlainTextResponse("")
+        is_any_meant = body.abort_all or bool(body.rid)
+        num_aborted = engine.manager.abort("" if body.abort_all else body.rid) if is_any_meant else 0
+        return json_response({"aborted": num_aborted})
 
     return router

@@ -14,9 +14,9 @@ from sglang.srt.server.body import documented, unserved_field
 from sglang.srt.server.generate_schema import BODY, FIELDS, NOT_HERE, SAMPLING_PARAMS
 from sglang.srt.server.wire import (
     LAST_EVENT,
-    EventStream,
     error_body,
     event,
+    event_stream,
     json_response,
     read_object,
     unless_disconnected,
@@ -46,14 +46,14 @@ def generate_router(engine: RunningEngine) -> APIRouter:
 async def generate(request: Request, manager: TokenizerManager) -> Response:
     """One result, a list of them, or with ``"stream": true`` server-sent events, each with all the text so far.
 
-    What can be refused is refused with a status code, also when streaming; later errors are an event of the stream.
+    What is refused before the first token has a status code, also when streaming; later errors are an event.
     """
     given, stream = parse(await read_object(request))
     if not stream:
         completions = await unless_disconnected(request.receive, manager.collect(given.calls))
         return json_response(shape_results(given, completions))
     running = await manager.submit(given.calls, stream=True)
-    return EventStream(_events(given, running), running)
+    return await event_stream(request, _events(given, running), running)
 
 
 def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:

@@ -31,7 +31,9 @@ def _sampling_params() -> Schema:
         "regex": _TEXT,
         "ebnf": _TEXT,
         "json_schema": {"anyOf": [_TEXT, {"type": "object"}]},
+        "whitespace_pattern": _TEXT,
         "choices": _TEXTS,
+        "structural_tag": {"anyOf": [_TEXT, {"type": "object"}]},
         "spaces_between_special_tokens": {"type": "boolean", "default": True},
     }
     kept = {name: fields[name] for name in names - {"constraint"}}

@@ -10,9 +10,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sglang.srt.args import REASONING_PARSERS, TOOL_CALL_PARSERS, ReasoningParserName, ToolCallParserName
-from sglang.srt.errors import InvalidRequestError
 from sglang.srt.formats.answer_parser import AnswerParser, ParsedAnswer
-from sglang.srt.formats.reasoning import REASONING_FORMATS, ReasoningParser
+from sglang.srt.formats.separation import separate_reasoning
 from sglang.srt.formats.tool_format import TOOL_FORMATS
 from sglang.srt.formats.tool_parser import ToolCallParser
 from sglang.srt.server.body import Body, documented, read_body
@@ -60,7 +59,8 @@ def parsing_router(formats: ModelFormats) -> APIRouter:
     async def _separate_reasoning(request: Request) -> Response:
         """``reasoning_text``, and ``text`` without it."""
         body = await read_body(request, ReasoningBody)
-        return json_response(await asyncio.to_thread(separate_reasoning, formats, body))
+        found = await asyncio.to_thread(separate_reasoning, body.text, body.reasoning_parser, formats.reasoning)
+        return json_response(found)
 
     return router
 
@@ -68,25 +68,13 @@ def parsing_router(formats: ModelFormats) -> APIRouter:
 def parse_function_call(formats: ModelFormats, body: FunctionCallBody) -> dict[str, Any]:
     name = body.tool_call_parser
     tool_format = formats.tools if name == "auto" else TOOL_FORMATS[name]
-    tools = ToolCallParser(tool_format, {tool.function.name for tool in body.tools})
+    tools = ToolCallParser(tool_format, {tool.function.name: tool.function.parameters or {} for tool in body.tools})
     answer = _parsed(AnswerParser(tools=tools), body.text)
     calls = [
         {"tool_index": index, "name": call.name, "parameters": call.arguments}
         for index, call in enumerate(answer.calls)
     ]
     return {"normal_text": answer.content, "calls": calls}
-
-
-def separate_reasoning(formats: ModelFormats, body: ReasoningBody) -> dict[str, Any]:
-    """Raises InvalidRequestError if no format is named, and the served model has none."""
-    name = body.reasoning_parser
-    reasoning = formats.reasoning if name == "auto" else REASONING_FORMATS[name]
-    if reasoning is None:
-        raise InvalidRequestError(
-            f"the server has no reasoning parser; name one in reasoning_parser: {', '.join(REASONING_FORMATS)}"
-        )
-    answer = _parsed(AnswerParser(ReasoningParser(reasoning, reasoning.is_certain)), body.text)
-    return {"reasoning_text": answer.reasoning, "text": answer.content}
 
 
 def _parsed(parser: AnswerParser, text: str) -> ParsedAnswer:

@@ -89,8 +89,23 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-class Closable(Protocol):
+class Source(Protocol):
+    async def wait(self) -> None:
+        """Until there is something to make an event of. Raises SglangError where that is an error."""
+
     async def aclose(self) -> None: ...
+
+
+async def event_stream(request: Request, events: AsyncGenerator[bytes, None], source: Source) -> EventStream:
+    """The answer to a request whose body has been read, once there is something to send: so what is refused before
+    that has a status of its own. Raises it, or RequestAbortedError if the client goes away; `source` is closed then.
+    """
+    try:
+        await unless_disconnected(request.receive, source.wait())
+    except BaseException:
+        await source.aclose()
+        raise
+    return EventStream(events, source)
 
 
 class EventStream(Response):
@@ -98,7 +113,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], source: Closable) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], source: Source) -> None:
         super().__init__(headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._events = events

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar.frame import BARE, Frame
 from sglang.srt.tokenizer.seams import Segment, Segments
 
 MAX_NAME_LENGTH = 512
@@ -21,7 +22,8 @@ Prompt = str | Sequence[int] | Segments
 class GenerateCall:
     """``prompt`` is text, token ids, or pieces of both. ``namespace`` isolates the prefix cache.
 
-    ``logprob_start_len`` is the first prompt position whose log-probability is wanted; -1 for none.
+    ``logprob_start_len`` is the first prompt position whose log-probability is wanted; -1 for none. ``frame`` is what
+    may stand around an answer that is bound by a constraint.
     """
 
     prompt: Prompt
@@ -32,6 +34,7 @@ class GenerateCall:
     top_logprobs_num: int = 0
     return_text_in_logprobs: bool = False
     namespace: str = ""
+    frame: Frame = BARE
 
 
 def namespace(cache_salt: str, extra_key: str) -> str:

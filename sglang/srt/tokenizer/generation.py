@@ -48,19 +48,23 @@ class Generation:
         return self
 
     async def __anext__(self) -> Completion:
+        await self.wait()
+        if not self._grown:
+            raise StopAsyncIteration
+        return self._grown.pop(next(iter(self._grown)))
+
+    async def wait(self) -> None:
+        """Until there is something to yield, or nothing more to come. Raises what iterating then would."""
         while not self._grown:
             if not self._unfinished:
-                raise StopAsyncIteration
+                return
             if self._death is not None:
                 raise EngineDeadError(self._death)
             self._arrival.clear()
             await self._arrival.wait()
-        rid = next(iter(self._grown))
-        completion = self._grown.pop(rid)
-        finish = completion.finish_reason
+        finish = next(iter(self._grown.values())).finish_reason
         if finish is not None and finish.status_code in _ERRORS:
             raise _ERRORS[finish.status_code](finish.message)
-        return completion
 
     async def aclose(self) -> None:
         self._give_up(sorted(self._unfinished))

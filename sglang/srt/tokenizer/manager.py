@@ -184,11 +184,14 @@ class TokenizerManager:
         self.score_memory.clear()
         return await self._call(FlushCache(self._next_call()))
 
-    def abort(self, prefix: str) -> None:
-        """End all requests whose rid begins so. Each gets its final answer, with the finish reason ``abort``."""
+    def abort(self, prefix: str) -> int:
+        """End all requests whose rid begins so, and say how many. Each gets its final answer, with the finish reason
+        ``abort``.
+        """
         rids = [rid for rid, generation in self._generations.items() if generation and rid.startswith(prefix)]
         if rids:
             self._channel.send(Abort(rids))
+        return len(rids)
 
     def observe(self, observer: RequestObserver) -> None:
         """Tell it of every request from now on."""
@@ -207,7 +210,7 @@ class TokenizerManager:
             raise InvalidRequestError(
                 f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
             )
-        grammars = [await self._lowering.lower(one) for one in params]
+        grammars = [await self._lowering.lower(one, call.frame) for call, one in zip(calls, params, strict=True)]
         _check_grammars(grammars, params[0].n)
         prompts = await self.tokenize([call.prompt for call in calls])
         _check_size(prompts, params[0].n)
@@ -273,6 +276,8 @@ class TokenizerManager:
         num_prompt = len(input_ids) // TOKEN_BYTES
         is_default = "max_new_tokens" not in call.sampling_params
         max_new_tokens = self._max_new_tokens(num_prompt, params.max_new_tokens, is_default)
+        if call.sampling_params.get("logprobs_mode") is not None and not call.return_logprob:
+            raise InvalidRequestError(f"logprobs_mode={params.logprobs_mode} needs return_logprob=true")
         start = _logprob_start(call, num_prompt)
         return GenerateRequest(
             rid=call.rid if params.n == 1 else f"{call.rid}_{sample_index}",

@@ -100,6 +100,39 @@ def test_constraints_of_extra_body(real: openai.OpenAI, ask: Any, constraint: di
     assert re.fullmatch(pattern, ask(real, extra_body=constraint))
 
 
+CALL: dict[str, Any] = {"begin": "<f>", "schema": PERSON, "end": "</f>"}
+TAG: dict[str, Any] = {"type": "tag", "begin": "<f>", "end": "</f>"}
+TAG["content"] = {"type": "json_schema", "json_schema": PERSON}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "structural_tag", "format": TAG}},
+        {"structural_tag": {"format": TAG}},
+        {"structural_tag": json.dumps({"type": "structural_tag", "format": TAG})},
+        {"guided_structural_tag": {"format": TAG}},
+        {"structured_outputs": {"structural_tag": {"format": TAG}}},
+    ],
+    ids=json.dumps,
+)
+def test_a_structural_tag(real: openai.OpenAI, fields: dict[str, Any]) -> None:
+    for ask in (chat, complete):
+        found = re.fullmatch("<f>(.*)</f>", ask(real, extra_body=fields), re.DOTALL)
+        assert found is not None
+        jsonschema.validate(json.loads(found[1]), PERSON)
+
+
+def test_text_that_need_not_have_a_tag(real: openai.OpenAI) -> None:
+    """In the older notation."""
+    wanted = {"type": "structural_tag", "structures": [CALL], "triggers": ["<f"]}
+    answer = real.completions.create(
+        **{**FIELDS, "temperature": 0}, prompt="1 2 3", max_tokens=8, extra_body={"response_format": wanted}
+    )
+    free = real.completions.create(**{**FIELDS, "temperature": 0}, prompt="1 2 3", max_tokens=8)
+    assert answer.choices[0].text == free.choices[0].text
+
+
 def test_a_stream_is_the_whole(real: openai.OpenAI) -> None:
     fields: dict[str, Any] = {**FIELDS, "messages": [{"role": "user", "content": "A person?"}], "max_tokens": 60}
     fields["response_format"] = AS_RESPONSE_FORMAT
@@ -119,6 +152,10 @@ def test_a_stream_is_the_whole(real: openai.OpenAI) -> None:
         ),
         ({"response_format": {"type": "json_schema"}}, "needs json_schema.schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "needs json_schema.schema"),
+        ({"response_format": {"type": "structural_tag"}}, "structural_tag needs format, or structures and triggers"),
+        ({"response_format": {"type": "structural_tag", "format": TAG}, "regex": "a"}, "response_format and regex"),
+        ({"response_format": {"type": "json_object", "triggers": ["a"]}}, "triggers is of type structural_tag"),
+        ({"structural_tag": {"format": TAG}, "regex": "a"}, "not both regex and structural_tag"),
         ({"regex": "("}, "regex"),
         ({"ebnf": "root ::= nothing"}, "ebnf"),
         ({"json_schema": "{"}, "json_schema"),
@@ -151,6 +188,21 @@ def test_constraints_under_the_names_of_other_servers(real: openai.OpenAI, field
     assert complete(real, extra_body=fields).strip('"') in ("red", "blue")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"json_schema": PERSON, "whitespace_pattern": " "},
+        {"response_format": AS_RESPONSE_FORMAT, "whitespace_pattern": " "},
+        {"guided_json": PERSON, "guided_whitespace_pattern": " "},
+        {"structured_outputs": {"json": PERSON, "whitespace_pattern": " "}},
+    ],
+    ids=json.dumps,
+)
+def test_white_space_that_is_asked_for(real: openai.OpenAI, fields: dict[str, Any]) -> None:
+    for ask in (chat, complete):
+        assert re.fullmatch(r'{ "name" : ".*" , "age" : \d+ }', ask(real, extra_body=fields), re.DOTALL)
+
+
 def test_any_object_under_the_name_of_another_server(real: openai.OpenAI) -> None:
     given = {"structured_outputs": {"json_object": True}, "temperature": 0, "max_tokens": 200}
     text = chat(real, extra_body={**given, "messages": [{"role": "user", "content": 'Say {"a": 1}'}]})
@@ -163,8 +215,13 @@ REFUSED_NAMES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"grammar": "a", "structured_outputs": {"regex": "a"}}, "only one of grammar and structured_outputs.regex can"),
     ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "only one of structured_outputs.regex and structured_o"),
     ({"structured_outputs": "a"}, "structured_outputs must be an object, not 'a'"),
-    ({"structured_outputs": {"whitespace_pattern": " "}}, "structured_outputs.whitespace_pattern is not supported"),
-    ({"guided_whitespace_pattern": " "}, "unknown field 'guided_whitespace_pattern'"),
+    ({"structured_outputs": {"whitespace": " "}}, "whitespace is not supported; did you mean 'whitespace_pattern'?"),
+    (
+        {"guided_whitespace_pattern": " ", "structured_outputs": {"whitespace_pattern": " "}},
+        "only one of guided_whitespace_pattern and structured_outputs.whitespace_pattern can be set",
+    ),
+    ({"guided_whitespace_pattern": " "}, "whitespace_pattern belongs to a json_schema"),
+    ({"guided_json": {}, "whitespace_pattern": r"\s*"}, "matches more than the white space of JSON"),
     ({"guided_choice": "red"}, "choices must be a list of strings, not 'red'"),
 )
 

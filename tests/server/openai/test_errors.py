@@ -114,6 +114,17 @@ def test_a_client_that_leaves_its_stream_frees_the_request(tiny_http: httpx.Clie
 
 
 @pytest.mark.parametrize("path", BODIES)
+def test_a_client_that_leaves_before_its_stream_begins_frees_the_request(tiny_http: httpx.Client, path: str) -> None:
+    body = {**BODIES[path], "stream": True}
+    with tiny_http.stream("POST", path, json=body) as response:
+        chunks = response.iter_raw()  # the connection closes with it
+        next(chunks)
+        with pytest.raises(httpx.ReadTimeout):
+            tiny_http.post(path, json=body, timeout=httpx.Timeout(SECONDS, read=0.2))
+    assert tiny_http.post(path, json={**BODIES[path], "max_tokens": 1}).status_code == 200
+
+
+@pytest.mark.parametrize("path", BODIES)
 def test_a_client_that_leaves_while_it_waits_frees_the_request(tiny_http: httpx.Client, path: str) -> None:
     with pytest.raises(httpx.ReadTimeout):
         tiny_http.post(path, json={**BODIES[path], "n": 2}, timeout=httpx.Timeout(SECONDS, read=0.2))

@@ -76,6 +76,9 @@ def test_variables_of_the_template() -> None:
     assert given == "good low"
     with pytest.raises(InvalidRequestError, match="reasoning_effort means nothing"):
         prompt(user("a"), reasoning_effort="low")
+    with pytest.raises(InvalidRequestError, match=r"chat_template_kwargs\.enable_thinking means nothing to this model"):
+        prompt(user("a"), chat_template_kwargs={"enable_thinking": True})
+    assert prompt(user("a"), chat_template_kwargs={"enable_thinking": False, "mood": None}) == prompt(user("a"))
     for name in ("messages", "bos_token", "add_generation_prompt"):
         with pytest.raises(InvalidRequestError, match=name):
             prompt(user("a"), chat_template_kwargs={name: 1})

@@ -144,7 +144,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "cannot be enforced: json_schema has $ref '#/nowhere' at #/properties/a",
     ),
     (with_parameters({"type": "object", "required": 5}, strict=True), "tools[1].function.parameters", "required"),
-    ({"regex": "a"}, "regex", "cannot be combined with tools"),
+    ({"ebnf": 'root ::= "a"'}, "ebnf", "cannot be combined with tools"),
     ({"json_schema": "{"}, "json_schema", "is not JSON"),
     (
         {"tool_choice": "required", "response_format": {"type": "json_object"}},
@@ -259,11 +259,19 @@ def test_a_constraint_begins_after_the_thought(thinker: openai.OpenAI) -> None:
     jsonschema.validate(json.loads(arguments), WEATHER)
 
 
-def test_a_regex_cannot_begin_after_a_thought_but_in_its_place(thinker: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="regex cannot begin after a thought") as caught:
-        thinker.chat.completions.create(**SUM, extra_body={"regex": "a{3}"})
-    assert caught.value.param == "regex"
-    silent = {"regex": "a{3}", "chat_template_kwargs": {"thinking": False}}
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"regex": "a{3}"},
+        {"ebnf": 'root ::= "aaa"'},
+        {"structural_tag": {"format": {"type": "regex", "pattern": "a{3}"}}},
+    ],
+)
+def test_every_constraint_begins_after_a_thought_or_in_its_place(
+    thinker: openai.OpenAI, constraint: dict[str, Any]
+) -> None:
+    assert parts_of(thinker.chat.completions.create(**SUM, extra_body=constraint)) == (THOUGHT, "aaa")
+    silent = {**constraint, "chat_template_kwargs": {"thinking": False}}
     assert parts_of(thinker.chat.completions.create(**SUM, extra_body=silent)) == (None, "aaa")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -24,6 +26,9 @@ NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dep
 _NOT_ENFORCED = (
     *("$recursiveRef", "$recursiveAnchor", "nullable", "contentEncoding", "contentMediaType", "contentSchema"),
 )
+
+_CLOSE = 0.8
+"""From this likeness on, by difflib's measure, an unknown keyword is taken for a misspelling: a letter or two of it."""
 
 
 def is_number(value: Any) -> bool:
@@ -109,7 +114,16 @@ def check_keywords(place: str, schema: Any) -> None:
             _check_numbers(place, keyword, value)
         elif keyword not in ANNOTATIONS and (keyword == "x-guidance" or not keyword.startswith("x-")):
             problem = "cannot be enforced" if keyword in _NOT_ENFORCED else "is no keyword of JSON Schema"
-            raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}")
+            hint = _hint(keyword, schema)
+            raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}{hint}")
+
+
+def _hint(keyword: str, schema: dict[str, Any]) -> str:
+    if keyword == "nullable":
+        kind = json.dumps(schema["type"]) if schema.get("type") in TYPES else "..."
+        return f'; write "type": [{kind}, "null"]' if schema["nullable"] else "; leave it out"
+    close = difflib.get_close_matches(keyword, [*_VALUES, *ANNOTATIONS], n=1, cutoff=_CLOSE)
+    return f"; did you mean {shown(close[0])}?" if close else ""
 
 
 def _check_numbers(place: str, keyword: str, value: Any) -> None:

@@ -1,13 +1,18 @@
-"""A plan written as a grammar of llguidance."""
+"""A plan written as a grammar of llguidance.
+
+White space follows every token but the last; so there is one piece of it between two, and none around the whole.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.lark import TerminalWriter
+from sglang.srt.grammar.lexemes import not_empty
 from sglang.srt.grammar.limits import MAX_MULTIPLE
-from sglang.srt.grammar.pattern import literal, union
+from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
 from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
 from sglang.srt.grammar.schema.objects import Record
@@ -21,24 +26,29 @@ MAX_RULES = 1_000
 """For arrays and objects. The library follows them by calling itself, and would overflow its stack."""
 
 _STRUCTURES = (Arrays, Machine, Record)
+_JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{},:]|[^\[\]{},:"]+')
 
 
-def grammar_of(plan: Plan, name: str) -> str:
-    """`name` is that of the rule for the whole; all other names begin with it.
+def grammar_of(plan: Plan, name: str, whitespace: Pattern = EMPTY_TEXT) -> str:
+    """`name` is that of the rule for the whole; all other names begin with it. whitespace: between any two tokens.
 
     Raises InvalidRequestError for numbers that cannot be written, and for a grammar that is too long."""
-    return _Writer(plan, name).text()
+    return _Writer(plan, name, whitespace).text()
 
 
 class _Writer:
-    def __init__(self, plan: Plan, name: str) -> None:
+    def __init__(self, plan: Plan, name: str, whitespace: Pattern) -> None:
         self._plan = plan
         self._name = name
+        self._whitespace = whitespace
         self._patterns = TerminalWriter(f"{name.upper()}_")
         self._names = {state: f"{name}_value_{number}" for number, state in enumerate(plan.values)}
         self._terminals: dict[str, str] = {}
         self._rules: list[str] = []
         self._num_rules = 0
+        self._space = self._optional(whitespace)
+        self._comma = self._spaced('","')
+        self._colon = concat([whitespace, literal(":")])
 
     def text(self) -> str:
         for state, values in self._plan.values.items():
@@ -84,7 +94,23 @@ class _Writer:
         return self._terminals.setdefault(body, f"{self._name.upper()}_TEXT_{len(self._terminals)}")
 
     def _literal(self, *texts: str) -> str:
-        return self._terminal(self._patterns.write(union(map(literal, texts))))
+        """Values, as JSON without white space."""
+        return self._terminal(self._patterns.write(union(map(self._with_whitespace, texts))))
+
+    def _with_whitespace(self, text: str) -> Pattern:
+        tokens = [literal(token) for token in _JSON_TOKEN.findall(text)]
+        return concat([tokens[0], *(part for token in tokens[1:] for part in (self._whitespace, token))])
+
+    def _optional(self, pattern: Pattern) -> str:
+        """As a lexeme, which must not be empty; nothing where that is all it matches."""
+        if pattern == EMPTY_TEXT:
+            return ""
+        if is_nullable(pattern):
+            return f"{self._terminal(self._patterns.write(not_empty(pattern)))}?"
+        return self._terminal(self._patterns.write(pattern))
+
+    def _spaced(self, text: str) -> str:
+        return f"{text} {self._space}" if self._space else text
 
     def _rule(self, body: str) -> str:
         name = self._next_name()
@@ -127,70 +153,78 @@ class _Writer:
             return self._array(value)
         if isinstance(value, Record):
             return self._object(value)
-        return f'"{{" {self._machine(value)} "}}"' if value.is_object else f'"[" {self._machine(value)} "]"'
+        begin, end = ('"{"', '"}"') if value.is_object else ('"["', '"]"')
+        return f"{self._spaced(begin)} {self._machine(value)} {end}"
 
     def _array(self, shape: Arrays) -> str:
         count = len(shape.prefix)
         tail = ""
         if shape.high is None or shape.high > count:
             low, high = max(shape.low - count, 0), None if shape.high is None else shape.high - count
-            tail = self._repeated(self._names[shape.rest], low, high, is_first=not count)
+            tail = self._repeated(self._element(shape.rest), low, high, is_first=not count)
         for at in reversed(range(count)):
-            before = '"," ' if at else ""
-            tail = f"{before}{self._names[shape.prefix[at]]} {tail}"
+            before = f"{self._comma} " if at else ""
+            tail = f"{before}{self._element(shape.prefix[at])} {tail}"
             tail = tail if at < shape.low else f"({tail})?"
-        return f'"[" {tail} "]"'
+        begin = self._spaced('"["')
+        return f'{begin} {tail} "]"'
+
+    def _element(self, state: State) -> str:
+        return self._spaced(self._names[state])
 
     def _repeated(self, item: str, low: int, high: int | None, is_first: bool) -> str:
         if is_first:
             rest = "" if high == 1 else self._repeated(item, max(low - 1, 0), None if high is None else high - 1, False)
             return f"{item} {rest}" if low else f"({item} {rest})?"
-        return f'("," {item}){{{low},{"" if high is None else high}}}'
+        return f"({self._comma} {item}){{{low},{'' if high is None else high}}}"
 
     def _item(self, item: Item) -> str:
         if item.text is not None:
-            return self._literal(item.text)
-        value = self._names[item.state]
-        return value if item.key is None else f"{self._terminal(item.key.terminal(self._patterns, ':'))} {value}"
+            return self._spaced(self._literal(item.text))
+        value = self._element(item.state)
+        if item.key is None:
+            return value
+        return f"{self._spaced(self._terminal(item.key.terminal(self._patterns, self._colon)))} {value}"
 
     def _object(self, record: Record) -> str:
         parts = [(self._item(item), required) for item, required in record.properties]
         extra = " | ".join(self._item(item) for item in record.extras)
         if record.last is not None:
             last = " | ".join(self._item(item) for item in record.last)
-            parts.append((f'(({extra}) ",")* ({last})' if extra else f"({last})", True))
+            parts.append((f"(({extra}) {self._comma})* ({last})" if extra else f"({last})", True))
         elif extra:
-            parts.append((f'({extra}) ("," ({extra}))*', False))
+            parts.append((f"({extra}) ({self._comma} ({extra}))*", False))
+        begin, end = self._spaced('"{"'), '"}"'
         first = next((place for place, (_, required) in enumerate(parts) if required), None)
         if first is not None:
-            before = " ".join(f'({part} ",")?' for part, _ in parts[:first])
-            return f'"{{" {before} {parts[first][0]} {_following(parts[first + 1 :])} "}}"'
+            before = " ".join(f"({part} {self._comma})?" for part, _ in parts[:first])
+            return f"{begin} {before} {parts[first][0]} {self._following(parts[first + 1 :])} {end}"
         if not parts:
-            return '"{" "}"'
-        some = _some_of(parts)
-        return f'"{{" ({some}) "}}"' if record.low else f'"{{" ({some})? "}}"'
+            return f"{begin} {end}"
+        some = self._some_of(parts)
+        return f"{begin} ({some}) {end}" if record.low else f"{begin} ({some})? {end}"
+
+    def _following(self, parts: Iterable[tuple[str, bool]]) -> str:
+        return " ".join(f"{self._comma} {part}" if required else f"({self._comma} {part})?" for part, required in parts)
+
+    def _some_of(self, parts: list[tuple[str, bool]]) -> str:
+        """At least one of parts that need not be there. Halved, so that it is written once for each level and no
+        deeper.
+        """
+        if len(parts) == 1:
+            return parts[0][0]
+        middle = len(parts) // 2
+        return f"({self._some_of(parts[:middle])}) {self._following(parts[middle:])} | {self._some_of(parts[middle:])}"
 
     def _machine(self, machine: Machine) -> str:
         """One rule a state; what leads back to the same state is repeated in place."""
         names = [self._next_name() for _ in machine.edges]
         for number, edges in enumerate(machine.edges):
             loops = [self._item(item) for item, to in edges if to == number]
-            exits = [f'"," {self._item(item)} {names[to]}' for item, to in edges if to != number]
-            again = f'("," ({" | ".join(loops)}))* ' if loops else ""
+            exits = [f"{self._comma} {self._item(item)} {names[to]}" for item, to in edges if to != number]
+            again = f"({self._comma} ({' | '.join(loops)}))* " if loops else ""
             options = ['""', *exits] if machine.accepting[number] else exits
             self._rules.append(f"{names[number]}: {again}({' | '.join(options)})")
         starts = [f"{self._item(item)} {names[to]}" for item, to in machine.edges[0]]
         options = ['""', *starts] if machine.accepting[0] else starts
         return f"({' | '.join(options)})"
-
-
-def _following(parts: Iterable[tuple[str, bool]]) -> str:
-    return " ".join(f'"," {part}' if required else f'("," {part})?' for part, required in parts)
-
-
-def _some_of(parts: list[tuple[str, bool]]) -> str:
-    """At least one of parts that need not be there. Halved, so that it is written once for each level and no deeper."""
-    if len(parts) == 1:
-        return parts[0][0]
-    middle = len(parts) // 2
-    return f"({_some_of(parts[:middle])}) {_following(parts[middle:])} | {_some_of(parts[middle:])}"

@@ -9,7 +9,19 @@ from typing import TypeVar
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.lark import TerminalWriter
-from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Repeat, Union, chars, concat, literal, repeat, union
+from sglang.srt.grammar.pattern import (
+    EMPTY_TEXT,
+    Chars,
+    Concat,
+    Pattern,
+    Repeat,
+    Union,
+    chars,
+    concat,
+    literal,
+    repeat,
+    union,
+)
 from sglang.srt.grammar.python_regex import parse_regex
 from sglang.srt.grammar.text_matcher import TextMatcher
 
@@ -87,20 +99,20 @@ class Strings:
     def generates(self, text: str) -> bool:
         return self.has(text) and all(matches(pattern, text) for pattern in self.chosen)
 
-    def terminal(self, writer: TerminalWriter, end: str = "") -> str:
+    def terminal(self, writer: TerminalWriter, end: Pattern = EMPTY_TEXT) -> str:
         """As JSON, between quotes and with `end` behind it."""
         if self.texts is not None:
-            options = union(literal(_spelled(text) + end) for text in self.generated_texts)
+            options = union(concat([literal(_spelled(text)), end]) for text in self.generated_texts)
             return writer.write(options)
         is_free = not self.conditions and not self.excluded and not self.chosen
         conditions = [*self.conditions, *((pattern, True) for pattern in self.chosen)]
         wanted = [_quoted(pattern, end) for pattern, is_wanted in conditions if is_wanted]
         if self.shortest or self.longest is not None or not wanted:
-            unit = _FREE_CHARACTER if is_free and not end else _CHARACTER
-            wanted.append(concat([_QUOTE, repeat(unit, self.shortest, self.longest), _QUOTE, literal(end)]))
+            unit = _FREE_CHARACTER if is_free and end == EMPTY_TEXT else _CHARACTER
+            wanted.append(concat([_QUOTE, repeat(unit, self.shortest, self.longest), _QUOTE, end]))
         unwanted = [_quoted(pattern, end) for pattern, is_wanted in conditions if not is_wanted]
         if self.excluded:
-            unwanted.append(union(literal(_spelled(text) + end) for text in sorted(self.excluded)))
+            unwanted.append(union(concat([literal(_spelled(text)), end]) for text in sorted(self.excluded)))
         return " & ".join(
             [*(f"({writer.write(one)})" for one in wanted), *(f"~({writer.write(one)})" for one in unwanted)]
         )
@@ -147,8 +159,8 @@ def _spelled(text: str) -> str:
     return '"' + "".join(_ESCAPED.get(character, character) for character in text) + '"'
 
 
-def _quoted(pattern: Pattern, end: str) -> Pattern:
-    return concat([_QUOTE, _written(pattern), _QUOTE, literal(end)])
+def _quoted(pattern: Pattern, end: Pattern) -> Pattern:
+    return concat([_QUOTE, _written(pattern), _QUOTE, end])
 
 
 @lru_cache(maxsize=4096)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sglang.srt.errors import did_you_mean, shown
+from sglang.srt.sampling_params import CONSTRAINTS, WHITESPACE
 from sglang.srt.server.openai.errors import FieldError
 
 FIELDS = {
@@ -13,37 +14,54 @@ FIELDS = {
     "guided_regex": "regex",
     "guided_choice": "choices",
     "guided_grammar": "ebnf",
+    "guided_structural_tag": "structural_tag",
+    "guided_whitespace_pattern": WHITESPACE,
     "grammar": "ebnf",
 }
 STRUCTURED_OUTPUTS = "structured_outputs"
-STRUCTURED_FIELDS = {"json": "json_schema", "regex": "regex", "choice": "choices", "grammar": "ebnf"}
+STRUCTURED_FIELDS = {
+    "json": "json_schema",
+    "regex": "regex",
+    "choice": "choices",
+    "grammar": "ebnf",
+    "structural_tag": "structural_tag",
+    "whitespace_pattern": WHITESPACE,
+}
 JSON_OBJECT = "json_object"
+
+_Alias = tuple[str, str, Any]
+"""Their name, ours, and the value."""
 
 
 def with_own_names(body: dict[str, Any]) -> dict[str, Any]:
     """The body with our names instead of theirs; the values are judged under ours. null means "not given".
 
-    Raises FieldError for two names of constraints, and for what else ``structured_outputs`` has.
+    Raises FieldError for two names of constraints or of one field, and for what else ``structured_outputs`` has.
     """
     found = [*_aliased(body), *_structured(body.get(STRUCTURED_OUTPUTS))]
     rest = {name: value for name, value in body.items() if name not in FIELDS and name != STRUCTURED_OUTPUTS}
-    if not found:
-        return rest
-    theirs, own, value = found[0]
-    others = [name for name, _, _ in found[1:]] + [name for name in FIELDS.values() if rest.get(name) is not None]
+    return {**rest, **_only(found, rest, CONSTRAINTS), **_only(found, rest, (WHITESPACE,))}
+
+
+def _only(found: Sequence[_Alias], rest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Of our `names` the one that is found, with its value; it must be the only one that is given."""
+    alike = [one for one in found if one[1] in names]
+    if not alike:
+        return {}
+    theirs, own, value = alike[0]
+    others = [name for name, _, _ in alike[1:]] + [name for name in names if rest.get(name) is not None]
     if others:
         raise FieldError(f"only one of {theirs} and {others[0]} can be set", others[0])
-    return {**rest, own: value}
+    return {own: value}
 
 
-def _aliased(body: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Their name, ours, and the value."""
+def _aliased(body: dict[str, Any]) -> Iterator[_Alias]:
     for theirs, own in FIELDS.items():
         if body.get(theirs) is not None:
             yield theirs, own, body[theirs]
 
 
-def _structured(wanted: Any) -> Iterator[tuple[str, str, Any]]:
+def _structured(wanted: Any) -> Iterator[_Alias]:
     if wanted is None:
         return
     if not isinstance(wanted, dict):

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
 from sglang.srt.server.openai.errors import FieldError, error_body
 from sglang.srt.server.openai.requests import GenerationRequest
-from sglang.srt.server.openai.responses import Choice, FinishType, Usage
+from sglang.srt.server.openai.responses import Choice, Ending, FinishType, Usage
 from sglang.srt.server.openai.sampling import in_request_names
-from sglang.srt.server.wire import LAST_EVENT, EventStream, event, json_response, unless_disconnected
+from sglang.srt.server.wire import LAST_EVENT, event, event_stream, json_response, unless_disconnected
 from sglang.srt.tokenizer.call import GenerateCall
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
@@ -69,7 +69,7 @@ class Answer:
         try:
             if self._request.stream:
                 running = await manager.submit(self._calls, stream=True)
-                return EventStream(self._events(running, shape), running)
+                return await event_stream(http, self._events(running, shape), running)
             completions = await unless_disconnected(http.receive, manager.collect(self._calls))
         except InvalidRequestError as error:
             raise in_request_names(error, self._request, shape.own_names) from error
@@ -121,15 +121,15 @@ def new_id(request: GenerationRequest, prefix: str) -> str:
     return request.rid or f"{prefix}-{uuid.uuid4().hex}"
 
 
-def finish_type(completion: Completion) -> FinishType | None:
-    """``finish_reason`` as clients know it. Raises RequestAbortedError for a sequence that was aborted."""
+def ending(completion: Completion, has_calls: bool = False) -> Ending:
+    """How it ended, if it has. ``length`` is told of calls, too: more of them might have come. Raises
+    RequestAbortedError for a sequence that was aborted.
+    """
     finish = completion.finish_reason
     if finish is None:
-        return None
+        return {"finish_reason": None, "matched_stop": None}
     if finish.type == "abort":
         raise RequestAbortedError(finish.message or "the request was aborted")
-    return finish.type
-
-
-def matched_stop(completion: Completion) -> int | str | None:
-    return None if completion.finish_reason is None else completion.finish_reason.matched
+    kind: FinishType = "tool_calls" if finish.type == "stop" and has_calls else finish.type
+    found: Ending = {"finish_reason": kind, "matched_stop": finish.matched}
+    return found if finish.closed is None else {**found, "closed": finish.closed}

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sglang.srt.errors import shown
 from sglang.srt.formats import answer_grammar
 from sglang.srt.formats.answer_parser import AnswerParser, ReasoningView
 from sglang.srt.formats.reasoning import ReasoningFormat, ReasoningParser
 from sglang.srt.formats.tool_parser import ToolCallParser
+from sglang.srt.grammar.frame import BARE, Frame, ThoughtMarks
+from sglang.srt.sampling_params import CONSTRAINTS
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.requests import ChatCompletionRequest
-from sglang.srt.server.openai.sampling import CONSTRAINTS
 from sglang.srt.server.openai.tools import ToolUse
 
 
 class AnswerPlan:
-    """Of one request, whose prompt is the text `prompt`. use: None if no tool may be called."""
+    """Of one request, whose prompt is the text `prompt`. use: None if no tool may be called. Raises FieldError for
+    options that mean nothing here.
+    """
 
     def __init__(self, request: ChatCompletionRequest, use: ToolUse | None, formats: ModelFormats, prompt: str) -> None:
         self._request = request
         self._use = use
         self._formats = formats
         reasoning = formats.reasoning
+        for name in ("separate_reasoning", "stream_reasoning") if reasoning is None else ():
+            if name in request.model_fields_set and getattr(request, name):
+                raise FieldError(
+                    f"{name}=true needs a server with a reasoning parser (--reasoning-parser); this one has none", name
+                )
         self._reasoning = reasoning if reasoning is not None and reasoning.may_think(prompt) else None
         self._is_thinking = self._reasoning is not None and self._reasoning.starts_in_thought(prompt)
 
@@ -45,8 +52,15 @@ class AnswerPlan:
 
     @property
     def blamed(self) -> str:
-        """The field that a constraint made here is due to."""
-        return "response_format" if self._use is None else "tools"
+        """The field that a constraint is due to."""
+        return self._constraint_field or "tools"
+
+    @property
+    def _constraint_field(self) -> str | None:
+        request = self._request
+        if request.response_format is not None and request.response_format.type != "text":
+            return "response_format"
+        return next((name for name in CONSTRAINTS if getattr(request, name) not in (None, "")), None)
 
     def parser(self) -> AnswerParser:
         """For one sequence."""
@@ -54,63 +68,59 @@ class AnswerPlan:
         tools = None
         if self._use is not None:
             tool_format = self._formats.tools.demanded if self.needs_schemas else self._formats.tools
-            tools = ToolCallParser(tool_format, self._use.names, is_demanded=self.needs_schemas)
+            tools = ToolCallParser(tool_format, self._use.parameters, is_demanded=self.needs_schemas)
         view = ReasoningView(self._request.separate_reasoning, self._request.stream_reasoning)
         return AnswerParser(reasoning, tools, view)
 
-    def constrained(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The sampling parameters with what the answer must be. Raises FieldError if that cannot be enforced."""
+    def constrained(self, params: dict[str, Any]) -> tuple[dict[str, Any], Frame]:
+        """The sampling parameters with what the answer must be, and what may stand around it. Raises FieldError if that
+        cannot be enforced.
+        """
         if (self._use or self._reasoning) and self._formats.control_marks:
             params = {**params, "skip_special_tokens": False}
-        answer = self._constraint(params) if self._use is None else self._calls(self._use, params)
-        if answer is None or (self._use is None and self._reasoning is None):
-            return params
-        if self._reasoning is None:
-            grammar = answer_grammar.grammar(answer)
-        else:
+        frame = Frame(self._thought())
+        if self._use is not None:
+            params, frame = self._with_calls(self._use, params, frame)
+        if not _any_given(params, CONSTRAINTS):
+            return params, BARE
+        if self._reasoning is not None:
             self._check_thought_can_end(self._reasoning)
-            grammar = answer_grammar.grammar_after_thought(answer, self._reasoning, self._is_thinking)
-        others = {name: value for name, value in params.items() if name not in CONSTRAINTS}
-        return {**others, "ebnf": grammar}
+        return params, frame
 
-    def _constraint(self, params: Mapping[str, Any]) -> str | None:
-        """Without tools: what is asked of the answer, as it can stand behind a thought."""
-        if (schema := _schema(params)) is not None:
-            return answer_grammar.schema_answer(schema)
-        if choices := params.get("choices"):
-            return answer_grammar.choice_answer(choices)
-        for name in ("regex", "ebnf"):
-            if params.get(name) and self._reasoning is not None:
-                raise FieldError(
-                    f"{name} cannot begin after a thought, and this model thinks first; use response_format or "
-                    "choices, or let the chat template switch thinking off (chat_template_kwargs)",
-                    name,
-                )
-        return None
+    def _thought(self) -> ThoughtMarks | None:
+        marks = self._reasoning
+        return None if marks is None else ThoughtMarks(marks.begin, marks.end, self._is_thinking)
 
-    def _calls(self, use: ToolUse, params: Mapping[str, Any]) -> str | None:
-        for name in ("regex", "ebnf", "choices"):
-            if params.get(name):
-                raise FieldError(
-                    f"{name} cannot be combined with tools; set tool_choice to none, or leave it out", name
-                )
+    def _with_calls(self, use: ToolUse, params: dict[str, Any], frame: Frame) -> tuple[dict[str, Any], Frame]:
         notation = self._formats.tools.notation
-        schema = _schema(params)
+        field = self._constraint_field
         if use.is_demanded:
-            if schema is not None:
-                name = "json_schema" if self._request.json_schema is not None else "response_format"
-                raise FieldError(f"{name} is of an answer, but tool_choice demands a call instead of one", name)
-            return answer_grammar.demanded_calls(notation, use.callable, use.is_parallel)
+            if field is not None:
+                raise FieldError(f"{field} is of an answer, but tool_choice demands a call instead of one", field)
+            return {**params, "ebnf": answer_grammar.demanded_calls(notation, use.callable, use.is_parallel)}, frame
         restriction = self._restriction(use)
         if restriction is None:
-            return None
+            return params, frame
         if not self._formats.tools.is_native:
             raise FieldError(
                 f"{restriction} cannot be enforced where a call is not demanded, in the way that this model writes "
                 "calls; use tool_choice required, or leave it out",
                 restriction,
             )
-        return answer_grammar.optional_calls(notation, use.callable, use.is_parallel, schema)
+        if field is None:
+            calls = answer_grammar.calls_after_text(notation, use.callable, use.is_parallel)
+            return {**params, "regex": answer_grammar.text(notation)}, replace(
+                frame, calls=calls, call_mark=notation.mark
+            )
+        apart = ("json_schema", "regex", "choices") if notation.mark else ("json_schema",)
+        if not _any_given(params, apart):
+            raise FieldError(
+                f"{field} cannot be combined with tools that need not be called, in the way that this model writes "
+                f"calls; use {' or '.join(apart)}, or set tool_choice to none",
+                field,
+            )
+        calls = answer_grammar.demanded_calls(notation, use.callable, use.is_parallel)
+        return params, replace(frame, calls=calls, call_mark=notation.mark)
 
     def _restriction(self, use: ToolUse) -> str | None:
         """The field that demands something of an answer that need not be a call."""
@@ -119,10 +129,7 @@ class AnswerPlan:
                 return f"tools[{index}].function.strict"
         if not use.is_parallel:
             return "parallel_tool_calls"
-        request = self._request
-        if request.response_format is not None and request.response_format.type != "text":
-            return "response_format"
-        return "json_schema" if request.json_schema not in (None, "") else None
+        return self._constraint_field
 
     def _check_thought_can_end(self, reasoning: ReasoningFormat) -> None:
         if {reasoning.begin, reasoning.end} & self._formats.control_marks:
@@ -133,15 +140,5 @@ class AnswerPlan:
             )
 
 
-def _schema(params: Mapping[str, Any]) -> str | None:
-    """The JSON Schema among them, as text. Raises FieldError for a text that is no JSON."""
-    schema = params.get("json_schema")
-    if schema is None or schema == "":
-        return None
-    if not isinstance(schema, str):
-        return json.dumps(schema)
-    try:
-        json.loads(schema)
-    except (ValueError, RecursionError) as error:
-        raise FieldError(f"json_schema is not JSON: {error}: {shown(schema)}", "json_schema") from error
-    return schema
+def _any_given(params: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return any(params.get(name) not in (None, "") for name in names)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from sglang.srt.formats.answer_parser import AnswerEvent, AnswerParser, ParsedAnswer
 from sglang.srt.formats.reasoning import Thought
 from sglang.srt.formats.tool_parser import CallArguments, CallName, Content
-from sglang.srt.server.openai.answer import Answer, finish_type, matched_stop, new_id
+from sglang.srt.server.openai.answer import Answer, ending, new_id
 from sglang.srt.server.openai.answer_plan import AnswerPlan
 from sglang.srt.server.openai.call_id import new_call_id
 from sglang.srt.server.openai.errors import FieldError
@@ -25,7 +25,6 @@ from sglang.srt.server.openai.responses import (
     ChatLogprobs,
     ChatMessage,
     Delta,
-    FinishType,
     TokenLogprob,
     ToolCallDelta,
     TopLogprob,
@@ -51,7 +50,7 @@ async def create_chat_completion(
     use = tool_use(request)
     prompt = chat_prompt(manager.tokenizer.chat_template, request, use, formats)
     plan = AnswerPlan(request, use, formats, prompt)
-    params = plan.constrained(sampling_params(request, _max_tokens(request)))
+    params, frame = plan.constrained(sampling_params(request, _max_tokens(request)))
     if use is not None and plan.needs_schemas:
         await use.check_schemas()
     (input_ids,) = await manager.encode([prompt], add_special_tokens=False)
@@ -62,6 +61,7 @@ async def create_chat_completion(
         return_logprob=request.logprobs,
         top_logprobs_num=request.top_logprobs or 0,
         namespace=namespace(request.cache_salt or "", request.extra_key or ""),
+        frame=frame,
     )
     shape = ChatShape(manager.tokenizer.vocab, request, plan)
     return await Answer(answer_id, model, request, [call]).respond(http, manager, shape)
@@ -112,8 +112,7 @@ class ChatShape:
             "index": completion.index,
             "message": self._message(answer),
             "logprobs": self._logprobs(completion, piece.tokens),
-            "finish_reason": _finish_type(completion, parser),
-            "matched_stop": matched_stop(completion),
+            **ending(completion, parser.has_calls),
         }
 
     def _message(self, answer: ParsedAnswer) -> ChatMessage:
@@ -141,20 +140,16 @@ class ChatShape:
             self._streams[completion.index] = _Stream(Progress(completion, self._vocab), self._plan.parser())
             yield self._chunk(completion, {"role": "assistant", "content": ""})
         stream = self._streams[completion.index]
-        finish = finish_type(completion)
-        events = stream.advance(is_finished=finish is not None)
+        is_finished = ending(completion)["finish_reason"] is not None
+        events = stream.advance(is_finished)
         for delta in map(self._delta, events):
             yield {**self._chunk(completion, delta), "logprobs": self._logprobs(completion, stream.take_tokens())}
-        if finish is None:
+        if not is_finished:
             return
         if stream.tokens:
             logprobs = self._logprobs(completion, stream.take_tokens())
             yield {**self._chunk(completion, {"content": ""}), "logprobs": logprobs}
-        yield {
-            **self._chunk(completion, {}),
-            "finish_reason": _finish_type(completion, stream.parser),
-            "matched_stop": matched_stop(completion),
-        }
+        yield {**self._chunk(completion, {}), **ending(completion, stream.parser.has_calls)}
 
     def _delta(self, event: AnswerEvent) -> Delta:
         match event:
@@ -195,11 +190,6 @@ class ChatShape:
     def _alternative(self, token_id: int, logprob: float) -> TopLogprob:
         data = list(token_bytes(self._vocab, token_id))
         return {"token": token_text(self._vocab, token_id), "logprob": logprob, "bytes": data}
-
-
-def _finish_type(completion: Completion, parser: AnswerParser) -> FinishType | None:
-    finish = finish_type(completion)
-    return "tool_calls" if finish == "stop" and parser.has_calls else finish
 
 
 def _max_tokens(request: ChatCompletionRequest) -> int | None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sglang.srt.server.openai.answer import Answer, finish_type, matched_stop, new_id
+from sglang.srt.server.openai.answer import Answer, ending, new_id
 from sglang.srt.server.openai.echo import echoed_prompt
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.fields import parse
@@ -60,17 +60,16 @@ class CompletionShape:
         if is_first:
             progress = Progress(completion, self._tokenizer.vocab, start=len(echoed.text))
             self._progress[completion.index] = progress
-        finish = finish_type(completion)
+        end = ending(completion)
         piece = self._progress[completion.index].advance() or Piece("", [])
         text, tokens = echoed.text + piece.text, echoed.tokens + piece.tokens
-        if text or tokens or finish is not None:
+        if text or tokens or end["finish_reason"] is not None:
             sample, prompt = divmod(completion.index, len(self._prompts))
             yield {
                 "index": prompt * self._request.n + sample,
                 "text": text,
                 "logprobs": self._logprobs(tokens),
-                "finish_reason": finish,
-                "matched_stop": matched_stop(completion),
+                **end,
             }
 
     def _echoed(self, completion: Completion) -> Piece:

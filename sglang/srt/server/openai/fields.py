@@ -27,7 +27,8 @@ def parse(kind: type[R], body: dict[str, Any]) -> R:
     body = with_own_names(body)
     unserved = unserved_field(body, kind.not_here)
     if unserved is not None:
-        raise FieldError(f"{unserved}={shown(body[unserved])} is not supported here yet", unserved)
+        instead = f"; use {kind.instead[unserved]}" if unserved in kind.instead else " yet"
+        raise FieldError(f"{unserved}={shown(body[unserved])} is not supported here{instead}", unserved)
     for name in body:
         if name not in kind.model_fields and name not in kind.not_here:
             hint = did_you_mean(name, kind.model_fields, "fields")

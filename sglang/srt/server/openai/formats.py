@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from sglang.srt.args import ServerArgs
 from sglang.srt.formats.reasoning import REASONING_FORMATS, ReasoningFormat, reasoning_format_of
-from sglang.srt.formats.tool_format import TOOL_FORMATS, ToolFormat, tool_format_of
+from sglang.srt.formats.tool_format import DEFAULT_TOOL_FORMAT, TOOL_FORMATS, ToolFormat, tool_format_of
 from sglang.srt.tokenizer.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,19 @@ class ModelFormats:
 
     @classmethod
     def of(cls, args: ServerArgs, tokenizer: Tokenizer) -> ModelFormats:
-        """What the options say, or where they say ``auto`` the chat template."""
+        """What the options say, or where they say ``auto`` the chat template; the log tells where that says nothing."""
         template = "" if tokenizer.chat_template is None else tokenizer.chat_template.tool_use_source
         tool_name, reasoning_name = args.tool_call_parser, args.reasoning_parser
-        tools = TOOL_FORMATS[tool_format_of(template) if tool_name == "auto" else tool_name]
+        if tool_name == "auto":
+            shown = tool_format_of(template)
+            if shown is None:
+                logger.info("tool-call-parser: the chat template shows no calls; %s is used", DEFAULT_TOOL_FORMAT)
+            tool_name = shown or DEFAULT_TOOL_FORMAT
         if reasoning_name == "auto":
             reasoning_name = reasoning_format_of(template)
+            if reasoning_name is None:
+                logger.info("reasoning-parser: the chat template marks no thoughts; answers are not searched for any")
+        tools = TOOL_FORMATS[tool_name]
         reasoning = None if reasoning_name is None else REASONING_FORMATS[reasoning_name]
         marks = {*tools.layout, *(mark for block in tools.blocks for mark in block)}
         marks |= set() if reasoning is None else {reasoning.begin, reasoning.end}

@@ -10,6 +10,7 @@ from typing import Any
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.formats.tool_prompt import with_tool_prompt, without_tool_turns
 from sglang.srt.server.openai.errors import FieldError
+from sglang.srt.server.openai.fields import MAX_STEP
 from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.requests import ChatCompletionRequest, Message, MessageToolCall
 from sglang.srt.server.openai.tools import ToolUse
@@ -119,8 +120,15 @@ def _variables(template: ChatTemplate, request: ChatCompletionRequest) -> dict[s
         raise FieldError("use the field tools instead of a variable of the chat template", "chat_template_kwargs")
     if "add_generation_prompt" in variables:
         raise FieldError("use continue_final_message instead of add_generation_prompt", "chat_template_kwargs")
+    for name, value in variables.items():
+        if value is not None and value is not False:
+            _check_known(template, name, f"chat_template_kwargs.{name[:MAX_STEP]}")
     if request.reasoning_effort is not None:
-        if "reasoning_effort" not in template.source:
-            raise FieldError("reasoning_effort means nothing to this model's chat template", "reasoning_effort")
+        _check_known(template, "reasoning_effort", "reasoning_effort")
         variables["reasoning_effort"] = request.reasoning_effort
     return variables
+
+
+def _check_known(template: ChatTemplate, name: str, field: str) -> None:
+    if name not in template.source and name not in template.tool_use_source:
+        raise FieldError(f"{field} means nothing to this model's chat template; leave it out", field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -40,8 +41,13 @@ class JsonSchema(Body):
 
 
 class ResponseFormat(Body):
-    type: Literal["text", "json_object", "json_schema"]
+    """``format``, or ``structures`` and ``triggers``, are those of a structural tag."""
+
+    type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchema | None = None
+    format: dict[str, Any] | None = None
+    structures: list[Any] | None = None
+    triggers: list[Any] | None = None
 
 
 class GenerationRequest(Body):
@@ -65,6 +71,8 @@ class GenerationRequest(Body):
         "session_id": (),
         "session_params": (),
     }
+    instead: ClassVar[Mapping[str, str]] = {}
+    """Of fields that are not here, those that took their place."""
 
     model: Name = None
     stream: bool = Field(False, description=_FLAG)
@@ -93,6 +101,9 @@ class GenerationRequest(Body):
     ebnf: str | None = Field(None, description="a string")
     choices: list[str] | None = Field(None, description="a list of strings")
     json_schema: str | dict[str, Any] | bool | None = Field(None, description="a JSON Schema, as an object or as text")
+    whitespace_pattern: str | None = Field(None, description="a string")
+    structural_tag: str | dict[str, Any] | None = Field(None, description="a structural tag, as an object or as text")
+    logprobs_mode: str | None = Field(None, description="raw_logprobs or processed_logprobs")
     rid: Name = None
     cache_salt: Name = None
     extra_key: Name = None
@@ -184,6 +195,18 @@ class NamedTool(Body):
     function: FunctionName
 
 
+class AllowedTools(Body):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class ToolsOfChoice(Body):
+    """Of the tools that the model is told of, those that it may call."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 class ChatCompletionRequest(GenerationRequest):
     """``POST /v1/chat/completions``. Without ``max_tokens`` an answer may fill the context; sampling parameters not
     given are the model's own.
@@ -206,22 +229,25 @@ class ChatCompletionRequest(GenerationRequest):
         "verbosity": ("medium",),
         "web_search_options": (),
     }
+    instead: ClassVar[Mapping[str, str]] = {"functions": "tools", "function_call": "tool_choice"}
 
     messages: list[Message] = Field(min_length=1, description="a non-empty list of messages")
     max_completion_tokens: int | None = Field(None, description=_INTEGER)
     logprobs: bool = Field(False, description=_FLAG)
     top_logprobs: int | None = Field(None, ge=0, le=20, description="an integer from 0 to 20")
     reasoning_effort: str | None = Field(None, description="a string; the model's chat template must know it")
-    chat_template_kwargs: dict[str, Any] | None = Field(None, description="an object: variables of the chat template")
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="an object: variables of the chat template, which must know those that are not false or null"
+    )
     continue_final_message: bool = Field(False, description=_FLAG)
 
     tools: list[ToolOfRequest] = Field([], description="a list of tools: objects of type function")
-    tool_choice: Literal["none", "auto", "required"] | NamedTool = Field(
-        "auto", description="none, auto, required, or an object that names a function"
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | ToolsOfChoice = Field(
+        "auto", description="none, auto, required, or an object that names a function or allowed_tools"
     )
     parallel_tool_calls: bool = Field(True, description=_FLAG)
-    separate_reasoning: bool = Field(True, description=f"{_FLAG}; of a server with a reasoning parser")
-    stream_reasoning: bool = Field(True, description=f"{_FLAG}; of a server with a reasoning parser")
+    separate_reasoning: bool = Field(True, description=f"{_FLAG}; true needs a server with a reasoning parser")
+    stream_reasoning: bool = Field(True, description=f"{_FLAG}; true needs a server with a reasoning parser")
 
 
 class CompletionRequest(GenerationRequest):

@@ -1,4 +1,6 @@
-"""What clients get, as the OpenAI API has it; ``matched_stop`` is SGLang's: the stop string or token id that came."""
+"""What clients get, as the OpenAI API has it. SGLang's are ``matched_stop``, the stop string or token id that came, and
+``closed``.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ class Usage(TypedDict):
     prompt_tokens_details: CachedTokens
 
 
-class Choice(TypedDict):
+class Ending(TypedDict):
+    """``closed`` is there if an answer with a constraint ran out of tokens: whether it satisfies the constraint."""
+
+    finish_reason: FinishType | None
+    matched_stop: int | str | None
+    closed: NotRequired[bool]
+
+
+class Choice(Ending):
     """Of an answer or a chunk of it; each API adds its own text and log-probabilities."""
 
     index: int
-    finish_reason: FinishType | None
-    matched_stop: int | str | None
 
 
 class Envelope(TypedDict):

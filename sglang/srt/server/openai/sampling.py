@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.sampling_params import CONSTRAINTS, WHITESPACE
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.requests import GenerationRequest
 
-CONSTRAINTS = ("regex", "ebnf", "choices", "json_schema")
 SAME_NAME = (
     *CONSTRAINTS,
+    WHITESPACE,
     "n",
     "temperature",
     "top_p",
@@ -22,6 +23,7 @@ SAME_NAME = (
     "presence_penalty",
     "repetition_penalty",
     "logit_bias",
+    "logprobs_mode",
     "stop",
     "stop_token_ids",
     "stop_regex",
@@ -42,13 +44,11 @@ def sampling_params(request: GenerationRequest, max_tokens: int | None) -> dict[
     if request.seed is not None:
         params["sampling_seed"] %= NUM_SEEDS  # OpenAI's may be negative
     params["max_new_tokens"] = max_tokens
-    schema = _response_schema(request)
-    if schema is None:
-        return params
-    for name in CONSTRAINTS:
+    demanded = _response_constraint(request)
+    for name in CONSTRAINTS if demanded else ():
         if params.get(name, "") != "":
             raise FieldError(f"only one of response_format and {name} can be set", name)
-    return {**params, "json_schema": schema}
+    return {**params, **demanded}
 
 
 def in_request_names(
@@ -64,13 +64,18 @@ def in_request_names(
     return FieldError(message, field) if field in type(request).model_fields else InvalidRequestError(message)
 
 
-def _response_schema(request: GenerationRequest) -> dict[str, Any] | bool | None:
-    """The JSON Schema that ``response_format`` demands, if any."""
+def _response_constraint(request: GenerationRequest) -> dict[str, Any]:
+    """The constraint that ``response_format`` demands, if any, under its name."""
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
-        return None
+        return {}
+    fields = wanted.model_dump(exclude_unset=True, include={"format", "structures", "triggers"})
+    if wanted.type == "structural_tag":
+        return {"structural_tag": fields}
+    if fields:
+        raise FieldError(f"response_format.{next(iter(fields))} is of type structural_tag", "response_format")
     if wanted.type == "json_object":
-        return JSON_OBJECT
+        return {"json_schema": JSON_OBJECT}
     if wanted.json_schema is None or wanted.json_schema.schema_ is None:
         raise FieldError("response_format of type json_schema needs json_schema.schema", "response_format")
-    return wanted.json_schema.schema_
+    return {"json_schema": wanted.json_schema.schema_}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, did_you_mean, shown
 from sglang.srt.formats.tool import Tool, check_schema
 from sglang.srt.server.openai.errors import FieldError
-from sglang.srt.server.openai.requests import ChatCompletionRequest, NamedTool, ToolOfRequest
+from sglang.srt.server.openai.requests import ChatCompletionRequest, NamedTool, ToolOfRequest, ToolsOfChoice
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class ToolUse:
     is_parallel: bool
 
     @property
-    def names(self) -> frozenset[str]:
-        return frozenset(tool.name for tool in self.callable)
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """By the name of a tool that may be called the JSON Schema of its arguments."""
+        return {tool.name: tool.as_given["function"].get("parameters") or {} for tool in self.callable}
 
     async def check_schemas(self) -> None:
         """Raises FieldError that says which tool has a schema that cannot be enforced."""
@@ -51,17 +54,27 @@ def tool_use(request: ChatCompletionRequest) -> ToolUse | None:
         if choice == "auto":
             return None
         raise FieldError(f"tool_choice={_choice_text(choice)} needs tools, and there are none", "tool_choice")
-    if not isinstance(choice, NamedTool):
-        return ToolUse(tools, tools, choice == "required", request.parallel_tool_calls)
-    named = tuple(tool for tool in tools if tool.name == choice.function.name)
-    if not named:
-        hint = did_you_mean(choice.function.name, names, "tools")
-        message = f"tool_choice names {shown(choice.function.name)}, which is not among the tools; {hint}"
-        raise FieldError(message, "tool_choice")
-    return ToolUse(tools, named, is_demanded=True, is_parallel=False)
+    if isinstance(choice, NamedTool):
+        return ToolUse(tools, _named(tools, [choice]), is_demanded=True, is_parallel=False)
+    if isinstance(choice, ToolsOfChoice):
+        allowed = _named(tools, choice.allowed_tools.tools)
+        return ToolUse(tools, allowed, choice.allowed_tools.mode == "required", request.parallel_tool_calls)
+    return ToolUse(tools, tools, choice == "required", request.parallel_tool_calls)
 
 
-def _choice_text(choice: str | NamedTool) -> str:
+def _named(tools: Sequence[Tool], wanted: Sequence[NamedTool]) -> tuple[Tool, ...]:
+    """Raises FieldError for what is not among the tools."""
+    known, names = [tool.name for tool in tools], [one.function.name for one in wanted]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known, "tools")
+            raise FieldError(f"tool_choice names {shown(name)}, which is not among the tools; {hint}", "tool_choice")
+    return tuple(tool for tool in tools if tool.name in names)
+
+
+def _choice_text(choice: str | NamedTool | ToolsOfChoice) -> str:
+    if isinstance(choice, ToolsOfChoice):
+        return choice.type
     return shown(choice if isinstance(choice, str) else choice.function.name)
 
 

@@ -1,0 +1,74 @@
+"""What a structural tag is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sglang.srt.grammar.pattern import Pattern
+from sglang.srt.grammar.recursive import Rules
+
+
+@dataclass(frozen=True)
+class Regular:
+    pattern: Pattern
+
+
+@dataclass(frozen=True)
+class Schema:
+    """text: JSON. path: where it is given."""
+
+    text: str
+    path: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Recursive:
+    """A grammar that is no regular expression."""
+
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Series:
+    """The parts one after the other."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the options."""
+
+    options: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """It is over at the first place where it can be; so what stands in its content up to `end` is no `end`."""
+
+    begin: str
+    content: Node
+    end: str
+
+
+@dataclass(frozen=True)
+class TriggeredTags:
+    """Any text, in which every trigger is the beginning of a tag. stop_after_first: the first tag ends it."""
+
+    triggers: tuple[str, ...]
+    tags: tuple[Tag, ...]
+    at_least_one: bool
+    stop_after_first: bool
+
+
+@dataclass(frozen=True)
+class SeparatedTags:
+    """Nothing but tags. stop_after_first: there is one at most."""
+
+    tags: tuple[Tag, ...]
+    separator: str
+    at_least_one: bool
+    stop_after_first: bool
+
+
+Node = Regular | Schema | Recursive | Series | Choice | Tag | TriggeredTags | SeparatedTags

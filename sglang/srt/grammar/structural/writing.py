@@ -1,0 +1,333 @@
+"""A structural tag written as rules of llguidance.
+
+The library reads a lexeme as far as any lexeme that is allowed at that place goes on, and never comes back. So parts
+may follow each other, or stand beside each other, only where one character tells them apart; where none does, the
+structural tag is refused. Tags need no such care: they are over at the first place where they can be, and the
+beginnings of several are written as a trie.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar import charset as cs
+from sglang.srt.grammar.automaton import build, positions
+from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.ebnf import ROOT
+from sglang.srt.grammar.json_schema import json_schema_rules
+from sglang.srt.grammar.lark import TerminalWriter, lexed_rules
+from sglang.srt.grammar.lexemes import cut_into_lexemes, not_empty
+from sglang.srt.grammar.overruns import continuations
+from sglang.srt.grammar.pattern import (
+    EMPTY_TEXT,
+    Chars,
+    Concat,
+    Pattern,
+    Ref,
+    Repeat,
+    Union,
+    chars,
+    concat,
+    is_nullable,
+    literal,
+    repeat,
+    union,
+)
+from sglang.srt.grammar.structural.nodes import (
+    Choice,
+    Node,
+    Recursive,
+    Regular,
+    Schema,
+    SeparatedTags,
+    Series,
+    Tag,
+    TriggeredTags,
+)
+from sglang.srt.grammar.structural.parts import EMPTY, NO_CHARS, Part, followed, one_of
+
+_JSON_BEGINS = {
+    "object": "{",
+    "array": "[",
+    "string": '"',
+    "integer": "-0123456789",
+    "number": "-0123456789",
+    "boolean": "tf",
+    "null": "n",
+}
+_NUMBER_GOES_ON = cs.characters("+-.0123456789eE")
+_SOME_TEXT = repeat(chars(cs.ANY), 1, None)
+_ANY_TEXT = repeat(chars(cs.ANY), 0, None)
+
+
+def structural_rules(node: Node, name: str, unless: str = "") -> str:
+    """The rule `name`; the names of all other rules begin with it.
+
+    unless: a terminal; free text at the beginning does not match it.
+    Raises InvalidRequestError for what cannot be told apart, and for schemas that cannot be enforced.
+    """
+    return _Writer(name, unless).text(node)
+
+
+class _Writer:
+    def __init__(self, name: str, unless: str) -> None:
+        self._name = name
+        self._unless = unless
+        self._patterns = TerminalWriter(f"{name.upper()}_")
+        self._terminals: dict[str, str] = {}
+        self._rules: list[str] = []
+        self._schemas: dict[str, str] = {}
+        self._num_grammars = 0
+
+    def text(self, node: Node) -> str:
+        top = self._triggered(node, self._unless) if isinstance(node, TriggeredTags) else self._part(node)
+        terminals = [f"{name}: {body}" for body, name in self._terminals.items()]
+        return "\n".join([f"{self._name}: {top.text}", *terminals, *self._patterns.definitions, *self._rules]) + "\n"
+
+    def _part(self, node: Node) -> Part:
+        match node:
+            case Regular(pattern):
+                part = self._regular(pattern)
+            case Schema(text, path):
+                part = self._schema(text, path)
+            case Recursive():
+                part = self._recursive(node, "")
+            case Series(nodes):
+                part = self._series(nodes)
+            case Choice(nodes):
+                part = self._choice(nodes)
+            case Tag():
+                part = self._tags([node], 0)
+            case SeparatedTags():
+                part = self._separated(node)
+            case TriggeredTags():
+                part = self._triggered(node, "")
+        return part
+
+    # --- what has no parts
+
+    def _terminal(self, body: str) -> str:
+        return self._terminals.setdefault(body, f"{self._name.upper()}_TEXT_{len(self._terminals)}")
+
+    def _regular(self, pattern: Pattern) -> Part:
+        if pattern == EMPTY_TEXT:
+            return EMPTY
+        may_be_empty = is_nullable(pattern)
+        body = not_empty(pattern) if may_be_empty else pattern
+        terminal = self._terminal(self._patterns.write(body))
+        begins, goes_on = _begins(body), _continuations(body)
+        if may_be_empty:
+            return Part(f"{terminal}?", begins, cs.union(begins, goes_on), may_be_empty=True)
+        return Part(terminal, begins, goes_on)
+
+    def _schema(self, text: str, path: str) -> Part:
+        if text not in self._schemas:
+            self._schemas[text] = f"{self._name}_json_{len(self._schemas)}"
+            try:
+                self._rules.append(json_schema_rules(text, self._schemas[text]))
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"{path} cannot be enforced: {error}") from error
+        begins = cs.characters("".join(_JSON_BEGINS[kind] for kind in _json_types(text)))
+        goes_on = _NUMBER_GOES_ON if cs.overlap(begins, _NUMBER_GOES_ON) else NO_CHARS
+        return Part(self._schemas[text], begins, goes_on, is_json=True)
+
+    def _recursive(self, grammar: Recursive, end: str) -> Part:
+        """With `end` after it. If that can be told from whatever may follow, it goes on with nothing."""
+        name = f"{self._name}_grammar_{self._num_grammars}"
+        self._num_grammars += 1
+        with_end, following = f"{ROOT} with its end", "what follows"
+        rules = {
+            **grammar.rules.rules,
+            following: _ANY_TEXT,
+            with_end: concat([Ref(ROOT), literal(end)]),
+            name: concat([Ref(with_end), Ref(following)]),
+        }
+        lexed = cut_into_lexemes(name, rules)
+        is_over = _SOME_TEXT in lexed.lexemes
+        if not is_over:
+            lexed = cut_into_lexemes(
+                with_end, {rule: body for rule, body in rules.items() if rule not in (name, following)}
+            )
+        self._rules.append(lexed_rules(lexed, with_end, name))
+        return Part(name, _first_chars(grammar.rules.rules), NO_CHARS if is_over else cs.ANY)
+
+    # --- one after the other, and beside each other
+
+    def _series(self, nodes: Sequence[Node]) -> Part:
+        flat = [inner for node in nodes for inner in (node.parts if isinstance(node, Series) else (node,))]
+        parts = []
+        for is_regular, group in itertools.groupby(flat, lambda node: isinstance(node, Regular)):
+            if is_regular:
+                parts.append(self._regular(concat(one.pattern for one in group if isinstance(one, Regular))))
+            else:
+                parts += map(self._part, group)
+        whole = EMPTY
+        for part in parts:
+            whole = followed(whole, part)
+        return whole
+
+    def _choice(self, nodes: Sequence[Node]) -> Part:
+        regular = [node.pattern for node in nodes if isinstance(node, Regular)]
+        parts = [self._regular(union(regular))] if regular else []
+        tags = [node for node in nodes if isinstance(node, Tag)]
+        if tags:
+            parts.append(self._tags(tags, 0))
+        return one_of([*parts, *(self._part(node) for node in nodes if not isinstance(node, (Regular, Tag)))])
+
+    # --- tags
+
+    def _tags(self, tags: Sequence[Tag], num_read: int) -> Part:
+        """One of the tags, all of which begin with the same `num_read` characters, but for these."""
+        begun = [tag for tag in tags if len(tag.begin) == num_read]
+        regular = [tag for tag in begun if isinstance(tag.content, Regular)]
+        parts = [self._regular_rests(regular)] if regular else []
+        parts += [self._rest(tag) for tag in begun if tag not in regular]
+        others = sorted((tag for tag in tags if len(tag.begin) > num_read), key=lambda tag: tag.begin)
+        for _, group in itertools.groupby(others, lambda tag: tag.begin[num_read]):
+            alike = list(group)
+            end = _length_in_common(alike[0].begin, alike[-1].begin)
+            opening = self._regular(literal(alike[0].begin[num_read:end]))
+            parts.append(followed(opening, self._tags(alike, end)))
+        return one_of(parts)
+
+    def _regular_rests(self, tags: Sequence[Tag]) -> Part:
+        """As `_rest`, of one of the tags, whose contents are regular."""
+        rests = union(concat([_pattern(tag.content), literal(tag.end)]) for tag in tags)
+        part = self._regular(rests)
+        endless = next((tag for tag in tags if not tag.end), None)
+        if not part.goes_on:
+            return part
+        if endless is not None:
+            raise InvalidRequestError(
+                f"structural_tag has a tag without an end, {_named(endless)}, that may go on where it could be over; "
+                "give it an end"
+            )
+        whole, more = self._patterns.write(rests), self._patterns.write(_SOME_TEXT)
+        terminal = self._terminal(f"({whole}) & ~(({whole}) {more})")
+        return replace(part, text=terminal, goes_on=NO_CHARS)
+
+    def _rest(self, tag: Tag) -> Part:
+        """What comes after its beginning."""
+        content, end = tag.content, tag.end
+        if isinstance(content, Recursive):
+            part = self._recursive(content, end)
+        else:
+            part = followed(self._part(content), self._regular(literal(end)))
+        if part.goes_on:
+            raise InvalidRequestError(
+                f"structural_tag has a tag whose end {shown(end)} cannot be told from its content, {_named(tag)}; give "
+                "it another end"
+            )
+        return part
+
+    def _separated(self, node: SeparatedTags) -> Part:
+        one = self._tags(node.tags, 0)
+        text, goes_on = f"({one.text})", NO_CHARS
+        if not node.stop_after_first:
+            separator = self._regular(literal(node.separator))
+            again = followed(separator, one)
+            text, goes_on = f"{text} ({again.text})*", again.begins
+        if node.at_least_one:
+            return Part(text, one.begins, goes_on)
+        return Part(f"({text})?", one.begins, cs.union(one.begins, goes_on), may_be_empty=True)
+
+    def _triggered(self, node: TriggeredTags, unless: str) -> Part:
+        """Text up to and including a trigger is one lexeme. It holds no other trigger, so it cannot go on.
+
+        unless: as of `structural_rules`.
+        """
+        rests = {
+            trigger: self._tags([tag for tag in node.tags if tag.begin.startswith(trigger)], len(trigger)).text
+            for trigger in node.triggers
+        }
+        first = self._found_tag(rests, unless)
+        more = "" if node.stop_after_first else f" ({self._found_tag(rests, '')})* {self._free_text(rests, '')}?"
+        text = f"({first}){more}"
+        if node.at_least_one:
+            return Part(text, cs.ANY, NO_CHARS if node.stop_after_first else cs.ANY)
+        return Part(f"({text} | {self._free_text(rests, unless)})?", cs.ANY, cs.ANY, may_be_empty=True)
+
+    def _found_tag(self, rests: Mapping[str, str], unless: str) -> str:
+        """Text without triggers, and a tag. rests: by trigger, what comes after it."""
+        any_text, some_text = self._patterns.write(_ANY_TEXT), self._patterns.write(_SOME_TEXT)
+        too_long = f"{any_text} {self._one_of_triggers(rests)} {some_text}"
+        options = []
+        for trigger, rest in rests.items():
+            found = f"({any_text} {self._patterns.write(literal(trigger))}) & ~({too_long}){_but_not(unless)}"
+            options.append(f"{self._terminal(found)} {rest}")
+        return " | ".join(options)
+
+    def _free_text(self, triggers: Iterable[str], unless: str) -> str:
+        any_text, some_text = self._patterns.write(_ANY_TEXT), self._patterns.write(_SOME_TEXT)
+        with_trigger = f"{any_text} {self._one_of_triggers(triggers)} {any_text}"
+        return self._terminal(f"{some_text} & ~({with_trigger}){_but_not(unless)}")
+
+    def _one_of_triggers(self, triggers: Iterable[str]) -> str:
+        return f"({self._patterns.write(union(map(literal, triggers)))})"
+
+
+def _but_not(terminal: str) -> str:
+    return f" & ~{terminal}" if terminal else ""
+
+
+def _length_in_common(one: str, other: str) -> int:
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _begins(pattern: Pattern) -> CharSet:
+    automaton = build(pattern)
+    return cs.union(*(automaton.chars[position] for position in positions(automaton.first)))
+
+
+def _continuations(pattern: Pattern) -> CharSet:
+    try:
+        return continuations(pattern)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(
+            "structural_tag has a regular expression that is too large to tell where it ends"
+        ) from error
+
+
+def _first_chars(rules: Mapping[str, Pattern]) -> CharSet:
+    """What a text of ROOT may begin with, and perhaps more: every rule counts as one that may be empty."""
+    found: list[CharSet] = []
+    left: list[Pattern] = [Ref(ROOT)]
+    seen: set[str] = set()
+    while left:
+        match left.pop():
+            case Chars(members):
+                found.append(members)
+            case Ref(name) if name not in seen:
+                seen.add(name)
+                left.append(rules[name])
+            case Concat(parts):
+                for part in parts:
+                    left.append(part)
+                    if not (is_nullable(part) or isinstance(part, Ref)):
+                        break
+            case Union(options):
+                left += options
+            case Repeat(body):
+                left.append(body)
+    return cs.union(*found)
+
+
+def _json_types(schema: str) -> list[str]:
+    """Of the values that are valid, and perhaps others."""
+    root = json.loads(schema)
+    types = root.get("type") if isinstance(root, dict) else None
+    return [types] if types in _JSON_BEGINS else list(_JSON_BEGINS)
+
+
+def _pattern(node: Node) -> Pattern:
+    assert isinstance(node, Regular)
+    return node.pattern
+
+
+def _named(tag: Tag) -> str:
+    return f"the one that begins with {shown(tag.begin)}"

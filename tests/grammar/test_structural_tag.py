@@ -1,0 +1,270 @@
+"""Structural tags, against a reader of them that tries everything."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sglang.srt.errors import InvalidRequestError
+from tests.grammar.texts import acceptor, accepts, grammar_of
+
+COUNT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TOOLS = {
+    "type": "structural_tag",
+    "structures": [
+        {"begin": "<f=count>", "schema": COUNT, "end": "</f>"},
+        {"begin": "<f=code>", "schema": {"type": "integer"}, "end": "</f>"},
+    ],
+    "triggers": ["<f="],
+}
+
+
+def tag(begin: str, pattern: str, end: str) -> dict[str, Any]:
+    return {"type": "tag", "begin": begin, "content": {"type": "regex", "pattern": pattern}, "end": end}
+
+
+def triggered(triggers: list[str], *tags: dict[str, Any], **options: bool) -> dict[str, Any]:
+    return {"type": "triggered_tags", "triggers": triggers, "tags": list(tags), **options}
+
+
+def separated(separator: str, *tags: dict[str, Any], **options: bool) -> dict[str, Any]:
+    return {"type": "tags_with_separator", "separator": separator, "tags": list(tags), **options}
+
+
+def ends_of_tag(one: dict[str, Any], text: str, start: int) -> Iterator[int]:
+    """Where one that begins there is over: at the first place where it can be."""
+    if not text.startswith(one["begin"], start):
+        return
+    whole = re.compile(f"(?:{one['content']['pattern']}){re.escape(one['end'])}", re.DOTALL)
+    start += len(one["begin"])
+    yield from [end for end in range(start, len(text) + 1) if whole.fullmatch(text, start, end)][:1]
+
+
+def is_triggered(wanted: dict[str, Any], text: str, start: int = 0, num_tags: int = 0) -> bool:
+    places = [(text.find(one, start) + len(one), one) for one in wanted["triggers"] if text.find(one, start) >= 0]
+    if num_tags and wanted.get("stop_after_first"):
+        return start == len(text)
+    if not places:
+        return bool(num_tags) or not wanted.get("at_least_one")
+    end, trigger = min(places)
+    tags = [one for one in wanted["tags"] if one["begin"].startswith(trigger)]
+    after = [place for one in tags for place in ends_of_tag(one, text, end - len(trigger))]
+    return any(is_triggered(wanted, text, place, num_tags + 1) for place in after)
+
+
+def is_separated(wanted: dict[str, Any], text: str, start: int = 0, num_tags: int = 0) -> bool:
+    if start == len(text) and (num_tags or not wanted.get("at_least_one")):
+        return True
+    if num_tags:
+        if wanted.get("stop_after_first") or not text.startswith(wanted["separator"], start):
+            return False
+        start += len(wanted["separator"])
+    after = [place for one in wanted["tags"] for place in ends_of_tag(one, text, start)]
+    return any(is_separated(wanted, text, place, num_tags + 1) for place in after)
+
+
+FORMATS: list[tuple[str, dict[str, Any]]] = [
+    ("<a>1", triggered(["<a"], tag("<a>", "1*", "<"))),
+    ("<a>1", triggered(["<a"], tag("<a>", "1*", "<"), at_least_one=True)),
+    ("<a>1", triggered(["<a"], tag("<a>", "1*", "<"), at_least_one=True, stop_after_first=True)),
+    ("<a>1", triggered(["<a"], tag("<a>", ".*", "1"), stop_after_first=True)),
+    ("<ab1", triggered(["<a", "<b"], tag("<a", "1", ""), tag("<b", "[ab]*", "1"))),
+    ("<ab1", triggered(["ab", "b<"], tag("ab", "1", ""), tag("b<1", "a*", "b"))),
+    ("<ab1", triggered(["<", "<a"], tag("<a", "1", "1"), tag("<", "1b*", "1"), tag("<ab", "a", ""))),
+    ("<<a1", triggered(["<<"], tag("<<", "a?", "1"))),
+    ("aab1", triggered(["aab"], tag("aab", "1|11a", "b"), tag("aabb", "1", "b"))),
+    ("ab1,", separated(",", tag("a", "1*", ","), tag("ab", ",", ""))),
+    ("ab1,", separated("", tag("a", "[1,]*", "b"), at_least_one=True)),
+    ("ab1,", separated(",a", tag("a", "1", ""), tag("b", "", "b"), stop_after_first=True)),
+]
+
+
+@pytest.mark.parametrize(("alphabet", "wanted"), FORMATS, ids=[json.dumps(wanted) for _, wanted in FORMATS])
+def test_every_short_text_against_the_reader(alphabet: str, wanted: dict[str, Any]) -> None:
+    is_right = is_triggered if wanted["type"] == "triggered_tags" else is_separated
+    try:
+        accepts_text = acceptor(grammar_of("structural_tag", {"format": wanted}))
+    except InvalidRequestError as error:
+        pytest.fail(str(error))
+    texts = ["".join(text) for length in range(6) for text in itertools.product(alphabet, repeat=length)]
+    wrong = [text for text in texts if accepts_text(text) is not is_right(wanted, text)]
+    assert wrong[:5] == []
+    assert {is_right(wanted, text) for text in texts} == {True, False}
+
+
+@pytest.mark.parametrize(("alphabet", "wanted"), FORMATS, ids=[json.dumps(wanted) for _, wanted in FORMATS])
+def test_random_long_texts_against_the_reader(alphabet: str, wanted: dict[str, Any]) -> None:
+    is_right = is_triggered if wanted["type"] == "triggered_tags" else is_separated
+    accepts_text = acceptor(grammar_of("structural_tag", {"format": wanted}))
+    rng = random.Random(2)
+    pieces = [
+        *alphabet,
+        *(one[part] for one in wanted["tags"] for part in ("begin", "end")),
+        wanted.get("separator", ""),
+    ]
+    texts = ["".join(rng.choices(pieces, k=rng.randint(3, 9))) for _ in range(150)]
+    assert [text for text in texts if accepts_text(text) is not is_right(wanted, text)][:5] == []
+
+
+def test_random_formats_against_the_reader() -> None:
+    """What is not refused means what the reader says."""
+    rng = random.Random(1)
+    num_used = 0
+    for _ in range(60):
+        words = ["".join(rng.choices("<ab", k=rng.randint(1, 2))) for _ in range(2)]
+        begins = [word + "".join(rng.choices("<ab1", k=rng.randint(0, 2))) for word in words]
+        contents = rng.choices(["1*", "[ab]*", "", "a|b1", ".*", "1+", "(ab)*"], k=2)
+        ends = ["1", "<", "b", "</", ""]
+        tags = [tag(begin, content, rng.choice(ends)) for begin, content in zip(begins, contents, strict=True)]
+        wanted = triggered(words, *tags, at_least_one=rng.random() < 0.3, stop_after_first=rng.random() < 0.3)
+        try:
+            accepts_text = acceptor(grammar_of("structural_tag", {"format": wanted}))
+        except InvalidRequestError:
+            continue
+        num_used += 1
+        texts = ["".join(rng.choices("<ab1/", k=rng.randint(0, 9))) for _ in range(40)]
+        texts += [
+            "".join(rng.choices([*begins, "1", "a", "b", *(one["end"] for one in tags)], k=5)) for _ in range(150)
+        ]
+        wrong = [text for text in texts if accepts_text(text) is not is_triggered(wanted, text)]
+        assert wrong[:5] == [], wanted
+    assert num_used > 20
+
+
+TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    (
+        TOOLS,
+        ["", "Hello <f", '<f=count>{"n":1}</f>', 'é <f=code>12</f> and <f=count>{"n":-3}</f>.'],
+        ["<f=", "<f=x>", "<f=count>{}</f>", '<f=count>{"n":1}</f', "<f=code>1.5</f>", "a <f=code>1</f> <f=code>"],
+    ),
+    (
+        {"format": {"type": "json_schema", "json_schema": COUNT}},
+        ['{"n":1}'],
+        ["{}", ' {"n":1}', ""],
+    ),
+    (
+        {"format": {"type": "sequence", "elements": [
+            {"type": "tag", "begin": "<think>", "content": {"type": "any_text"}, "end": "</think>"},
+            triggered(["<t"], tag("<t>", "[0-9]+", "</t>")),
+        ]}},
+        ["<think></think>", "<think>a<t\n</think> <t>12</t>b", "<think>a</think>\nb"],
+        ["", "<think>a", "<think></think><t>"],
+    ),
+    (
+        {"format": {"type": "or", "elements": [
+            {"type": "const_string", "value": "none"},
+            {"type": "const_string", "value": "no"},
+            {"type": "json_schema", "json_schema": {"type": "array", "items": {"type": "integer"}}},
+            tag("<x>", "a+", "</x>"),
+            tag("<y>", "a+", "</y>"),
+        ]}},
+        ["none", "no", "[]", "[1,2]", "<x>a</x>", "<y>aa</y>"],
+        ["", "non", "[a]", "<x>a</y>"],
+    ),
+    (
+        {"format": {"type": "tag", "begin": "<x>", "content": {
+            "type": "grammar", "grammar": 'root ::= "<a>" root "</a>" | [a-z]*',
+        }, "end": "</x>"}},
+        ["<x></x>", "<x><a>q</a></x>", "<x><a><a></a></a></x>"],
+        ["<x><a></x>", "<x><a></a>", "<x></a></x>", "<x></x>a"],
+    ),
+    (
+        {"format": triggered(["<"], {"begin": "<x>", "content": {
+            "type": "grammar", "grammar": 'root ::= "(" root ")" | "a"',
+        }, "end": "!"})},
+        ["a", "b<x>((a))! and <x>a!"],
+        ["<x>(a!", "<x>a", "<"],
+    ),
+    (
+        {"format": {"type": "tag", "begin": "", "content": {"type": "sequence", "elements": [
+            {"type": "const_string", "value": "n="},
+            {"type": "json_schema", "json_schema": {"type": "integer"}},
+            {"type": "regex", "pattern": ";?"},
+        ]}, "end": "\n"}},
+        ["n=1\n", "n=-12;\n"],
+        ["n=1", "n=\n", "n=1\n\n"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "right", "wrong"), TABLE)
+def test_table(wanted: dict[str, Any], right: list[str], wrong: list[str]) -> None:
+    grammar = grammar_of("structural_tag", wanted)
+    assert [text for text in right if not accepts(grammar, text)] == []
+    assert [text for text in wrong if accepts(grammar, text)] == []
+
+
+DIGITS = {"type": "regex", "pattern": "[0-9]+"}
+INTEGER = {"type": "json_schema", "json_schema": {"type": "integer"}}
+REFUSED: list[tuple[Any, str]] = [
+    ("{", "structural_tag is not JSON"),
+    ([], "structural_tag must be an object, not []"),
+    ({}, "structural_tag needs format, or structures and triggers"),
+    ({"type": "tag", "format": DIGITS}, "structural_tag.type must be 'structural_tag', not 'tag'"),
+    ({"format": "regex"}, "structural_tag.format must be an object, not 'regex'"),
+    ({"format": {}}, "structural_tag.format needs type: one of any_text, const_string"),
+    ({"format": {"type": "regexp"}}, "structural_tag.format.type has 'regexp', which is not supported; did you mean"),
+    ({"format": {"type": "regex"}}, "structural_tag.format needs pattern: a string"),
+    ({"format": {**DIGITS, "flags": 1}}, "structural_tag.format.flags is unknown"),
+    ({"format": {"type": "regex", "pattern": "("}}, "structural_tag.format.pattern"),
+    ({"format": {"type": "const_string", "value": 1}}, "structural_tag.format.value must be a string, not 1"),
+    ({"format": {"type": "or", "elements": []}}, "structural_tag.format.elements must be a list of formats, and"),
+    ({"format": {"type": "grammar", "grammar": "root ::= a"}}, "format.grammar cannot be used: ebnf, line 1"),
+    ({"format": {"type": "grammar", "grammar": 'start: "a"'}}, "structural_tag.format.grammar is Lark"),
+    ({"format": {"type": "tags_with_separator", "separator": ",", "tags": [DIGITS]}}, "tags[0].type must be 'tag'"),
+    ({**TOOLS, "triggers": ["<g"]}, "a tag that begins with none of the triggers ['<g']: '<f=count>'"),
+    ({**TOOLS, "triggers": ["<f=", "<g"]}, "structural_tag.triggers[1] is '<g', with which no tag begins"),
+    ({**TOOLS, "triggers": [""]}, "structural_tag.triggers[0] must be a non-empty string, not ''"),
+    ({**TOOLS, "triggers": []}, "structural_tag.triggers must be a list of strings, and is empty"),
+    ({"structures": TOOLS["structures"]}, "structural_tag needs triggers: a list of strings"),
+    (
+        {"format": triggered(["a", "ba"], tag("a", "1", ""), tag("ba", "1", ""))},
+        "triggers[1] is 'ba', which holds another trigger, 'a'",
+    ),
+    (
+        {"structures": [{"begin": "<", "schema": {"minLength": "a"}, "end": ""}], "triggers": ["<"]},
+        "structural_tag.structures[0].schema cannot be enforced: json_schema has minLength 'a' at #",
+    ),
+    (
+        {"format": {"type": "sequence", "elements": [{"type": "json_schema", "json_schema": {"items": {"foo": 1}}}]}},
+        "structural_tag.format.elements[0].json_schema cannot be enforced: json_schema has 'foo' at #/items",
+    ),
+    ({"format": {"type": "sequence", "elements": [DIGITS, INTEGER]}}, "a format that may go on with '0' where"),
+    ({"format": {"type": "or", "elements": [DIGITS, INTEGER]}}, "for the same place that may both begin with '0'"),
+    ({"format": {"type": "sequence", "elements": [{"type": "any_text"}, INTEGER]}}, "may go on with"),
+    ({"format": tag("a", "[0-9]+", "")}, "a tag without an end, the one that begins with 'a', that may go on"),
+    (
+        {"format": {"type": "tag", "begin": "a", "content": INTEGER, "end": ""}},
+        "a tag whose end '' cannot be told from its content, the one that begins with 'a'",
+    ),
+    (
+        {"format": {"type": "tag", "begin": "a", "end": "a", "content": {
+            "type": "grammar", "grammar": 'root ::= "(" root ")" | [ab]+',
+        }}},
+        "a tag whose end 'a' cannot be told from its content",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "message"), REFUSED)
+def test_refused(wanted: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        grammar_of("structural_tag", wanted)
+
+
+def test_formats_may_lie_24_deep_within_each_other() -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        inner: dict[str, Any] = {"type": "const_string", "value": "a"}
+        for _ in range(depth - 1):
+            inner = {"type": "sequence", "elements": [inner]}
+        return {"format": inner}
+
+    assert accepts(grammar_of("structural_tag", nested(24)), "a")
+    with pytest.raises(InvalidRequestError, match="is nested more than 24 levels deep"):
+        grammar_of("structural_tag", nested(25))
