@@ -46,10 +46,12 @@ def complement(chars: CharSet) -> CharSet:
     return charset([*gaps, (start, _LAST)])
 
 
+@lru_cache(maxsize=65_536)
 def difference(chars: CharSet, other: CharSet) -> CharSet:
     return complement(union(complement(chars), other))
 
 
+@lru_cache(maxsize=65_536)
 def intersection(chars: CharSet, other: CharSet) -> CharSet:
     return complement(union(complement(chars), complement(other)))
 

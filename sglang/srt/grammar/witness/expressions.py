@@ -20,6 +20,9 @@ from sglang.srt.grammar.charset import CharSet
 MAX_SEARCHED = 2_000
 """Expressions looked at to find the shortest text of one that is an intersection or a complement."""
 
+MAX_EXPLORED = 100
+"""Expressions looked at to find what may be left of one."""
+
 MAX_REMEMBERED = 20_000
 """Expressions, and derivatives of them. Then all is forgotten, and found anew where it is needed again."""
 
@@ -212,6 +215,7 @@ class Expressions:
         self._known: dict[tuple[Any, ...], Expression] = {}
         self._derivatives: dict[tuple[Expression, str], Expression] = {}
         self._ways: dict[Expression, tuple[float, str, Expression | None]] = {}
+        self._samples: dict[Expression, list[str]] = {}
         self.nothing = self._make(Union, ())
         self.empty = self._make(Repeat, self.nothing, 0, 0)
         self._character = self.chars(cs.ANY)
@@ -280,6 +284,7 @@ class Expressions:
         }
         self._derivatives.clear()
         self._ways.clear()
+        self._samples.clear()
 
     def then(self, head: Expression, tail: Expression) -> Expression:
         if head is self.nothing or tail is self.nothing:
@@ -309,6 +314,25 @@ class Expressions:
         if expression.cost is None:
             expression.cost = self._cost(expression)
         return expression.cost
+
+    def most_cost(self, expression: Expression) -> float:
+        """Of all that may be left of it while it is read. Raises NotFoundError if that is too much to look at."""
+        most = 0.0
+        found = dict.fromkeys([expression])
+        left = [expression]
+        while left:
+            one = left.pop()
+            cost = self.cost(one)
+            if cost == math.inf:  # nothing leads there
+                continue
+            most = max(most, cost)
+            following = (self.derivative(one, character) for character in self.first_samples(one))
+            new = [after for after in following if after is not self.nothing and after not in found]
+            found.update(dict.fromkeys(new))
+            left += new
+            if len(found) > MAX_EXPLORED:
+                raise NotFoundError
+        return most
 
     def shortest(self, expression: Expression) -> str:
         """A text of that cost, always the same. `expression` is regular, and has a text."""
@@ -371,7 +395,7 @@ class Expressions:
                 return
             if len(done) > MAX_SEARCHED:
                 raise NotFoundError
-            for character in self.first_samples([expression]):
+            for character in self.first_samples(expression):
                 following = self.derivative(expression, character)
                 total = cost + len(character.encode())
                 if following is not self.nothing and total < costs.get(following, math.inf):
@@ -395,13 +419,16 @@ class Expressions:
             self._ways[before] = (total - costs[before], character, place)
             place = before
 
-    def first_samples(self, expressions: Iterable[Expression]) -> list[str]:
-        """One character for each way in which they can begin; all others do as one of these does, or cannot begin."""
-        blocks: list[CharSet] = [cs.ANY]
-        for chars in dict.fromkeys(itertools.chain.from_iterable(map(first_sets, expressions))):
-            parts = [(cs.intersection(block, chars), cs.difference(block, chars)) for block in blocks]
-            blocks = [part for pair in parts for part in pair if part]
-        return [sample(block) for block in blocks]
+    def first_samples(self, expression: Expression) -> list[str]:
+        """One character for each way in which it can begin; all others do as one of these does, or cannot begin it."""
+        found = self._samples.get(expression)
+        if found is None:
+            blocks: list[CharSet] = [cs.ANY]
+            for chars in dict.fromkeys(first_sets(expression)):
+                parts = [(cs.intersection(block, chars), cs.difference(block, chars)) for block in blocks]
+                blocks = [part for pair in parts for part in pair if part]
+            found = self._samples[expression] = [sample(block) for block in blocks]
+        return found
 
 
 def first_sets(expression: Expression) -> Iterator[CharSet]:

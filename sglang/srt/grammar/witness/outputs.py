@@ -16,10 +16,12 @@ from typing import NamedTuple
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet, charset
 from sglang.srt.grammar.witness.expressions import (
+    Both,
     Concat,
     Expression,
     Expressions,
     Lazy,
+    Multiple,
     NotFoundError,
     Ref,
     Repeat,
@@ -270,7 +272,15 @@ class Outputs:
                 return self._most_left(part.body, of_rules) + again
             case Lazy():
                 return self._most_left(part.body, of_rules)
-        return part.longest
+        return min(part.longest, self._most_cost(part))
+
+    def _most_cost(self, part: Expression) -> float:
+        if not isinstance(part, Both) or any(isinstance(one, Multiple) for one in part.parts):  # too many remainders
+            return math.inf
+        try:
+            return self._make.most_cost(part)
+        except NotFoundError:
+            return math.inf
 
     # --- left recursion
 
