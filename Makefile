@@ -8,7 +8,7 @@ PORT ?= 30000
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 READY := $(VENV)/.ready
 NATIVE := CMakeLists.txt $(shell find csrc -type f)
 
