@@ -12,9 +12,12 @@ import pytest
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar import compiler
 from sglang.srt.grammar.compiler import GrammarCompiler
+from sglang.srt.grammar.frame import Frame, ThoughtMarks
+from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.text_matcher import TextMatcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter
+from sglang.srt.sampling_params import Constraint
 from sglang.srt.vocab import Vocab
 from tests.grammar.test_ebnf import ARITHMETIC, JSON, XML
 from tests.grammar.test_json_schema import PERSON, TREE
@@ -186,6 +189,43 @@ def test_an_output_that_hits_a_limit_on_the_way_is_ended_there(jumps: bool) -> N
         ids += matcher.accept(0, room - len(ids))
     assert matcher.is_ended_early and set(ids) == {0} and 500 <= len(ids) <= ROOM
     assert matcher.closed_at(len(ids)) is True
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: "year " /[[:digit:]]{4}/ ";"\n',
+        'start: WORD ("b" | "; end of it")\nWORD: /[a-z]+/\n',
+        'start: WORD "," NUM\nWORD: /[a-z,]+;?/\nNUM: /[0-9]+/\n',
+        'start: "say " "yes"i i\ni: "xx" | "y"\n',
+        'start: ("A" x{0,100000} "b")* "d"\nx: "a"? | "a" x "b"\n',
+    ],
+)
+def test_a_grammar_that_means_something_else_to_the_library_is_never_said_to_be_satisfied(grammar: str) -> None:
+    """Lexemes of such grammars are greedy, and their regular expressions are Rust's."""
+    vocab = byte_level_vocab()
+    compiled = GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result()
+    for limit in range(2, 14):
+        for seed in range(6):
+            matcher = compiled.constrain(vocab.eos, True)
+            ids, ending = generate(matcher, vocab, seed, limit)
+            text = b"".join(vocab.token_bytes[i] for i in ids)
+            if ids:
+                assert matcher.closed_at(len(text)) is TextMatcher(grammar).is_satisfied_by(text)
+            else:
+                assert "but at most" in ending
+
+
+def test_an_output_may_be_within_a_character_when_its_tokens_run_out() -> None:
+    vocab = byte_level_vocab()
+    grammar = lower(Constraint("regex", "[a-z]{2,5}!"), Frame(ThoughtMarks("<think>", "</think>", is_begun=True)))
+    compiled = GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result()
+    for limit in (14, 15, 16, 18):
+        for seed in range(20):
+            for jumps in (True, False):
+                ids, _ = generate(compiled.constrain(vocab.eos, jumps), vocab, seed, limit)
+                assert len(ids) <= limit
+                assert accepts(grammar, b"".join(vocab.token_bytes[i] for i in ids).decode())
 
 
 def test_a_limit_that_is_hit_is_an_error_where_nobody_knows_an_end() -> None:

@@ -160,8 +160,8 @@ def _suits(value: Any, schema: Any) -> bool:
     if not isinstance(schema, Mapping):
         return True
     types = schema.get("type", _TYPES[type(value)])
-    is_of_type = any(kind in _TYPES[type(value)] for kind in ([types] if isinstance(types, str) else types))
-    return is_of_type and value in schema.get("enum", [value])
+    kinds = types if isinstance(types, (list, tuple)) else [types]
+    return any(kind in _TYPES[type(value)] for kind in kinds) and value in (schema.get("enum") or [value])
 
 
 def _refuse_constant(name: str) -> None:

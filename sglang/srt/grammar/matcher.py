@@ -153,10 +153,7 @@ class Constrained:
         return self._text_matcher.is_satisfied_by(self._text[:length])
 
     def closed_at(self, length: int) -> bool | None:
-        is_satisfied = self.is_satisfied_at(length)
-        if self._text_matcher is not None and self._text_matcher.problem is not None and self._ending is not None:
-            return self._ending.is_whole(self._text[:length])
-        return is_satisfied
+        return self.is_satisfied_at(length)
 
     def may_end_with(self, token_id: int, length: int) -> bool:
         return token_id in self._end_ids or self.is_satisfied_at(length)
@@ -167,19 +164,24 @@ class Constrained:
         forced: list[int] = self._matcher.compute_ff_tokens()
         self._matcher.consume_tokens(forced)
         self._text += self._bytes_of((*drawn, *forced))
-        if self._ending is not None and not self._ending.can_end(self._text, room - len(drawn) - len(forced)):
-            rest = self._ending.tokens_to_end(self._text[:length])
-            if rest is not None:
-                del self._text[length:]
-                self._end_early(rest)
-                return self._append(())
+        left = room - len(drawn) - len(forced)
+        if self._ending is not None and not self._ending.can_end(self._text, left) and self._end_early(length):
+            return self._append(())
         self._certain.extend(forced)
         return self._append(drawn)
 
-    def _end_early(self, rest: Sequence[int]) -> None:
+    def _end_early(self, length: int) -> bool:
+        """Have the first `length` bytes completed instead of all that follows them; False if it is not known how."""
+        rest = None if self._ending is None else self._ending.tokens_to_end(self._text[:length])
+        if rest is None:
+            return False
+        whole = self._text[:length] + self._bytes_of(rest)
+        if not TextMatcher(self._grammar).is_satisfied_by(whole):  # of a grammar whose lexemes are greedy, say
+            return False
         self.is_ended_early = True
-        self._text += self._bytes_of(rest)
+        self._text = whole
         self._certain.extend(rest)
+        return True
 
     def _append(self, drawn: Sequence[int]) -> Sequence[int]:
         """With what is certain after it, if that is not drawn."""
@@ -221,11 +223,8 @@ class Constrained:
 
     def _give_up(self, problem: str) -> None:
         """The library cannot go on. Perhaps it is known how to end what there is."""
-        rest = None if self._ending is None else self._ending.tokens_to_end(self._text)
-        if rest is None:
+        if not self._end_early(len(self._text)):
             self.error = f"the constraint cannot be followed any further: {problem}"
-        else:
-            self._end_early(rest)
 
     def _bytes_of(self, token_ids: Sequence[int]) -> bytes:
         return b"".join(self._vocab.token_bytes[token_id] for token_id in token_ids)

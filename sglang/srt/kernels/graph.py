@@ -57,7 +57,7 @@ class Graph:
     def _recorded(self, value: Any) -> Any:
         if isinstance(value, StandIn):
             return value.node
-        if isinstance(value, tuple):
+        if isinstance(value, (tuple, list)):
             return tuple(map(self._recorded, value))
         if id(value) in self._names:
             return self._tensor(self._names[id(value)])
@@ -101,6 +101,11 @@ class StandIn:
 
     def __bool__(self) -> bool:
         raise TypeError(f"{self.node}: what a model computes may not depend on values, which are not known yet")
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError(f"{self.node}: what a model computes may not depend on values, which are not known yet")
+
+    __hash__ = object.__hash__
 
     __add__ = _recorded_operator(operator.add)
     __sub__ = _recorded_operator(operator.sub)

@@ -54,7 +54,7 @@ class Request:
         self.text = OutputText(vocab, message.params, self._may_end_at)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
-        self.num_forced_tokens = 0  # output tokens that the constraint left no choice for
+        self.num_forced_tokens = 0  # output tokens that were certain, and not drawn
         self.first_token_latency: float | None = None  # seconds since it arrived here
         self._arrived = perf_counter()
         self.is_proven = False  # all its tokens were computed once without a failure

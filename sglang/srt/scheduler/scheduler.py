@@ -170,13 +170,14 @@ class Scheduler:
                 break
             if is_closed and not request.is_proven:
                 continue
+            is_new = request.cached_tokens is None
             used = self._running.try_admit(request, token_budget)
             if used is None:  # nobody overtakes a request only because it is large
                 break
             token_budget -= used
             is_closed = is_closed or (self._is_isolating and not request.is_proven)
             admitted.add(request.arrival)
-            if not request.num_retractions:
+            if is_new:
                 self.counters.cached_tokens += request.cached_tokens or 0
         if admitted:
             self._waiting = [request for request in self._waiting if request.arrival not in admitted]

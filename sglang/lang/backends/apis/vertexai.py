@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sglang.lang.backends.apis.conversation import check_all_in_roles, check_answer_begins, split_system
@@ -84,9 +84,10 @@ class VertexAI(Backend):
         request = self._request(prompt, sampling)
         answer = VertexAnswer()
         with self._reporting():
-            async for chunk in await self._clients.get().aio.models.generate_content_stream(**request):
-                answer.add(chunk, 0)
-                yield answer.generated()
+            async with aclosing(await self._clients.get().aio.models.generate_content_stream(**request)) as chunks:
+                async for chunk in chunks:
+                    answer.add(chunk, 0)
+                    yield answer.generated()
         if not answer.is_complete:
             raise BackendError(f"{API}: the stream ended before the answer was complete")
 

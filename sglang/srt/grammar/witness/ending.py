@@ -80,6 +80,8 @@ class Ending:
         try:
             position = self._outputs.follow(self._position, text[self._num_read :])
             num_bytes = self._outputs.num_bytes_to_end(position)
+            if num_bytes == math.inf:  # it is an output all the same, so this is not what the grammar means
+                raise NotFoundError
             can_end, spelling = num_bytes <= num_tokens, self._spelling
             if not can_end and num_bytes <= num_tokens * self._cutter.longest:
                 spelling = self._spell(self._outputs.shortest_end(position))
@@ -101,13 +103,6 @@ class Ending:
         except NotFoundError:
             self._is_lost = True
             return None
-
-    def is_whole(self, text: bytes | bytearray) -> bool:
-        """Sure if True. Of any text."""
-        try:
-            return self._outputs.num_bytes_to_end(self._outputs.follow(self._outputs.start, text)) == 0
-        except NotFoundError:
-            return False
 
     def _spell(self, text: bytes) -> Spelling:
         """As the last time, as far as it is the same; so it takes no more tokens than were counted then."""

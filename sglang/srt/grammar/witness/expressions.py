@@ -17,8 +17,11 @@ from typing import Any
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
 
-MAX_SEARCHED = 2_000
+MAX_SEARCHED = 250
 """Expressions looked at to find the shortest text of one that is an intersection or a complement."""
+
+WORK_AT_FIRST = 50_000
+"""Derivatives that may be found while a grammar is made ready."""
 
 MAX_EXPLORED = 100
 """Expressions looked at to find what may be left of one."""
@@ -209,13 +212,18 @@ def sample(chars: CharSet) -> str:
 
 
 class Expressions:
-    """Makes expressions, and remembers what it found out about them. Belongs to one thread at a time."""
+    """Makes expressions, and remembers what it found out about them. Belongs to one thread at a time.
+
+    work_left: how many derivatives may still be found; whoever asks sets it.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], Expression] = {}
         self._derivatives: dict[tuple[Expression, str], Expression] = {}
         self._ways: dict[Expression, tuple[float, str, Expression | None]] = {}
         self._samples: dict[Expression, list[str]] = {}
+        self._hopeless: set[Expression] = set()
+        self.work_left = WORK_AT_FIRST
         self.nothing = self._make(Union, ())
         self.empty = self._make(Repeat, self.nothing, 0, 0)
         self._character = self.chars(cs.ANY)
@@ -285,6 +293,7 @@ class Expressions:
         self._derivatives.clear()
         self._ways.clear()
         self._samples.clear()
+        self._hopeless.clear()
 
     def then(self, head: Expression, tail: Expression) -> Expression:
         if head is self.nothing or tail is self.nothing:
@@ -298,10 +307,15 @@ class Expressions:
     # --- reading
 
     def derivative(self, expression: Expression, character: str) -> Expression:
-        """What may follow `character`. `expression` is regular."""
+        """What may follow `character`. `expression` is regular. Raises NotFoundError when no work is left: each that is
+        not remembered takes one piece of it.
+        """
         key = (expression, character)
         found = self._derivatives.get(key)
         if found is None:
+            self.work_left -= 1
+            if self.work_left < 0:
+                raise NotFoundError
             if len(self._derivatives) >= MAX_REMEMBERED:
                 self._forget()
             found = self._derivatives[key] = expression.derive(self, character)
@@ -380,6 +394,8 @@ class Expressions:
 
     def _search(self, start: Expression) -> None:
         """Dijkstra's algorithm over derivatives; what lies on the way found is remembered with it."""
+        if start in self._hopeless:
+            raise NotFoundError
         came_from: dict[Expression, tuple[Expression, str]] = {}
         costs: dict[Expression, float] = {start: 0}
         order = itertools.count()
@@ -394,6 +410,7 @@ class Expressions:
                 self._remember(start, expression, cost, costs, came_from)
                 return
             if len(done) > MAX_SEARCHED:
+                self._hopeless.add(start)
                 raise NotFoundError
             for character in self.first_samples(expression):
                 following = self.derivative(expression, character)

@@ -24,11 +24,14 @@ MAX_NESTING = 100
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r]|//[^\n]*|\#[^\n]*)+)|(?P<line>\n)|(?P<json>%json\b)|(?P<name>[A-Za-z_][A-Za-z0-9_-]*)
-    |(?P<text>"(?:\\.|[^"\\\n])*")|(?P<regex>/(?:\\.|[^/\\\n])+/)|(?P<count>\{\d*,?\d*\})|(?P<lazy>\[lazy\])
+    |(?P<text>"(?:\\.|[^"\\\n])*"(?![A-Za-z]))|(?P<regex>/(?:\\.|[^/\\\n])+/(?![A-Za-z]))|(?P<count>\{\d*,?\d*\})|(?P<lazy>\[lazy\])
     |(?P<sign>[:|()?*+&~])""",
     re.VERBOSE,
 )
 _RUST_ESCAPE = re.compile(r"\\(\\|x\{([0-9a-fA-F]+)\})")
+_SETS_OF_RUST = ("&&", "--", "~~", "[[", "[:", "[^[")
+"""What Python's regular expressions understand in another way. Our own spell all these characters as codes."""
+
 _NUMBER_KEYWORDS = {"type", "multipleOf", "minimum", "maximum"}
 _DECIMAL = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 _COUNTS = {"?": (0, 1), "*": (0, None), "+": (1, None)}
@@ -263,6 +266,8 @@ def _unquoted(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(regex: str) -> Pattern:
+    if any(sign in regex for sign in _SETS_OF_RUST):
+        raise UnreadableError
     try:
         return parse_regex("regex", _RUST_ESCAPE.sub(_python_escape, regex.replace("\\/", "/")))
     except InvalidRequestError as error:

@@ -38,6 +38,15 @@ MAX_STACKS = 64
 MAX_REMEMBERED = 20_000
 """Steps, which are taken anew afterwards."""
 
+WORK, WORK_PER_BYTE = 10_000, 50
+"""Derivatives that may be found to follow an output."""
+
+MAX_PARTIAL = 3
+"""Bytes that may be missing of a character."""
+
+MAX_OPENED = 500
+"""Expressions that may read the next character."""
+
 MAX_TEXT = 100_000
 """Bytes of a text that is written. Longer ones are only counted."""
 
@@ -62,7 +71,8 @@ class Outputs:
     """Of one grammar. Raises UnreadableError for one that cannot be followed. Belongs to one thread at a time.
 
     All other methods raise NotFoundError where following or searching comes to a bound.
-    most_bytes: no output ever needs more to be ended; math.inf if there is no such number, or it is not known.
+    most_bytes: no output ever needs more to be ended, also within a character; math.inf if there is no such number, or
+    it is not known.
     """
 
     def __init__(self, grammar: str) -> None:
@@ -88,6 +98,7 @@ class Outputs:
 
     def follow(self, position: Position, data: bytes | bytearray) -> Position:
         """`data` is what the output goes on with. Where the grammar does not allow it no stack is left."""
+        self._make.work_left = WORK + WORK_PER_BYTE * len(data)
         stacks, partial = position
         text, partial = _decoded(partial + bytes(data))
         for character in text:
@@ -154,6 +165,8 @@ class Outputs:
             top, rest = found = left.pop()
             if found in seen:
                 continue
+            if len(seen) >= MAX_OPENED:
+                raise NotFoundError
             seen.add(found)
             if top.is_regular:
                 yield found
@@ -193,6 +206,8 @@ class Outputs:
             return self._make.cost(expression)
         found = self._costs.get(expression)
         if found is None:
+            if len(self._costs) >= MAX_REMEMBERED:
+                self._costs.clear()
             found = self._costs[expression] = self._cost_by_rules(expression)
         return found
 
@@ -252,7 +267,7 @@ class Outputs:
         most: dict[str, float] = {}
         for name in order:
             most[name] = self._most_left(self._bodies[name], most)
-        return most[start]
+        return most[start] + MAX_PARTIAL
 
     def _most_left(self, expression: Expression, of_rules: dict[str, float]) -> float:
         found, cost = 0.0, 0.0
