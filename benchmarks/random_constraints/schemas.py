@@ -78,8 +78,11 @@ def _parsed(text: str) -> Any:
     return json.loads(text, parse_float=_exact_number)
 
 
-def _exact_number(text: str) -> Decimal | int:
-    number = Decimal(text)
+def _exact_number(text: str) -> Decimal | int | float:
+    try:
+        number = Decimal(text)
+    except decimal.InvalidOperation:  # an exponent of many digits
+        return float(text)
     is_whole = abs(number.adjusted()) < EXACT.prec and number == number.to_integral_value()
     return int(number) if is_whole else number
 

@@ -27,7 +27,7 @@ ITEMS = (
     *(f"001.{number}" for number in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)),
     *(f"002.{number}" for number in (1, 2, 3, 4)),
     *(f"003.{number}" for number in (1, 2, 3)),
-    *(f"004.{number}" for number in (1, 2, 3, 4, 5, 6)),
+    *(f"004.{number}" for number in (1, 2, 3, 4, 5, 6, 9)),
 )
 """Those that have an example."""
 

@@ -76,9 +76,10 @@ def test_what_is_accepted_is_read_back_as_what_is_valid(name: ToolCallParserName
         del arguments["count"]
     text = write_call(TOOL_FORMATS[name].notation, "f", json.dumps(arguments, separators=(",", ":")))
     (found,) = read_back(name, text)
-    assert ACCEPTORS[name](text) is VALIDATOR.is_valid(found)
+    is_accepted = ACCEPTORS[name](text)
+    assert VALIDATOR.is_valid(found) or not is_accepted
     if VALIDATOR.is_valid(arguments):
-        assert found == arguments
+        assert is_accepted and found == arguments
 
 
 @pytest.mark.parametrize("name", XML)

@@ -117,5 +117,5 @@ class Ending:
 def _too_few(needed: str, num_tokens: int) -> InvalidRequestError:
     return InvalidRequestError(
         f"the shortest output found that satisfies the constraint has {needed} tokens, but at most {num_tokens} may be "
-        "generated; give max_new_tokens at least that, or a shorter prompt"
+        "generated; allow at least as many, or shorten the prompt if it takes up the context"
     )
