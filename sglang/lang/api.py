@@ -18,13 +18,14 @@ from sglang.lang.arguments import (
     constraint,
     dtype_name,
     form_of,
+    generation_arguments,
     only_one,
     sampling_arguments,
     variable_name,
 )
 from sglang.lang.choices import ChoicesMethod, ChoicesSamplingMethod, Exact, token_length_normalized
 from sglang.lang.default_backend import chosen_backend
-from sglang.lang.gen_options import Constraint, GenOptions, LogprobsMode
+from sglang.lang.gen_options import Constraint, GenOptions, JsonOptions, LogprobsMode
 from sglang.lang.keywords import hinting
 from sglang.lang.media import media
 from sglang.lang.program import SglFunction
@@ -38,6 +39,10 @@ T = TypeVar("T")
 
 MAX_SELECT_TEMPERATURE = 1e-5
 """`select` decides, but for `exact`."""
+
+CHOICES_METHODS = (
+    "sgl.token_length_normalized, sgl.greedy_token_selection, sgl.unconditional_likelihood_normalized or sgl.exact"
+)
 
 
 @overload
@@ -62,20 +67,20 @@ def function(
 @overload
 def gen(
     name: str | None = None, max_tokens: int | None = None, *, type: builtins.type[T] | TypeAdapter[T],
-    **options: Unpack[GenOptions],
+    **options: Unpack[JsonOptions],
 ) -> ir.TypedGen[T]: ...  # fmt: skip
 @overload
 def gen(
     name: str | None = None, max_tokens: int | None = None, *, schema: builtins.type[T] | TypeAdapter[T],
-    **options: Unpack[GenOptions],
+    **options: Unpack[JsonOptions],
 ) -> ir.TypedGen[T]: ...  # fmt: skip
 @overload
 def gen(
-    name: str | None = None, max_tokens: int | None = None, *, type: object, **options: Unpack[GenOptions]
+    name: str | None = None, max_tokens: int | None = None, *, type: object, **options: Unpack[JsonOptions]
 ) -> ir.TypedGen[Any]: ...
 @overload
 def gen(
-    name: str | None = None, max_tokens: int | None = None, *, schema: object, **options: Unpack[GenOptions]
+    name: str | None = None, max_tokens: int | None = None, *, schema: object, **options: Unpack[JsonOptions]
 ) -> ir.TypedGen[Any]: ...
 @overload
 def gen(
@@ -89,7 +94,7 @@ def gen(
     dtype: builtins.type[Any] | str | None = None,
     choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
     regex: Constraint | None = None, json_schema: Constraint | None = None,
-    *,
+    *, whitespace_pattern: str | None = None,
     ebnf: str | None = None, structural_tag: str | dict[str, Any] | None = None,
     repetition_penalty: float | None = None, sampling_seed: int | None = None,
     logprobs_mode: LogprobsMode | None = None, separate_reasoning: bool | str | None = None,
@@ -106,7 +111,7 @@ def gen(
     dtype: builtins.type[Any] | str | None = None,
     choices: Sequence[str] | None = None, choices_method: ChoicesMethod | None = None,
     regex: Constraint | None = None, json_schema: Constraint | None = None,
-    *,
+    *, whitespace_pattern: str | None = None,
     ebnf: str | None = None, structural_tag: str | dict[str, Any] | None = None,
     repetition_penalty: float | None = None, sampling_seed: int | None = None,
     logprobs_mode: LogprobsMode | None = None, separate_reasoning: bool | str | None = None,
@@ -121,7 +126,8 @@ def gen(
     a JSON schema, under `regex` too), `structural_tag` (tags in free text, and what stands in them: a dict, or JSON),
     or, to get values of a Python type, `type` or `schema`. Of a `type`, numbers, True and False, texts and choices of
     texts are bare text, and everything else is JSON. A `schema` is a type too, or a JSON schema, and always JSON. What
-    `gen` gives then is also the handle for ``state.get``, with a name or without.
+    `gen` gives then is also the handle for ``state.get``, with a name or without. Between any two tokens of JSON
+    stands the white space that `whitespace_pattern` says, a regular expression such as ``[ ]?``; by default, none.
 
     logprobs_mode, beside return_logprob: ``raw_logprobs``, the default, are the model's own; ``processed_logprobs`` are
     of what tokens are drawn from, after temperature, penalties and constraint.
@@ -139,8 +145,7 @@ def gen(
         "structural_tag": structural_tag, "type": type, "schema": schema,
     })  # fmt: skip
     if choices is not None:
-        if separate_reasoning:
-            raise ValueError("separate_reasoning cannot be had with choices: a choice is made without thinking")
+        _check_may_choose(separate_reasoning, whitespace_pattern)
         decide_at = 0.0 if temperature is None else temperature
         return select(name, choices, decide_at, choices_method, sampling_seed=sampling_seed)
     if choices_method is not None:
@@ -153,7 +158,7 @@ def gen(
         "repetition_penalty": repetition_penalty, "return_logprob": return_logprob,
         "logprob_start_len": logprob_start_len, "top_logprobs_num": top_logprobs_num,
         "return_text_in_logprobs": return_text_in_logprobs, "logprobs_mode": logprobs_mode,
-        "separate_reasoning": separate_reasoning,
+        "separate_reasoning": separate_reasoning, "whitespace_pattern": whitespace_pattern,
     })  # fmt: skip
 
 
@@ -197,7 +202,7 @@ def select(
         check_distinct(texts)
         method = method.drawing(temperature, sampling_seed)
     elif not isinstance(method, ChoicesSamplingMethod):
-        raise TypeError(f"choices_method must be one of the methods of sglang, not {shown(method)}")
+        raise TypeError(f"choices_method must be {CHOICES_METHODS}, not {shown(method)}")
     elif not 0 <= temperature <= MAX_SELECT_TEMPERATURE:
         raise ValueError(
             f"select takes no temperature, but {temperature} is given: it decides by scores; "
@@ -314,9 +319,17 @@ def _gen(
     name: str | None, wanted: Mapping[str, Any], form: TextForm[Any] | None, sampling: Mapping[str, Any]
 ) -> ir.Gen:
     if form is not None:
-        return ir.TypedGen(name, sampling_arguments({**sampling, **form.constraint}), form.stops, form=form)
+        return ir.TypedGen(name, generation_arguments(sampling, form.constraint), form.stops, form=form)
     stops = DTYPE_STOPS.get(dtype_name(wanted["dtype"]), ()) if "dtype" in wanted else ()
-    return ir.Gen(name, sampling_arguments({**sampling, **constraint(wanted)}), stops)
+    return ir.Gen(name, generation_arguments(sampling, constraint(wanted)), stops)
+
+
+def _check_may_choose(separate_reasoning: bool | str | None, whitespace_pattern: str | None) -> None:
+    """Raises ValueError for what says how a text is generated that is not generated but chosen."""
+    if separate_reasoning:
+        raise ValueError("separate_reasoning cannot be had with choices: a choice is made without thinking")
+    if whitespace_pattern is not None:
+        raise ValueError("whitespace_pattern cannot be had with choices: it belongs to JSON")
 
 
 def _with_sampling(node: ir.Expr, given: Mapping[str, Any]) -> ir.Expr:

@@ -22,7 +22,7 @@ from sglang.srt.errors import shown
 SHORT_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 """The names that `gen` has for what the native API calls otherwise."""
 
-OF_ONE_GENERATION = (*CONSTRAINTS, "separate_reasoning")
+OF_ONE_GENERATION = (*CONSTRAINTS, "whitespace_pattern", "separate_reasoning")
 
 RUN_ARGUMENTS = tuple(name for name in SamplingArguments.__struct_fields__ if name not in OF_ONE_GENERATION)
 """What may be said for all of a program's generations at once."""
@@ -48,6 +48,19 @@ def sampling_arguments(given: Mapping[str, Any]) -> SamplingArguments:
         if value is not None:
             parsed[SHORT_NAMES.get(name, name)] = _parse(name, value)
     return SamplingArguments(**parsed)
+
+
+def generation_arguments(given: Mapping[str, Any], constraint: Mapping[str, str]) -> SamplingArguments:
+    """Of one `gen`, with its constraint under the name that backends have for it. Raises like `sampling_arguments`;
+    ValueError for a `whitespace_pattern` where the text is no JSON.
+    """
+    sampling = sampling_arguments({**given, **constraint})
+    if sampling.whitespace_pattern is not None and sampling.json_schema is None:
+        raise ValueError(
+            "whitespace_pattern says what stands between the tokens of JSON, so it needs json_schema, schema, or a "
+            "type that is written as JSON"
+        )
+    return sampling
 
 
 def run_sampling(given: Mapping[str, Any]) -> SamplingArguments:
@@ -176,6 +189,11 @@ def _regex(value: Any) -> str:
     return _some_text(value)
 
 
+def _whitespace_pattern(value: Any) -> str:
+    _check_regex("whitespace_pattern", _text(value))
+    return str(value)
+
+
 def _stop_regexes(value: Any) -> tuple[str, ...]:
     patterns = _text_or_texts(value)
     for pattern in patterns:
@@ -219,7 +237,7 @@ def json_schema_text(value: Any) -> str:
         check_types(schema)
         return value
     if not _is_schema(value):
-        raise TypeError("JSON text, a dict or a pydantic class")
+        raise TypeError("JSON text, a dict or a pydantic class (for another type use schema=)")
     return schema_text(as_schema(value) if isinstance(value, Mapping) else value.model_json_schema())
 
 
@@ -277,6 +295,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "regex": _regex,
     "ebnf": _some_text,
     "json_schema": json_schema_text,
+    "whitespace_pattern": _whitespace_pattern,
     "structural_tag": _structural_tag,
     "choices": _texts,
     "separate_reasoning": _reasoning,

@@ -37,3 +37,9 @@ class GenOptions(TypedDict, total=False):
     return_text_in_logprobs: bool | None
     logprobs_mode: LogprobsMode | None
     separate_reasoning: bool | str | None
+
+
+class JsonOptions(GenOptions, total=False):
+    """What `gen` takes by name beside a type, which may be written as JSON."""
+
+    whitespace_pattern: str | None

@@ -27,8 +27,8 @@ CONSTRAINTS = ("regex", "ebnf", "json_schema", "structural_tag")
 class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
     """How to generate. None means: not said here, ask the level above (gen, then run, then the backend's defaults).
 
-    Names are those of the native API. ``json_schema`` and ``structural_tag`` are JSON text. ``separate_reasoning``
-    names how the model marks its thoughts, or is ``auto``.
+    Names are those of the native API. ``json_schema`` and ``structural_tag`` are JSON text. ``whitespace_pattern``
+    belongs to a ``json_schema``. ``separate_reasoning`` names how the model marks its thoughts, or is ``auto``.
     """
 
     max_new_tokens: int | None = None
@@ -54,6 +54,7 @@ class SamplingArguments(msgspec.Struct, frozen=True, kw_only=True):
     regex: str | None = None
     ebnf: str | None = None
     json_schema: str | None = None
+    whitespace_pattern: str | None = None
     structural_tag: str | None = None
     separate_reasoning: str | None = None
 
@@ -157,7 +158,8 @@ class Gen(Expr):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class TypedGen(Gen, Generic[T]):
-    """Gives a value of a type. It is the handle too by which that is read: ``state.get(handle)`` is a T.
+    """What `gen` gives with a `type` or a `schema`: to be appended to a state, and the handle of the value that the
+    model writes there. ``state.get(handle)`` is a T, and ``state.get_all(handle)`` a list of them, of ``n`` samples.
 
     Equal to itself only: two that ask for the same have a value each.
     """

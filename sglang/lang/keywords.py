@@ -20,6 +20,7 @@ NAMES_ELSEWHERE = {
     "guided_grammar": "ebnf",
     "guided_regex": "regex",
     "guided_json": "json_schema",
+    "guided_whitespace_pattern": "whitespace_pattern",
     "guided_choice": "choices",
     "response_format": "json_schema",
     "options": "choices",

@@ -27,6 +27,11 @@ STATE_PARAMETER = "s"
 
 _ITERATED = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
+BATCH_ARGUMENTS = (
+    "backend", "runtime", "num_threads", "progress_bar", "return_exceptions", "generator_style", "ordered",
+)  # fmt: skip
+"""Those of `run_batch` beside how to generate."""
+
 Items = Sequence[Mapping[str, Any] | Sequence[Any]]
 """What a batch runs over: dicts of arguments, or tuples of them."""
 
@@ -221,7 +226,9 @@ class SglFunction:
         **sampling: Any,
     ) -> Batch:
         if unknown := sampling.keys() - set(RUN_ARGUMENTS):
-            raise TypeError(f"run_batch takes arguments of the program as items; {sorted(unknown)[0]!r} is not known")
+            name = min(unknown)
+            hint = _close_to(name, (*BATCH_ARGUMENTS, *RUN_ARGUMENTS))
+            raise TypeError(f"run_batch takes arguments of the program as items; {name!r} is not known{hint}")
         if not isinstance(batch_kwargs, (list, tuple)):
             raise TypeError(f"run_batch takes a list of dicts or of tuples, not {shown(batch_kwargs)}")
         if not (ordered or generator_style):
@@ -281,11 +288,16 @@ class SglFunction:
         if not unknown:
             no_state = f"; it has no state, since its first parameter is not {STATE_PARAMETER!r}"
             return no_state if self.is_direct else ""
-        if unknown[0] in SHORT_NAMES:
-            return f"; for all generations of a run it is called {SHORT_NAMES[unknown[0]]}"
-        close = difflib.get_close_matches(unknown[0], (*self._signature.parameters, *RUN_ARGUMENTS), n=1)
         found = "" if repr(unknown[0]) in message else f" instead of {unknown[0]!r}"
-        return f"; did you mean {close[0]!r}{found}?" if close else ""
+        return _close_to(unknown[0], (*self._signature.parameters, *RUN_ARGUMENTS), found)
+
+
+def _close_to(unknown: str, known: Sequence[str], found: str = "") -> str:
+    """Which of the names of a run may be meant. found: what is said of the unknown one."""
+    if unknown in SHORT_NAMES:
+        return f"; for all generations of a run it is called {SHORT_NAMES[unknown]}"
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"; did you mean {close[0]!r}{found}?" if close else ""
 
 
 def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

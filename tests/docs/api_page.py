@@ -15,6 +15,7 @@ from typing import Any
 
 import sglang as sgl
 from sglang.lang.backends.base import Backend
+from sglang.lang.ir import Expr
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "api.md"
@@ -110,11 +111,14 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _hidden_bases(kind: type) -> list[type]:
-    """Classes of ours that have no entry."""
+    """Classes of ours that have no entry, and whose docstrings are for users: those of nodes are not."""
     return [
         base
         for base in kind.__mro__[1:]
-        if base.__module__.startswith("sglang.lang.") and base is not Backend and base.__name__ not in sgl.__all__
+        if base.__module__.startswith("sglang.lang.")
+        and base is not Backend
+        and base.__name__ not in sgl.__all__
+        and not issubclass(base, Expr)
     ]
 
 

@@ -35,6 +35,12 @@ def test_methods_are_described_where_they_are_inherited_too() -> None:
     assert "._" not in state
 
 
+def test_a_node_is_described_for_users() -> None:
+    described = entry("TypedGen", sgl.TypedGen)
+    assert "``state.get(handle)`` is a T" in described
+    assert "extra_stops" not in described
+
+
 def test_errors_say_what_they_are() -> None:
     assert entry("VariableNotSetError", sgl.VariableNotSetError).startswith("A `ProgramError`, `KeyError`.")
     assert "**`.cause`** What went wrong." in entry("ProgramError", sgl.ProgramError)

@@ -159,7 +159,15 @@ REFUSED: list[tuple[Any, str]] = [
     (False, "json_schema cannot be satisfied: nothing is valid at #"),
     (
         {"type": "object", "properties": {"a": {"type": "null", "not": {"type": "null"}}}, "required": ["a"]},
-        "json_schema cannot be satisfied: nothing is valid at #",
+        "json_schema cannot be satisfied: nothing is valid at #/properties/a",
+    ),
+    (
+        {
+            "type": "object",
+            "properties": {"p": {"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]}},
+            "required": ["p"],
+        },
+        "json_schema cannot be satisfied: nothing is valid at #/properties/p/properties/a",
     ),
     (
         {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]},

@@ -83,7 +83,7 @@ def test_none_is_none(whitespace: str) -> None:
         ("a", "matches more than"),
         (r"[ \u00a0]", "matches more than"),
         ("[^ ]", "matches more than"),
-        (r"[ \n]*", "has no end; give it one, as in '[ \\n]{0,20}'"),
+        (r"[ \n]*", r"has no end; give it one, as in '[ \\n]{0,20}'"),
         ("( {1,})?", "has no end"),
         (" {0,300}", "has 300 characters with its repetitions written out; at most 256 are supported"),
         ("(", "whitespace_pattern is not a regular expression"),

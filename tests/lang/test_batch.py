@@ -153,7 +153,7 @@ def test_items(mock: sgl.Mock) -> None:
     for items, message in wrong:
         with pytest.raises(TypeError, match=re.escape(message)):
             ask.run_batch(items)
-    with pytest.raises(TypeError, match="'question' is not known"):
+    with pytest.raises(TypeError, match=r"'question' is not known$"):
         ask.run_batch([("a",)], question="b")
     assert not mock.requests
 

@@ -49,6 +49,19 @@ def test_an_empty_constraint_is_none(name: str) -> None:
         ({"structural_tag": {}, "ebnf": "a"}, ValueError, "only one constraint .* ebnf and structural_tag"),
         ({"logprobs_mode": "raw"}, ValueError, "must be 'raw_logprobs' or 'processed_logprobs', not 'raw'"),
         ({"guided_regex": "a"}, TypeError, "it is called 'regex' here"),
+        ({"guided_whitespace_pattern": " "}, TypeError, "it is called 'whitespace_pattern' here"),
+        ({"json_schema": list[int]}, TypeError, "json_schema must be .*use schema=.*, not list\\[int\\]"),
+        ({"whitespace_pattern": " "}, ValueError, "whitespace_pattern .* needs json_schema, schema, or a type"),
+        ({"whitespace_pattern": " ", "regex": "a"}, ValueError, "whitespace_pattern .* needs json_schema"),
+        ({"whitespace_pattern": " ", "type": int}, ValueError, "whitespace_pattern .* needs json_schema"),
+        ({"whitespace_pattern": " ", "choices": ["a", "b"]}, ValueError, "whitespace_pattern cannot be had with"),
+        ({"whitespace_pattern": 1, "schema": int}, TypeError, "whitespace_pattern must be a string, not 1"),
+        ({"whitespace_pattern": "(", "schema": int}, re.error, "whitespace_pattern '\\(' is wrong: missing \\)"),
+        (
+            {"choices_method": "exact", "choices": ["a", "b"]},
+            TypeError,
+            "must be sgl.token.* or sgl.exact, not 'exact'",
+        ),
     ],
 )
 def test_what_gen_cannot_take_is_refused_in_its_line(
@@ -82,6 +95,27 @@ def test_an_argument_that_is_not_known(use_mock: UseMock, arguments: dict[str, A
 
     with pytest.raises(TypeError, match=f"^greet: .*{hint}"):
         greet.run(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"num_thread": 2}, "'num_thread' is not known; did you mean 'num_threads'\\?$"),
+        ({"generator_styl": True}, "did you mean 'generator_style'\\?$"),
+        ({"temprature": 0}, "did you mean 'temperature'\\?$"),
+        ({"max_tokens": 3}, "for all generations of a run it is called max_new_tokens$"),
+        ({"xyzzy": 1}, "'xyzzy' is not known$"),
+    ],
+)
+def test_an_argument_that_batches_do_not_have(use_mock: UseMock, arguments: dict[str, Any], hint: str) -> None:
+    use_mock()
+
+    @sgl.function
+    def greet(s: sgl.ProgramState) -> None:
+        s += "Hello"
+
+    with pytest.raises(TypeError, match=hint):
+        greet.run_batch([{}], **arguments)
 
 
 def test_a_misspelled_argument_that_python_does_not_name(use_mock: UseMock) -> None:

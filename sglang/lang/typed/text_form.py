@@ -29,7 +29,9 @@ MAX_DECIMALS = 24
 """A range whose bounds need more is left to JSON."""
 
 _ANNOTATIONS = frozenset(("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"))
-_LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+_LOWER_LIMITS = frozenset(("minimum", "exclusiveMinimum"))
+_UPPER_LIMITS = frozenset(("maximum", "exclusiveMaximum"))
+_LIMITS = _LOWER_LIMITS | _UPPER_LIMITS
 _ANY = r"[\s\S]"
 _LAST_ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
 
@@ -47,12 +49,14 @@ class _Writing(NamedTuple):
     """constraint: an argument of `gen` and its value, or nothing. as_json: what the text is in JSON.
 
     stops: what ends the text although more could follow. has_longer: whether a text may go on to be another.
+    is_endless: whether it is a number that the constraint lets grow for ever.
     """
 
     constraint: Mapping[str, str]
     as_json: Callable[[str], str] = str.strip
     stops: tuple[str, ...] = ()
     has_longer: bool = False
+    is_endless: bool = False
 
 
 class _Reader(Protocol):
@@ -105,6 +109,11 @@ class TextForm(Generic[T]):
         """A value that no model has written. Raises like `read`."""
         checked: T = self._reader.validate_python(value)
         return checked
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it is a number whose digits nothing but the model, or its budget, ends."""
+        return self._writing.is_endless
 
     def is_doubtful(self, cut_text: str) -> bool:
         """Whether more of the text might have made it another value. Of JSON only a number can be read in part."""
@@ -174,7 +183,7 @@ def _known_to_pydantic(argument: str, of: Any) -> tuple[_Reader, dict[str, Any]]
 
 
 def _json(schema: Mapping[str, Any]) -> _Writing:
-    return _Writing({"json_schema": schema_text(schema)})
+    return _Writing({"json_schema": schema_text(schema)}, is_endless=_is_endless_number(schema))
 
 
 def _bare(schema: Mapping[str, Any]) -> _Writing | None:
@@ -185,7 +194,8 @@ def _bare(schema: Mapping[str, Any]) -> _Writing | None:
         case "boolean", {**more} if not more:
             return _Writing({"regex": " ?(?:True|False)"}, lambda text: text.strip().lower())
         case "integer" | "number", _ if rules.keys() <= _LIMITS and _decimals(rules) <= MAX_DECIMALS:
-            return _Writing({"regex": rf" ?{_number_regex(kind, rules)}[ \n]?"}, stops=("\n",))
+            regex = rf" ?{_number_regex(kind, rules)}[ \n]?"
+            return _Writing({"regex": regex}, stops=("\n",), is_endless=_is_endless_number(_resolved(schema)))
         case "string", {"const": str(text), **more} if not more:
             return _choice([text])
         case "string", {"enum": [*texts], **more} if not more and all(isinstance(text, str) for text in texts):
@@ -224,6 +234,13 @@ def _number_regex(kind: str, limits: Mapping[str, float]) -> str:
         return numbers_between(minimum, maximum, 0 if kind == "integer" else _decimals(limits))
     except ValueError:
         raise ValueError(f"no {kind} can have {limits}") from None
+
+
+def _is_endless_number(schema: Mapping[str, Any]) -> bool:
+    """Whether it is a number of which one side has no bound."""
+    if schema.get("type") not in ("integer", "number") or schema.keys() & {"const", "enum"}:
+        return False
+    return not (schema.keys() & _LOWER_LIMITS and schema.keys() & _UPPER_LIMITS)
 
 
 def _decimals(limits: Mapping[str, float]) -> int:

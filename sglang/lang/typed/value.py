@@ -117,7 +117,7 @@ def _error(
 ) -> ProgramError:
     variable = f"variable {origin.variable!r}" if origin.variable is not None else "gen"
     where = f"{variable} at {origin.line}" if origin.line else variable
-    cut = "; it was cut off by its length, so allow more max_tokens" if _was_cut(meta_info) else ""
+    cut = f"; it was cut off by its length, so allow more max_tokens{_or_bound(form)}" if _was_cut(meta_info) else ""
     file, line = origin.line or (None, None)
     return ProgramError(
         f"{where}: {said} no {form.name}: {_problems(why)}{cut}",
@@ -127,6 +127,11 @@ def _error(
         variable=origin.variable,
         request_id=meta_info.get("id"),
     )
+
+
+def _or_bound(form: TextForm[Any]) -> str:
+    """What helps where the model does not stop by itself."""
+    return ", or bound the number, as Annotated[int, Field(ge=0, le=999)] or a regex does" if form.is_endless else ""
 
 
 def _problems(error: Exception | str) -> str:

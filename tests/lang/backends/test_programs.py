@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
 import sglang as sgl
 from sglang.lang.backends.apis.openai import OpenAI
@@ -64,6 +65,10 @@ def test_the_same_text_everywhere(program: Any, argument: str, backends: dict[st
     assert states[0].messages() == states[1].messages() == states[2].messages()
 
 
+class Truth(BaseModel):
+    is_so: Literal[True]
+
+
 TAG = {"type": "tag", "begin": "<f>", "content": {"type": "regex", "pattern": "[ab]{2}"}, "end": "</f>"}
 
 
@@ -77,6 +82,20 @@ def test_a_structural_tag_holds_everywhere(backends: dict[str, Any], openai_back
         for written in ({"format": TAG}, json.dumps({"type": "structural_tag", "format": TAG})):
             state = tagged.run(written, backend=backend, temperature=1.0, sampling_seed=1)
             assert re.fullmatch("<f>[ab]{2}</f>", state["tag"])
+
+
+@sgl.function
+def spaced(s: Any, **how: Any) -> None:
+    s += sgl.user("A truth?") + sgl.assistant(sgl.gen("truth", 32, whitespace_pattern="[ ]", **how))
+
+
+@pytest.mark.parametrize("argument", ["json_schema", "schema", "type"])
+def test_white_space_is_what_its_pattern_says_everywhere(
+    argument: str, backends: dict[str, Any], openai_backend: OpenAI
+) -> None:
+    how: dict[str, Any] = {argument: {"is_so": {"const": True}} if argument == "json_schema" else Truth}
+    for backend in (*backends.values(), openai_backend):
+        assert spaced.run(**how, backend=backend, **GREEDY).text().count('{ "is_so" : true }') == 1
 
 
 @sgl.function

@@ -376,6 +376,35 @@ def test_a_value_that_was_cut_off(of: Any, text: str, max_new_tokens: int) -> No
         _ = state["x"]
 
 
+ENDLESS = "allow more max_tokens, or bound the number, as Annotated[int, Field(ge=0, le=999)] or a regex does"
+
+
+@pytest.mark.parametrize(
+    ("of", "is_endless"),
+    [
+        (int, True),
+        (float, True),
+        (Annotated[int, Field(ge=1)], True),
+        (Annotated[int, Field(lt=100)], True),
+        (Annotated[int, Field(ge=1, lt=100)], False),
+        (Literal[4, 44], False),
+        (Level, False),
+    ],
+)
+@pytest.mark.parametrize("argument", ["type", "schema"])
+def test_a_number_without_end_should_get_one(of: Any, argument: str, is_endless: bool) -> None:
+    """Where a model never stops writing digits, no budget suffices."""
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q:" + sgl.gen("x", **{argument: of})
+
+    state = program.run(max_new_tokens=1, ignore_eos=True, backend=sgl.Mock(lambda *_: "4"))
+    with pytest.raises(sgl.ProgramError, match="allow more max_tokens") as raised:
+        _ = state["x"]
+    assert (ENDLESS in str(raised.value)) is is_endless
+
+
 def test_json_that_ends_where_the_length_does_is_whole() -> None:
     assert ask.run(type=Person, max_new_tokens=1, ignore_eos=True, backend=sgl.Mock(lambda *_: JSON_ADA))["x"] == ADA
 

@@ -43,6 +43,7 @@ def test_a_schema_as_response_format(real: openai.OpenAI) -> None:
         chat(real, response_format=AS_RESPONSE_FORMAT),
         chat(real, extra_body={"json_schema": PERSON}),
         complete(real, extra_body={"response_format": AS_RESPONSE_FORMAT}),
+        chat(real, extra_body={"response_format": {"type": "json_object", "schema": PERSON}}),
         complete(real, extra_body={"json_schema": json.dumps(PERSON)}),
     ):
         jsonschema.validate(json.loads(text), PERSON)
@@ -155,6 +156,9 @@ def test_a_stream_is_the_whole(real: openai.OpenAI) -> None:
         ({"response_format": {"type": "structural_tag"}}, "structural_tag needs format, or structures and triggers"),
         ({"response_format": {"type": "structural_tag", "format": TAG}, "regex": "a"}, "response_format and regex"),
         ({"response_format": {"type": "json_object", "triggers": ["a"]}}, "triggers is of type structural_tag"),
+        ({"response_format": {"type": "json_object", "json_schema": {}}}, "json_schema is of type json_schema"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema is of type json_object"),
+        ({"regex": "a", "choices": ["b"]}, "Only one of regex, ebnf, json_schema, .*, not both regex and choices"),
         ({"structural_tag": {"format": TAG}, "regex": "a"}, "not both regex and structural_tag"),
         ({"regex": "("}, "regex"),
         ({"ebnf": "root ::= nothing"}, "ebnf"),

@@ -130,6 +130,7 @@ def test_what_changes_no_answer_is_accepted() -> None:
     neutral = {name: values[0] for name, values in ChatCompletionRequest.not_here.items() if values}
     given = {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k"}
     given |= {"safety_identifier": "me", "prompt_cache_retention": "24h", "parallel_tool_calls": True}
+    given |= {"guided_decoding_backend": "xgrammar"}
     parse(ChatCompletionRequest, {**HELLO, **neutral, **given})
 
 

@@ -16,7 +16,7 @@ from sglang.srt.errors import UnsupportedError
 SAME = ("temperature", "top_p", "n", "frequency_penalty", "presence_penalty")
 
 EXTENSIONS = ("min_new_tokens", "stop_token_ids", "stop_regex", "top_k", "min_p", "repetition_penalty", "ignore_eos",
-              "regex", "ebnf", "structural_tag", "logprobs_mode")  # fmt: skip
+              "regex", "ebnf", "structural_tag", "whitespace_pattern", "logprobs_mode")  # fmt: skip
 """What servers of open models take beside the API's own parameters. A server that does not know one refuses the
 request."""
 

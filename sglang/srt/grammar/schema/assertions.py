@@ -8,7 +8,7 @@ from typing import Any
 
 from sglang.srt.grammar.schema.document import Document, Node
 from sglang.srt.grammar.schema.ecma_regex import texts_with
-from sglang.srt.grammar.schema.formats import format_texts
+from sglang.srt.grammar.schema.formats import INTEGER_RANGES, format_texts, format_type
 from sglang.srt.grammar.schema.keywords import is_number
 from sglang.srt.grammar.schema.numbers import Numbers
 from sglang.srt.grammar.schema.shapes import (
@@ -46,7 +46,7 @@ class Assertion:
     def branches(self, positive: bool, kind: Kind) -> Branches:
         """The ways in which a value of this type meets the keyword, or does not."""
         kinds, method = _KEYWORDS[self._keyword]
-        if kind not in kinds:
+        if kind not in kinds or (method is Assertion.format and kind != format_type(self._value)):
             return anything(kind) if positive else ()
         return tuple(method(self, positive))
 
@@ -99,13 +99,19 @@ class Assertion:
         return [Branch(Strings(None, ((texts_with(_PATTERN.format(self._node.place), self._value), positive),)))]
 
     def format(self, positive: bool) -> Iterable[Branch]:
+        if self._value in INTEGER_RANGES:
+            low, high = map(Fraction, INTEGER_RANGES[self._value])
+            others = (Numbers(whole=False), Numbers(high=low, is_high_open=True), Numbers(low=high, is_low_open=True))
+            return self._yes_or_no(positive, Numbers(low, high, whole=True), *others)
         found = format_texts(self._value)
         if not positive:
             if found.chosen is not None or len(found.required) > 1:
                 return [self._refused(Strings())]
             return [Branch(Strings(None, ((found.required[0], False),)))]
         chosen = () if found.chosen is None else (found.chosen,)
-        return [Branch(Strings(None, tuple((pattern, True) for pattern in found.required), chosen=chosen))]
+        preferred = () if found.preferred is None else (found.preferred,)
+        required = tuple((pattern, True) for pattern in found.required)
+        return [Branch(Strings(None, required, chosen=chosen, preferred=preferred))]
 
     # --- arrays
 
@@ -229,7 +235,7 @@ _KEYWORDS: dict[str, tuple[tuple[Kind, ...], _Method]] = {
     "minLength": (("string",), Assertion.min_length),
     "maxLength": (("string",), Assertion.max_length),
     "pattern": (("string",), Assertion.pattern),
-    "format": (("string",), Assertion.format),
+    "format": (("string", "number"), Assertion.format),
     "prefixItems": (("array",), Assertion.prefix_items),
     "items": (("array",), Assertion.items),
     "additionalItems": (("array",), Assertion.additional_items),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sglang.srt.grammar.pattern import Pattern
 from sglang.srt.grammar.python_regex import parse_regex
@@ -11,11 +11,13 @@ from sglang.srt.grammar.python_regex import parse_regex
 
 class Format(NamedTuple):
     """required: what all texts of the format match. chosen: what those match besides that are generated, where a
-    regular expression cannot tell all that are right from all that are wrong.
+    regular expression cannot tell all that are right from all that are wrong. preferred: what those match besides that
+    programs can read, where some that are right are of no use.
     """
 
     required: tuple[Pattern, ...]
     chosen: Pattern | None
+    preferred: Pattern | None
 
 
 _FEB_29_YEAR = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[048]|[2468][048]|[13579][26])00)"
@@ -109,16 +111,27 @@ _CHOSEN = {
 """No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
 in Greenwich only."""
 
-FORMATS = tuple(_SOURCES)
+_FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9TtZz:.+\-]*"
+_PREFERRED = {"date": _FROM_YEAR_1, "date-time": _FROM_YEAR_1, "duration": "P(T?[0-9]{1,6}[A-Z])+"}
+
+INTEGER_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+_ANNOTATIONS = ("float", "double", "password")
+FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 
-@lru_cache(maxsize=len(FORMATS))
+def format_type(name: str) -> Literal["string", "number"] | None:
+    """What the format, one of FORMATS, restricts; None if that is nothing."""
+    if name in _ANNOTATIONS:
+        return None
+    return "number" if name in INTEGER_RANGES else "string"
+
+
+@lru_cache(maxsize=len(_SOURCES))
 def format_texts(name: str) -> Format:
-    """`name` is one of FORMATS."""
+    """`name` is one of FORMATS, and restricts strings."""
     required = [_SOURCES[name], *([_LONGEST[name]] if name in _LONGEST else [])]
-    chosen = _CHOSEN.get(name)
     label = f"format {name}"
-    return Format(
-        tuple(parse_regex(label, source) for source in required),
-        None if chosen is None else parse_regex(label, chosen),
+    chosen, preferred = (
+        parse_regex(label, sources[name]) if name in sources else None for sources in (_CHOSEN, _PREFERRED)
     )
+    return Format(tuple(parse_regex(label, source) for source in required), chosen, preferred)

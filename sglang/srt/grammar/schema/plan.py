@@ -101,14 +101,24 @@ class Plan:
         state, seen = self.root, {self.root}
         while True:
             needed = (
-                inner for one in self._settled[state] for inner in sorted(_states(one), key=place)
+                inner for one in self._settled.get(state, ()) for inner in sorted(_states(one), key=place)
                 if not self._is_productive[inner] and inner not in seen
             )  # fmt: skip
-            inner = next(needed, None)
+            inner = next(needed, None) or self._void_property(state)
             if inner is None:
                 return place(state)
             seen.add(inner)
             state = inner
+
+    def _void_property(self, state: State) -> State | None:
+        """A required property for which nothing was looked for in the state, as nothing can be of use."""
+        for node, is_positive in sorted(state, key=lambda demand: demand[0].place):
+            schema = node.schema if is_positive and isinstance(node.schema, dict) else {}
+            for name in filter(schema.get("properties", {}).__contains__, schema.get("required", ())):
+                inner: State = frozenset([(self._solver.document.child(node, "properties", name), True)])
+                if self._solver.is_void(inner):
+                    return inner
+        return None
 
 
 def place(state: State) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -34,7 +34,8 @@ Conditions = tuple[tuple[Pattern, bool], ...]
 class Strings:
     """texts: the whole set, if it is finite; then the other fields say nothing more.
 
-    excluded: texts that do not count. chosen: what is generated besides, see `Format`.
+    excluded: texts that do not count. chosen: what is generated besides, see `Format`. preferred: the
+    same, where that leaves any.
     """
 
     texts: tuple[str, ...] | None = None
@@ -43,6 +44,7 @@ class Strings:
     shortest: int = 0
     longest: int | None = None
     chosen: tuple[Pattern, ...] = ()
+    preferred: tuple[Pattern, ...] = ()
 
     def has(self, text: str) -> bool:
         if self.texts is not None:
@@ -68,6 +70,7 @@ class Strings:
             max(self.shortest, other.shortest),
             min(bounds, default=None),
             _joined(self.chosen, other.chosen),
+            _joined(self.preferred, other.preferred),
         )
         return None if met.is_empty else met
 
@@ -99,8 +102,16 @@ class Strings:
     def generates(self, text: str) -> bool:
         return self.has(text) and all(matches(pattern, text) for pattern in self.chosen)
 
+    @property
+    def _narrowed(self) -> Strings:
+        """With what is preferred among what is chosen, unless nothing is left then."""
+        preferred = replace(self, chosen=_joined(self.chosen, self.preferred), preferred=())
+        return replace(self, preferred=()) if _is_nowhere(preferred) else preferred
+
     def terminal(self, writer: TerminalWriter, end: Pattern = EMPTY_TEXT) -> str:
         """As JSON, between quotes and with `end` behind it."""
+        if self.preferred:
+            return self._narrowed.terminal(writer, end)
         if self.texts is not None:
             options = union(concat([literal(_spelled(text)), end]) for text in self.generated_texts)
             return writer.write(options)

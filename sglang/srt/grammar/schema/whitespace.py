@@ -11,6 +11,7 @@ MAX_WHITESPACE = 256
 """Characters that a pattern names, each counted as often as it may be repeated."""
 
 _NAME = "whitespace_pattern"
+_WITH_END = r"[ \n]{0,20}"
 _SPACES = cs.characters(" \t\n\r")
 
 
@@ -26,7 +27,7 @@ def read_whitespace(source: str) -> Pattern:
             f"{_NAME} {shown(source)} matches more than the white space of JSON: space, \\t, \\n and \\r"
         )
     if _is_endless(pattern):
-        raise InvalidRequestError(f"{_NAME} {shown(source)} has no end; give it one, as in '[ \\n]{{0,20}}'")
+        raise InvalidRequestError(f"{_NAME} {shown(source)} has no end; give it one, as in {shown(_WITH_END)}")
     count = num_positions(pattern)
     if count > MAX_WHITESPACE:
         raise InvalidRequestError(

@@ -1,9 +1,7 @@
 """Expressions that are read one character at a time, each step leaving the expression of what may still follow.
 
-These are derivatives (Brzozowski, "Derivatives of Regular Expressions", 1964): they follow intersections and
-complements as easily as anything else, and every one of them knows how short what is left of it can be. Equal
-expressions are the same object, so they can be compared and remembered by identity; they belong to the `Expressions`
-that made them.
+Every one of them knows how short what is left of it can be. Equal expressions are the same object, so they can be
+compared and remembered by identity; they belong to the `Expressions` that made them.
 """
 
 from __future__ import annotations
@@ -11,11 +9,26 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.witness.nodes import (
+    Both,
+    Chars,
+    Concat,
+    Expression,
+    Lazy,
+    Multiple,
+    Not,
+    Ref,
+    Repeat,
+    Union,
+    chain,
+    first_sets,
+    sample,
+)
 
 MAX_SEARCHED = 250
 """Expressions looked at to find the shortest text of one that is an intersection or a complement."""
@@ -29,186 +42,9 @@ MAX_EXPLORED = 100
 MAX_REMEMBERED = 20_000
 """Expressions, and derivatives of them. Then all is forgotten, and found anew where it is needed again."""
 
-_NICE = cs.charset([(ord("a"), ord("z")), (ord("0"), ord("9")), (ord("A"), ord("Z"))])
-_ASCII = cs.charset([(0x20, 0x7E)])
-
 
 class NotFoundError(Exception):
     """A search came to its bound."""
-
-
-class Expression:
-    """cost: how many bytes of UTF-8 its shortest text has, math.inf if there is none; None where that takes a search,
-    or the rules that it refers to. longest: how many its longest has at most.
-    """
-
-    __slots__ = ("cost", "is_nullable", "is_regular", "longest")
-
-    def __init__(self, cost: float | None, is_nullable: bool, longest: float, is_regular: bool = True) -> None:
-        self.cost = cost
-        self.is_nullable = is_nullable
-        self.longest = longest
-        self.is_regular = is_regular
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        """See `Expressions.derivative`."""
-        raise NotImplementedError
-
-
-class Chars(Expression):
-    __slots__ = ("chars", "sample")
-
-    def __init__(self, chars: CharSet) -> None:
-        self.chars = chars
-        self.sample = sample(chars)
-        super().__init__(len(self.sample.encode()), False, len(chr(chars[-1][1]).encode()))
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.empty if cs.contains(self.chars, character) else make.nothing
-
-
-class Concat(Expression):
-    __slots__ = ("head", "tail")
-
-    def __init__(self, head: Expression, tail: Expression) -> None:
-        self.head = head
-        self.tail = tail
-        super().__init__(
-            None if head.cost is None or tail.cost is None else head.cost + tail.cost,
-            head.is_nullable and tail.is_nullable,
-            head.longest + tail.longest,
-            head.is_regular and tail.is_regular,
-        )
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        options = []
-        rest: Expression = self
-        while isinstance(rest, Concat):
-            options.append(make.then(make.derivative(rest.head, character), rest.tail))
-            if not rest.head.is_nullable:
-                return make.union(options)
-            rest = rest.tail
-        return make.union([*options, make.derivative(rest, character)])
-
-
-class Union(Expression):
-    __slots__ = ("options",)
-
-    def __init__(self, options: tuple[Expression, ...]) -> None:
-        self.options = options
-        costs = [option.cost for option in options if option.cost is not None]
-        super().__init__(
-            min(costs, default=math.inf) if len(costs) == len(options) else None,
-            any(option.is_nullable for option in options),
-            max((option.longest for option in options), default=0),
-            all(option.is_regular for option in options),
-        )
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.union(make.derivative(option, character) for option in self.options)
-
-
-class Repeat(Expression):
-    """high: None is without limit."""
-
-    __slots__ = ("body", "high", "low")
-
-    def __init__(self, body: Expression, low: int, high: int | None) -> None:
-        self.body = body
-        self.low = low
-        self.high = high
-        is_nullable = low == 0 or body.is_nullable
-        cost = 0 if is_nullable else None if body.cost is None else body.cost * low
-        super().__init__(cost, is_nullable, math.inf if high is None else body.longest * high, body.is_regular)
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.then(make.derivative(self.body, character), self.after_one(make))
-
-    def after_one(self, make: Expressions) -> Expression:
-        return make.repeat(self.body, max(self.low - 1, 0), None if self.high is None else self.high - 1)
-
-
-class Both(Expression):
-    __slots__ = ("parts",)
-
-    def __init__(self, parts: tuple[Expression, ...]) -> None:
-        self.parts = parts
-        super().__init__(None, all(part.is_nullable for part in parts), min(part.longest for part in parts))
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.both(make.derivative(part, character) for part in self.parts)
-
-
-class Not(Expression):
-    __slots__ = ("body",)
-
-    def __init__(self, body: Expression) -> None:
-        self.body = body
-        super().__init__(None, not body.is_nullable, math.inf)
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.negation(make.derivative(self.body, character))
-
-
-class Lazy(Expression):
-    """What the body matches of which no shorter beginning matches it too."""
-
-    __slots__ = ("body",)
-
-    def __init__(self, body: Expression) -> None:
-        self.body = body
-        super().__init__(body.cost, body.is_nullable, body.longest)
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        return make.lazy(make.derivative(self.body, character))
-
-
-class Multiple(Expression):
-    """Digits, perhaps with a sign, whose value times 10**scale is a multiple of `unit`; behind a point stand exactly
-    `scale` of them. So the library writes them.
-
-    remainder: of the digits read. place: how many stood behind the point; None before it.
-    """
-
-    __slots__ = ("place", "remainder", "scale", "unit")
-
-    def __init__(self, unit: int, scale: int, remainder: int = 0, place: int | None = None) -> None:
-        self.unit = unit
-        self.scale = scale
-        self.remainder = remainder
-        self.place = place
-        is_nullable = place in (None, scale) and remainder * 10 ** (scale - (place or 0)) % unit == 0
-        super().__init__(None, is_nullable, math.inf)
-
-    def derive(self, make: Expressions, character: str) -> Expression:
-        if character == "-":
-            return self
-        if character == "." and self.place is None:
-            return make.multiple(self.unit, self.scale, self.remainder, 0)
-        if not (character.isascii() and character.isdigit()) or self.place == self.scale:
-            return make.nothing
-        remainder = (self.remainder * 10 + int(character)) % self.unit
-        return make.multiple(self.unit, self.scale, remainder, None if self.place is None else self.place + 1)
-
-
-class Ref(Expression):
-    """What a rule matches."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(None, False, math.inf, is_regular=False)
-
-
-def sample(chars: CharSet) -> str:
-    """The one to show: a letter or a digit if there is one."""
-    for wanted in (_NICE, _ASCII):
-        for low, high in wanted:
-            for first, last in chars:
-                if max(first, low) <= min(last, high):
-                    return chr(max(first, low))
-    return chr(chars[0][0])
 
 
 class Expressions:
@@ -446,33 +282,3 @@ class Expressions:
                 blocks = [part for pair in parts for part in pair if part]
             found = self._samples[expression] = [sample(block) for block in blocks]
         return found
-
-
-def first_sets(expression: Expression) -> Iterator[CharSet]:
-    """The sets that a text of a regular expression may begin with."""
-    while isinstance(expression, Concat):
-        yield from first_sets(expression.head)
-        if not expression.head.is_nullable:
-            return
-        expression = expression.tail
-    match expression:
-        case Chars():
-            yield expression.chars
-        case Union():
-            for option in expression.options:
-                yield from first_sets(option)
-        case Both():
-            for part in expression.parts:
-                yield from first_sets(part)
-        case Repeat() | Not() | Lazy():
-            yield from first_sets(expression.body)
-        case Multiple():
-            yield from (cs.single(character) for character in "0123456789-.")
-
-
-def chain(expression: Expression) -> Iterator[Expression]:
-    """What it consists of, one after the other."""
-    while isinstance(expression, Concat):
-        yield expression.head
-        expression = expression.tail
-    yield expression

@@ -17,7 +17,8 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Repeat, Union
 from sglang.srt.grammar.python_regex import parse_regex
 from sglang.srt.grammar.schema.numbers import Numbers, decimal_text, texts_of
-from sglang.srt.grammar.witness.expressions import Expression, Expressions
+from sglang.srt.grammar.witness.expressions import Expressions
+from sglang.srt.grammar.witness.nodes import Expression
 
 MAX_BYTES = 500_000
 MAX_NESTING = 100

@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet, charset
-from sglang.srt.grammar.witness.expressions import (
+from sglang.srt.grammar.witness.expressions import Expressions, NotFoundError
+from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
+from sglang.srt.grammar.witness.nodes import (
     Both,
     Concat,
     Expression,
-    Expressions,
     Lazy,
     Multiple,
-    NotFoundError,
     Ref,
     Repeat,
     Union,
@@ -30,7 +30,6 @@ from sglang.srt.grammar.witness.expressions import (
     first_sets,
     sample,
 )
-from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
 
 MAX_STACKS = 64
 """Of one output: ways in which it can be read."""

@@ -41,9 +41,12 @@ class JsonSchema(Body):
 
 
 class ResponseFormat(Body):
-    """``format``, or ``structures`` and ``triggers``, are those of a structural tag."""
+    """``format``, or ``structures`` and ``triggers``, are those of a structural tag. ``schema`` is what a
+    ``json_object`` has to meet.
+    """
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
+    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
     json_schema: JsonSchema | None = None
     format: dict[str, Any] | None = None
     structures: list[Any] | None = None
@@ -108,6 +111,7 @@ class GenerationRequest(Body):
     cache_salt: Name = None
     extra_key: Name = None
 
+    guided_decoding_backend: Any = Field(None, description=_ANY)
     user: Any = Field(None, description=_ANY)
     metadata: Any = Field(None, description=_ANY)
     store: Any = Field(None, description=_ANY)

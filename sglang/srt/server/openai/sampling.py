@@ -34,6 +34,12 @@ SAME_NAME = (
 RENAMED = {"min_tokens": "min_new_tokens", "seed": "sampling_seed"}
 NUM_SEEDS = 2**63
 JSON_OBJECT = {"type": "object"}
+FIELD_TYPES = {
+    "schema": "json_object",
+    "json_schema": "json_schema",
+    **dict.fromkeys(("format", "structures", "triggers"), "structural_tag"),
+}
+"""The type of a ``response_format`` that each of its other fields belongs to."""
 
 
 def sampling_params(request: GenerationRequest, max_tokens: int | None) -> dict[str, Any]:
@@ -59,23 +65,32 @@ def in_request_names(
     own_names: the API's words for the engine's, beside those of RENAMED.
     """
     own = {**own_names, **{engine: own for own, engine in RENAMED.items()}}
-    message = re.sub(rf"\b({'|'.join(own)})\b", lambda name: own[name[0]], str(error))
+    message = re.sub(rf"\b({'|'.join(own)})\b", lambda name: _own_name(name, own), str(error))
     field = message.partition(" ")[0].partition("=")[0]
     return FieldError(message, field) if field in type(request).model_fields else InvalidRequestError(message)
+
+
+def _own_name(found: re.Match[str], own: Mapping[str, str]) -> str:
+    """Of a constraint only where the message speaks of it; elsewhere it is mentioned as one that there might be."""
+    return found[0] if found[0] in CONSTRAINTS and found.start() else own[found[0]]
 
 
 def _response_constraint(request: GenerationRequest) -> dict[str, Any]:
     """The constraint that ``response_format`` demands, if any, under its name."""
     wanted = request.response_format
-    if wanted is None or wanted.type == "text":
+    if wanted is None:
         return {}
-    fields = wanted.model_dump(exclude_unset=True, include={"format", "structures", "triggers"})
+    fields = {name.rstrip("_"): getattr(wanted, name) for name in type(wanted).model_fields if name != "type"}
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in given:
+        if FIELD_TYPES[name] != wanted.type:
+            raise FieldError(f"response_format.{name} is of type {FIELD_TYPES[name]}", "response_format")
+    if wanted.type == "text":
+        return {}
     if wanted.type == "structural_tag":
-        return {"structural_tag": fields}
-    if fields:
-        raise FieldError(f"response_format.{next(iter(fields))} is of type structural_tag", "response_format")
+        return {"structural_tag": given}
     if wanted.type == "json_object":
-        return {"json_schema": JSON_OBJECT}
+        return {"json_schema": given.get("schema", JSON_OBJECT)}
     if wanted.json_schema is None or wanted.json_schema.schema_ is None:
         raise FieldError("response_format of type json_schema needs json_schema.schema", "response_format")
     return {"json_schema": wanted.json_schema.schema_}

@@ -199,6 +199,10 @@ def test_images(connect: Connect) -> None:
     [
         ({"regex": "a+"}, "the Anthropic API does not support regex; these models follow a JSON schema"),
         ({"return_logprob": True}, "the Anthropic API does not support return_logprob"),
+        (
+            {"schema": list[int], "whitespace_pattern": " "},
+            "the Anthropic API does not support whitespace_pattern",
+        ),
         ({"frequency_penalty": 0.5}, "the Anthropic API does not support frequency_penalty"),
         ({"sampling_seed": 3}, "the Anthropic API does not support sampling_seed"),
         ({"separate_reasoning": "qwen3"}, "takes no reasoning parser such as 'qwen3': write separate_reasoning=True"),

@@ -122,7 +122,11 @@ def test_a_stream_grows() -> None:
 
 def test_what_a_provider_does_not_get_is_refused() -> None:
     backend = sgl.LiteLLM("anthropic/claude-3-haiku-20240307", api_key="k", base_url="http://127.0.0.1:9")
-    for options, name in (({"regex": "a+"}, "regex"), ({"min_p": 0.1}, "min_p")):
+    spaced = {"schema": list[int], "whitespace_pattern": " "}
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"regex": "a+"}, "regex"), ({"min_p": 0.1}, "min_p"), (spaced, "whitespace_pattern"),
+    )  # fmt: skip
+    for options, name in refused:
         error, cause = why(chat.run(backend=backend, **options))
         assert isinstance(cause, sgl.UnsupportedError) and f"LiteLLM does not support {name}" in str(error)
     error, cause = why(chat.run(backend=backend, frequency_penalty=0.5))

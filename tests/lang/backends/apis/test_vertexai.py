@@ -175,6 +175,10 @@ def test_media(connect: Connect) -> None:
     [
         ({"regex": "a+"}, "the Vertex AI API does not support regex; these models follow a JSON schema"),
         ({"return_logprob": True}, "the Vertex AI API does not support return_logprob"),
+        (
+            {"schema": list[int], "whitespace_pattern": " "},
+            "the Vertex AI API does not support whitespace_pattern",
+        ),
         ({"choices": ["a", "b"]}, "VertexAI does not support select"),
     ],
 )
