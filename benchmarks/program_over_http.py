@@ -21,6 +21,7 @@ from benchmarks.options import make_parser, only_configuration, parse, run
 from benchmarks.rounds import running, say
 from benchmarks.systems.base import BenchmarkError
 from benchmarks.systems.ours import OurServer
+from sglang.lang.execution import loop
 
 START = "A conversation about numbers.\n"
 LENGTH: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True}
@@ -55,8 +56,17 @@ def by_hand(client: httpx.Client, generations: int, new_tokens: int) -> str:
 
 def measure(url: str, rounds: int, generations: int, new_tokens: int) -> tuple[list[float], list[float]]:
     """Seconds by hand, and of the program. Raises BenchmarkError if their texts differ. Round 0 is not counted."""
-    hands, programs = [], []
     backend = sgl.RuntimeEndpoint(url)
+    try:
+        return _measure(backend, url, rounds, generations, new_tokens)
+    finally:
+        loop.run(backend.aclose())
+
+
+def _measure(
+    backend: sgl.RuntimeEndpoint, url: str, rounds: int, generations: int, new_tokens: int
+) -> tuple[list[float], list[float]]:
+    hands, programs = [], []
     with httpx.Client(base_url=url, timeout=REQUEST_SECONDS) as client:
         for number in range(rounds + 1):
             backend.flush_cache()

@@ -23,9 +23,16 @@ def test_both_ways_are_timed_and_write_the_same(
     assert shown.err.count("s by hand") == 3
 
 
+class NoServer(sgl.Mock):
+    def flush_cache(self) -> None:
+        """There is none."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
 def test_other_texts_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sgl, "RuntimeEndpoint", lambda url: sgl.Mock())
-    monkeypatch.setattr(sgl.Mock, "flush_cache", lambda self: None)
+    monkeypatch.setattr(sgl, "RuntimeEndpoint", lambda url: NoServer())
     monkeypatch.setattr(program_over_http, "by_hand", lambda client, generations, new_tokens: "one")
     monkeypatch.setattr(program_over_http, "program", lambda backend, generations, new_tokens: "another")
     with pytest.raises(BenchmarkError, match="the program wrote 'another', the requests by hand 'one'"):

@@ -49,10 +49,13 @@ def test_every_argument_of_gen_is_passed_on() -> None:
         ({"stop_token_ids": 3}, "stop_token_ids must be a list of integers, not 3"),
         ({"ignore_eos": 1}, "ignore_eos must be True or False, not 1"),
         ({"regex": 3}, "regex must be a string, a JSON schema or a pydantic class, not 3"),
-        ({"json_schema": 3}, "json_schema must be JSON text, a dict or a pydantic class, not 3"),
+        (
+            {"json_schema": 3},
+            "json_schema must be JSON text, a dict or a pydantic class (for another type use schema=), not 3",
+        ),
         ({"ebnf": 3}, "ebnf must be a string, not 3"),
         ({"choices": "ab"}, "choices must be a list of strings, not 'ab'"),
-        ({"choices": ["a"], "choices_method": "best"}, "choices_method must be one of the methods"),
+        ({"choices": ["a"], "choices_method": "best"}, "choices_method must be sgl.token_length_normalized, "),
     ],
 )
 def test_wrong_types_are_told_at_the_call(arguments: dict[str, Any], message: str) -> None:
