@@ -33,6 +33,11 @@ async def select(manager: TokenizerManager, call: SelectCall) -> dict[str, Any]:
 
     Raises InvalidRequestError for what cannot be done, RequestFailedError if the engine fails.
     """
+    with manager.claimed(call.prompt.rid):
+        return await _select(manager, call)
+
+
+async def _select(manager: TokenizerManager, call: SelectCall) -> dict[str, Any]:
     sampling = SamplingParams.parse({"temperature": 0.0, **call.sampling}, {}, manager.info.vocab_size)
     seed = manager.seed(sampling)
     seam = await _find_seam(manager, call)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -84,6 +84,7 @@ class TokenizerManager:
         self._lowering = Lowering()
         self._longest_token = max(map(len, tokenizer.vocab.token_bytes))
         # Every request whose final answer is still to come; None once its caller has given up.
+        self._claimed: set[str] = set()
         self._generations: dict[str, Generation | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
         self._token_index: TokenIndex | None = None
@@ -231,6 +232,17 @@ class TokenizerManager:
         generation = Generation(completions, self._give_up)
         self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
         return generation
+
+    @contextmanager
+    def claimed(self, rid: str) -> Iterator[None]:
+        """For a call of many requests: meanwhile no other such one has its rid. Raises InvalidRequestError if one has."""
+        if rid in self._claimed:
+            raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
+        self._claimed.add(rid)
+        try:
+            yield
+        finally:
+            self._claimed.discard(rid)
 
     def _check_alive(self) -> None:
         if self._death is not None:
