@@ -235,7 +235,7 @@ class TokenizerManager:
 
     @contextmanager
     def claimed(self, rid: str) -> Iterator[None]:
-        """For a call of many requests: meanwhile no other such one has its rid. Raises InvalidRequestError if one has."""
+        """For a call of many requests: no other such one may have its rid. Raises InvalidRequestError if one has."""
         if rid in self._claimed:
             raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
         self._claimed.add(rid)
