@@ -40,7 +40,8 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     mem_fraction_static: part of the available memory the key/value cache may use.
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
     max_running_requests: how many requests are computed in one step.
-    chunked_prefill_size: token budget of a step: prompt tokens beside the decoding rows; -1 for no limit.
+    chunked_prefill_size: token budget of a step; -1 for no limit. Prompts may have all of it where nothing decodes, and
+        beside decoding rows a quarter.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival.
     random_seed: makes the seeds of requests that bring none repeat from start to start.

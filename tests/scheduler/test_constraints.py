@@ -273,7 +273,7 @@ def test_retraction_and_failed_steps_change_no_constrained_answer() -> None:
     one = bench(total=150, budget=32, max_running=8, decode_reserve=4)
     messages = [constrained(f"r{i}", GREETING if i % 2 else "(a|b){40}", [i] * 10, seed=i) for i in range(8)]
     one.add(*messages)
-    for _ in range(5):
+    for _ in range(2):
         one.step()
     one.executor.fail_next = RuntimeError("no more memory")
     one.run()

@@ -31,6 +31,26 @@ def test_chunk_size_changes_nothing(budget: int) -> None:
     assert max(len(step.token_ids) for step in bench.executor.steps) <= max(budget, len(messages))
 
 
+def test_a_long_prompt_takes_a_part_of_the_budget_beside_those_who_decode() -> None:
+    bench = Bench(budget=40)
+    bench.add(request("decoding", range(5), max_new_tokens=100))
+    bench.step()
+    bench.add(request("long", [7] * 100))
+    bench.step()
+    assert len(bench.executor.steps[-1].token_ids) == 1 + 10
+    bench.abort("decoding")
+    bench.step()
+    assert len(bench.executor.steps[-1].token_ids) == 40
+
+
+def test_a_prompt_gets_on_beside_any_number_of_those_who_decode() -> None:
+    bench = Bench(budget=3)
+    bench.add(*(request(f"r{i}", [i], max_new_tokens=50, seed=i) for i in range(5)), request("prompt", [9] * 4))
+    for _ in range(20):
+        bench.step()
+    assert list(bench.finished) == ["prompt"]
+
+
 def test_simultaneous_requests_compute_a_common_prefix_once() -> None:
     """64 requests, 1,000 shared tokens: 1,000 + their own are computed, then all decode as one batch."""
     bench = Bench(total=20_000, budget=512, max_running=64)
