@@ -4,8 +4,11 @@
 
 Schemas, regular expressions and grammars are made from a seed each; a third are odd: wrong, contradictory, enormous. A
 schema's answer is held against jsonschema with formats, that of a regular expression against re.fullmatch, that of a
-grammar against an Earley recogniser. Beside them run requests without a constraint, whose texts must be what they are
-without neighbours. Every failure is printed with the name that `--case` makes it from again; then the status is 1.
+grammar against an Earley recogniser. Every failure is printed with the name that `--case` makes it from again; then the
+status is 1.
+
+Beside them run requests without a constraint, whose texts must be what they are without neighbours. How long they take
+is compared with what they take beside the same requests asked freely: the same prompts, and as many tokens.
 """
 
 from __future__ import annotations
@@ -33,8 +36,6 @@ from benchmarks.systems.ours import OurServer
 
 MIN_ANSWERED = 0.9
 MAX_ENDED_BY_BUDGET = 0.1
-FREE_REQUESTS = 2
-"""For each stream, to compare with what neighbours are beside constraints."""
 SHOWN = 600
 """Characters of a failure."""
 
@@ -53,8 +54,8 @@ def make_options() -> argparse.ArgumentParser:
 async def ask(asker: Asker, wanted: Sequence[Case]) -> tuple[list[Judged], Neighbours]:
     neighbours = Neighbours(asker)
     await neighbours.ask_alone()
-    await neighbours.beside("free text", asker.ask_freely(FREE_REQUESTS))
     asked = await neighbours.beside("constraints", asker.ask_all(wanted))
+    await neighbours.beside("the same asked freely", asker.ask_freely(asked))
     return [judge(one) for one in asked], neighbours
 
 
@@ -73,8 +74,8 @@ def show(judged: Sequence[Judged], neighbours: Neighbours, console: Console) -> 
     )
     for where, seconds in neighbours.seconds.items():
         console.print(
-            f"neighbours beside {where}: median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s, "
-            f"of {len(seconds)}"
+            f"neighbours beside {where}: mean {statistics.mean(seconds):.2f} s, "
+            f"median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s, of {len(seconds)}"
         )
     console.print(f"longest answer: {max(one.seconds for one in judged):.1f} s")
     for text in neighbours.different:

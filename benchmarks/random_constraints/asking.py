@@ -13,6 +13,7 @@ from benchmarks.systems.base import BenchmarkError
 from benchmarks.thin_http import Reply, post
 
 PATH = "/generate"
+FLUSH_PATH = "/flush_cache"
 NEIGHBOUR_TOKENS = 48
 NEIGHBOUR_PROMPTS = (
     "The history of bread begins",
@@ -33,6 +34,13 @@ class Asked:
     case: Case
     reply: Reply | None
     seconds: float
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the answer; none where there is no answer."""
+        if self.reply is None or self.reply.status != 200:
+            return 0
+        return int(self.reply.json()["meta_info"]["completion_tokens"])
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,13 @@ class Asker:
         await asyncio.gather(*(self._ask_some(waiting, asked) for _ in range(self._streams)))
         return asked
 
-    async def ask_freely(self, count: int) -> None:
-        """As many requests at a time, each stream so many one after the other, none of them with a constraint."""
-        await asyncio.gather(*(self._ask_freely(stream, count) for stream in range(self._streams)))
+    async def ask_freely(self, asked: Sequence[Asked]) -> None:
+        """The answered ones once more, without a constraint and with nothing cached: the same prompts, and answers of
+        the same numbers of tokens.
+        """
+        await post(self._port, FLUSH_PATH, {})
+        waiting = iter([one for one in asked if one.num_tokens])
+        await asyncio.gather(*(self._ask_some_freely(waiting) for _ in range(self._streams)))
 
     async def neighbours(self) -> list[Neighbour]:
         """All of them at once."""
@@ -76,10 +88,10 @@ class Asker:
             raise BenchmarkError(f"a request without a constraint had no answer after {self._time_limit:g} s")
         return Neighbour(reply.json()["text"], time.monotonic() - started)
 
-    async def _ask_freely(self, stream: int, count: int) -> None:
-        for number in range(count):
-            sampling = {"max_new_tokens": self._new_tokens, "ignore_eos": True, "sampling_seed": stream}
-            await self._post(f"Text {number} of stream {stream}: ", sampling)
+    async def _ask_some_freely(self, waiting: Iterator[Asked]) -> None:
+        for one in waiting:
+            sampling = {"max_new_tokens": one.num_tokens, "ignore_eos": True, "sampling_seed": one.case.seed}
+            await self._post(one.case.prompt, sampling)
 
     async def _ask_some(self, waiting: Iterator[Case], asked: list[Asked]) -> None:
         for case in waiting:
