@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import llguidance
-import llguidance.numpy
 import numpy as np
 import numpy.typing as npt
 
@@ -120,18 +119,14 @@ class Constrained:
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
         self._jumps = jumps
         self._ending = ending
-        self._mask = np.zeros((1, (num_tokens(vocab) + 31) // 32), dtype=np.int32)
+        self.allowed_mask: Mask = np.zeros((num_tokens(vocab) + 31) // 32, dtype=np.uint32)
+        self._mask_address = self.allowed_mask.ctypes.data  # asking takes microseconds
         self._text = bytearray()  # with what is certain
         self._certain: deque[int] = deque()  # tokens that are to be drawn
         self._text_matcher: TextMatcher | None = None
         self.is_at_end = False
         self.is_ended_early = False
         self.error: str | None = None
-
-    @property
-    def allowed_mask(self) -> Mask:
-        words: Mask = self._mask[0].view(np.uint32)
-        return words
 
     def begin(self, room: int) -> Sequence[int]:
         if self._ending is not None:
@@ -148,6 +143,8 @@ class Constrained:
         return self._go_on((token_id,), room)
 
     def is_satisfied_at(self, length: int) -> bool:
+        if length == len(self._text) and self.error is None:
+            return self.is_ended_early or bool(self._matcher.is_accepting())
         if self._text_matcher is None:
             self._text_matcher = TextMatcher(self._grammar)
         return self._text_matcher.is_satisfied_by(self._text[:length])
@@ -200,17 +197,18 @@ class Constrained:
         if not self._certain and not self.is_ended_early:
             self._fill_mask()
         if self._certain:
-            self._mask[:] = 0
+            self.allowed_mask[:] = 0
             _allow(self.allowed_mask, self._certain[0])
         elif self.is_ended_early:
             self.is_at_end = True
 
     def _fill_mask(self) -> None:
-        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
-        may_end = self._matcher.is_accepting()
         words = self.allowed_mask
-        for token_id in end_tokens(self._vocab):
-            words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
+        self._matcher.unsafe_compute_mask_ptr(self._mask_address, words.nbytes)
+        may_end = self._matcher.is_accepting()
+        if may_end:
+            for token_id in end_tokens(self._vocab):
+                words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
         problem = failure(self._matcher)
         if problem is None and not words.any():
             self.is_at_end = may_end
