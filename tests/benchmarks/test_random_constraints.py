@@ -195,6 +195,12 @@ def test_outcomes(reply: Reply | None, expected: Outcome) -> None:
     assert judge(Asked(case_of(), reply, 1.0)).outcome is expected
 
 
+def test_only_what_was_answered_is_asked_once_more() -> None:
+    answered = replied(200, {"text": "aa", "meta_info": {"completion_tokens": 7}})
+    replies = [answered, refusal("no"), replied(500, {}), None]
+    assert [Asked(case_of(), reply, 1.0).num_tokens for reply in replies] == [7, 0, 0, 0]
+
+
 def test_what_is_said_to_be_unsatisfiable_is_no_failure_where_nothing_is_known() -> None:
     case = case_of(can_be_met=None)
     assert judge(Asked(case, refusal("regex cannot be satisfied"), 1.0)).outcome is Outcome.REFUSED
