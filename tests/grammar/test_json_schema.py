@@ -174,6 +174,22 @@ REFUSED: list[tuple[Any, str]] = [
         "json_schema cannot be satisfied: nothing is valid at #/properties/next",
     ),
     ({"type": "string", "pattern": "^a+$", "minLength": 1, "not": {"pattern": "a"}}, "json_schema cannot be satisfied"),
+    (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"minLength": 3, "maxLength": 2, "type": "string"}}},
+        "json_schema cannot be satisfied: nothing is valid at #/$defs/a",
+    ),
+    (
+        {
+            "type": "object",
+            "properties": {"b": {"title": "B", "$ref": "#/$defs/b"}},
+            "required": ["b"],
+            "$defs": {
+                "a": {"type": "string", "format": "hostname", "const": "ab--c.com"},
+                "b": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"]},
+            },
+        },
+        "json_schema cannot be satisfied: nothing is valid at #/$defs/a",
+    ),
     # Not exact.
     ({"type": "array", "uniqueItems": True}, f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of at"),
     (
@@ -181,8 +197,8 @@ REFUSED: list[tuple[Any, str]] = [
         f"json_schema has 'multipleOf' at #/not, where it is negated, {CANNOT}",
     ),
     (
-        {"type": "string", "not": {"format": "hostname"}},
-        f"json_schema has 'format' at #/not, where it is negated, {CANNOT}",
+        {"type": "array", "not": {"uniqueItems": True}},
+        f"json_schema has 'uniqueItems' at #/not, where it is negated, {CANNOT}",
     ),
     # Too large.
     (chained(2000), "json_schema takes 1999 rules for its arrays and objects; at most 1000 are supported"),

@@ -163,7 +163,9 @@ def test_keywords(schema: Any, accepted: list[str], rejected: list[str]) -> None
 
 FORMATS = {
     "date": (["2024-02-29", "2000-02-29", "1999-12-31"], ["2023-02-29", "1900-02-29", "2024-1-1", "2024-04-31"]),
-    "time": (["12:00:00Z", "23:59:60Z", "01:02:03.5+05:30"], ["12:00:00", "24:00:00Z", "22:59:60Z"]),
+    "time": (["12:00:00Z", "23:59:59Z", "01:02:03.5+05:30"], ["12:00:00", "24:00:00Z", "22:59:60Z"]),
+    "time-local": (["12:00:00", "01:02:03.5"], ["12:00:00Z", "24:00:00", "23:59:60"]),
+    "date-time-local": (["2024-05-06T07:08:09.25"], ["2024-05-06T07:08:09Z", "2024-05-06", "2024-06-30T23:59:60"]),
     "date-time": (["2024-05-06T07:08:09Z"], ["2024-05-06 07:08:09Z", "2024-05-06"]),
     "duration": (["P1Y2M3DT4H5M6S", "PT36H", "P2W"], ["P", "P1D2H", "P1Y2D", "PT0.5S"]),
     "email": (["a.b@example.com", '"a b"@example.org'], ["a@", "a..b@example.com", "a b@example.com"]),
@@ -177,6 +179,9 @@ FORMATS = {
     "uri-template": (["http://a/{b}{?c*,d:3}"], ["http://a/{b", "{}"]),
     "json-pointer": (["", "/a~1b/0"], ["a", "/~2"]),
     "relative-json-pointer": (["0", "1/a", "2#"], ["-1", "01", "#"]),
+    "byte": (["", "aGk=", "aA==", "+/+/"], ["a", "aGk", "aGl=", "aB==", "-_-_", "aGk=aGk=", "aG k"]),
+    "base64url": (["", "aGk=", "aGk", "aA", "-_-_"], ["a", "aGl", "aB==", "+/+/", "aA="]),
+    "char": (["a", "ü", "\n", '"'], ["", "ab"]),
 }
 
 
@@ -191,7 +196,9 @@ def test_formats(name: str) -> None:
 PREFERRED = [
     # schema, accepted, valid but not generated
     ({"format": "date"}, ["0001-01-01", "9999-12-31", "0010-01-01"], ["0000-01-01"]),
-    ({"format": "date-time"}, ["0001-01-01T00:00:00Z", "2024-02-29t23:59:60z"], ["0000-12-31T00:00:00Z"]),
+    ({"format": "date-time"}, ["0001-01-01T00:00:00Z"], ["0000-12-31T00:00:00Z", "2024-02-29t23:59:60z"]),
+    ({"format": "time"}, ["23:59:59.123Z"], ["23:59:60Z", "23:59:60.5+00:00"]),
+    ({"format": "time", "pattern": ":60"}, ["23:59:60Z"], []),
     ({"format": "duration"}, ["P123456D", "P1Y2M3DT999999H5M6S"], ["P1234567D", "PT1H1234567M"]),
     ({"format": "date", "const": "0000-01-01"}, ["0000-01-01"], []),
     ({"format": "date", "pattern": "^0000"}, ["0000-01-01"], []),
@@ -207,6 +214,29 @@ def test_formats_that_programs_can_read(schema: Any, accepted: list[str], avoide
     assert [text for text in avoided if accepts(grammar, json.dumps(text))] == []
 
 
+NEGATED_FORMATS = [
+    ("date", ["2024-02-30", ""], ["2024-02-29", "0000-01-01"]),
+    ("byte", ["a"], ["aGk=", ""]),
+    ("hostname", ["a_b", ".".join(["a" * 60] * 5)], ["a.b"]),
+    ("date-time", ["2024-01-01"], ["2024-01-01T00:00:00Z", "2024-01-01T23:59:60Z"]),
+]
+
+
+@pytest.mark.parametrize(("name", "accepted", "rejected"), NEGATED_FORMATS, ids=[row[0] for row in NEGATED_FORMATS])
+def test_negated_formats(name: str, accepted: list[str], rejected: list[str]) -> None:
+    grammar = grammar_of("json_schema", {"type": "string", "not": {"format": name}})
+    assert [text for text in accepted if not accepts(grammar, json.dumps(text))] == []
+    assert [text for text in rejected if accepts(grammar, json.dumps(text))] == []
+
+
+def test_a_text_of_no_or_one_of_two_formats() -> None:
+    one = {"type": "string", "oneOf": [{"format": "date-time"}, {"format": "time"}, {"maxLength": 12}]}
+    grammar = grammar_of("json_schema", one)
+    assert accepts(grammar, '"2024-01-01T00:00:00Z"')
+    assert accepts(grammar, '"00:00:00.12345Z"')
+    assert not accepts(grammar, '"00:00:00Z"')
+
+
 NUMBER_FORMATS: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "integer", "format": "int32"}, ["-2147483648", "2147483647"], ["-2147483649", "2147483648", "1.5"]),
     (
@@ -214,6 +244,11 @@ NUMBER_FORMATS: list[tuple[Any, list[str], list[str]]] = [
         ["-9223372036854775808", "9223372036854775807"],
         ["-9223372036854775809", "9223372036854775808"],
     ),
+    ({"type": "integer", "format": "int8"}, ["-128", "127"], ["-129", "128"]),
+    ({"type": "integer", "format": "uint8"}, ["0", "255"], ["-1", "256"]),
+    ({"type": "integer", "format": "uint64"}, ["18446744073709551615"], ["18446744073709551616", "-1"]),
+    ({"type": "integer", "format": "double-int"}, ["-9007199254740991", "9007199254740991"], ["9007199254740992"]),
+    ({"type": "string", "format": "binary"}, ['"ü"'], ["1"]),
     ({"type": "number", "format": "int32"}, ["7"], ["0.5", "3000000000"]),
     ({"type": "number", "not": {"format": "int32"}}, ["0.5", "3000000000"], ["7", "-2147483648"]),
     ({"type": ["number", "null"], "format": "float"}, ["0.1", "-3", "null"], ['"a"']),

@@ -36,6 +36,6 @@ def json_schema_rules(text: str, name: str, whitespace: str = "") -> str:
 
 
 def open_json_schema_grammar(text: str) -> str:
-    """The same as `json_schema_grammar`, with all properties that are valid."""
+    """The same as `json_schema_grammar`, with all properties that are valid, and texts that are valid but of no use."""
     check_size("json_schema", text)
     return grammar_of(Plan(Document(text), closes=False), "start")

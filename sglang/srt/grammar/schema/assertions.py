@@ -29,7 +29,7 @@ from sglang.srt.grammar.schema.shapes import (
     State,
     anything,
 )
-from sglang.srt.grammar.schema.strings import Strings
+from sglang.srt.grammar.schema.strings import Conditions, Strings
 
 _PATTERN = "json_schema's pattern at {}"
 
@@ -104,14 +104,14 @@ class Assertion:
             others = (Numbers(whole=False), Numbers(high=low, is_high_open=True), Numbers(low=high, is_low_open=True))
             return self._yes_or_no(positive, Numbers(low, high, whole=True), *others)
         found = format_texts(self._value)
-        if not positive:
-            if found.chosen is not None or len(found.required) > 1:
-                return [self._refused(Strings())]
-            return [Branch(Strings(None, ((found.required[0], False),)))]
-        chosen = () if found.chosen is None else (found.chosen,)
-        preferred = () if found.preferred is None else (found.preferred,)
-        required = tuple((pattern, True) for pattern in found.required)
-        return [Branch(Strings(None, required, chosen=chosen, preferred=preferred))]
+        if positive:
+            required, chosen, preferred = (
+                tuple((pattern, True) for pattern in patterns)
+                for patterns in (found.required, found.chosen, found.preferred)
+            )
+            return [Branch(Strings(None, required, chosen=chosen, preferred=preferred))]
+        denied: list[Conditions] = [((pattern, False),) for pattern in found.required]
+        return [Branch(Strings(None, chosen=one) if found.chosen else Strings(None, one)) for one in denied]
 
     # --- arrays
 

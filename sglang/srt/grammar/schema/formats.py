@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -16,8 +17,8 @@ class Format(NamedTuple):
     """
 
     required: tuple[Pattern, ...]
-    chosen: Pattern | None
-    preferred: Pattern | None
+    chosen: tuple[Pattern, ...]
+    preferred: tuple[Pattern, ...]
 
 
 _FEB_29_YEAR = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[048]|[2468][048]|[13579][26])00)"
@@ -26,7 +27,8 @@ _DATE = (
     rf"|{_FEB_29_YEAR}-02-29)"
 )
 _OFFSET = r"([Zz]|[+\-]([01][0-9]|2[0-3]):[0-5][0-9])"
-_TIME = rf"(([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?{_OFFSET})"
+_LOCAL_TIME = r"(([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?)"
+_TIME = f"({_LOCAL_TIME}{_OFFSET})"
 _CHOSEN_TIME = (
     rf"(([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?{_OFFSET}"
     r"|23:59:60(\.[0-9]+)?([Zz]|[+\-]00:00))"
@@ -83,6 +85,16 @@ _WIDE = (
 _VARIABLE = r"([a-zA-Z0-9_]|%[0-9a-fA-F]{2})(\.?([a-zA-Z0-9_]|%[0-9a-fA-F]{2}))*(:[1-9][0-9]{0,3}|\*)?"
 _TEMPLATE_TEXT = rf"[!#$&-;=?-\[\]_a-z~{_WIDE}\ue000-\uf8ff]|%[0-9a-fA-F]{{2}}"
 _POINTER = r"(/([^/~]|~[01])*)*"
+
+
+def _base64(last_two: str, padding: tuple[str, str]) -> str:
+    """Bits that mean nothing are 0. last_two: the characters beside letters and digits. padding: behind two characters,
+    and behind three.
+    """
+    digit = f"[A-Za-z0-9{last_two}]"
+    return f"({digit}{{4}})*({digit}[AQgw]{padding[0]}|{digit}{{2}}[AEIMQUYcgkosw048]{padding[1]})?"
+
+
 _SOURCES = {
     "date": _DATE,
     "time": _TIME,
@@ -100,22 +112,40 @@ _SOURCES = {
     "uri-template": rf"({_TEMPLATE_TEXT}|\{{[+#./;?&]?{_VARIABLE}(,{_VARIABLE})*\}})*",
     "json-pointer": f"(?s:{_POINTER})",
     "relative-json-pointer": f"(?s:(0|[1-9][0-9]*)(#|{_POINTER}))",
+    "date-time-local": f"{_DATE}[Tt]{_LOCAL_TIME}",
+    "time-local": _LOCAL_TIME,
+    "byte": _base64("+/", ("==", "=")),
+    "base64url": _base64(r"_\-", ("(==)?", "=?")),
+    "char": "(?s:.)",
 }
 _LONGEST = {"hostname": "(?s:.{1,253})"}
+_NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
 _CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
 _CHOSEN = {
     "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
     "time": _CHOSEN_TIME,
     "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
+    "time-local": _NO_LEAP_SECOND,
+    "date-time-local": f"[0-9-]*[Tt]{_NO_LEAP_SECOND}",
 }
 """No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
-in Greenwich only."""
+in Greenwich only, and none where the time of Greenwich is not known."""
 
-_FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9TtZz:.+\-]*"
-_PREFERRED = {"date": _FROM_YEAR_1, "date-time": _FROM_YEAR_1, "duration": "P(T?[0-9]{1,6}[A-Z])+"}
+_FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+_PREFERRED = {
+    "date": _FROM_YEAR_1,
+    "time": _NO_LEAP_SECOND,
+    "date-time": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
+    "date-time-local": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
+    "duration": "P(T?[0-9]{1,6}[A-Z])+",
+}
 
-INTEGER_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
-_ANNOTATIONS = ("float", "double", "password")
+INTEGER_RANGES = {
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "double-int": (-(2**53) + 1, 2**53 - 1),
+}
+_ANNOTATIONS = ("float", "double", "password", "binary", "commonmark", "html")
 FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 
@@ -129,9 +159,8 @@ def format_type(name: str) -> Literal["string", "number"] | None:
 @lru_cache(maxsize=len(_SOURCES))
 def format_texts(name: str) -> Format:
     """`name` is one of FORMATS, and restricts strings."""
-    required = [_SOURCES[name], *([_LONGEST[name]] if name in _LONGEST else [])]
-    label = f"format {name}"
-    chosen, preferred = (
-        parse_regex(label, sources[name]) if name in sources else None for sources in (_CHOSEN, _PREFERRED)
-    )
-    return Format(tuple(parse_regex(label, source) for source in required), chosen, preferred)
+
+    def patterns(*tables: Mapping[str, str]) -> tuple[Pattern, ...]:
+        return tuple(parse_regex(f"format {name}", table[name]) for table in tables if name in table)
+
+    return Format(patterns(_SOURCES, _LONGEST), patterns(_CHOSEN), patterns(_PREFERRED))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.schema.arrays import settle_array
 from sglang.srt.grammar.schema.document import Document
+from sglang.srt.grammar.schema.keywords import ANNOTATIONS
 from sglang.srt.grammar.schema.machine import Machine
 from sglang.srt.grammar.schema.numbers import Numbers
 from sglang.srt.grammar.schema.objects import Record, counted, settle_object
@@ -25,6 +28,9 @@ class Plan:
     """
 
     def __init__(self, document: Document, closes: bool) -> None:
+        """closes: values are those that one wants, not all that are valid: objects have the properties that something
+        speaks of, texts of a format can be read by programs.
+        """
         self._solver = Solver(document)
         self._closes = closes
         self._refusals: dict[Settled, tuple[str, ...]] = {}
@@ -66,6 +72,8 @@ class Plan:
         if isinstance(shape, Objects):
             records = settle_object(self._solver, shape, where, self._closes)
             return [counted(record, where) if record.is_counted else record for record in records]
+        if isinstance(shape, Strings) and not self._closes:
+            return [replace(shape, preferred=())]
         return [shape]
 
     def _find_productive(self) -> dict[State, bool]:
@@ -104,8 +112,8 @@ class Plan:
                 inner for one in self._settled.get(state, ()) for inner in sorted(_states(one), key=place)
                 if not self._is_productive[inner] and inner not in seen
             )  # fmt: skip
-            inner = next(needed, None) or self._void_property(state)
-            if inner is None:
+            inner = next(needed, None) or self._void_property(state) or self._void_target(state)
+            if inner is None or inner in seen:
                 return place(state)
             seen.add(inner)
             state = inner
@@ -117,6 +125,16 @@ class Plan:
             for name in filter(schema.get("properties", {}).__contains__, schema.get("required", ())):
                 inner: State = frozenset([(self._solver.document.child(node, "properties", name), True)])
                 if self._solver.is_void(inner):
+                    return inner
+        return None
+
+    def _void_target(self, state: State) -> State | None:
+        """What a reference refers to, if that is to blame and not what stands beside the reference."""
+        for node, is_positive in sorted(state, key=lambda demand: demand[0].place):
+            keywords = set(node.schema) - set(ANNOTATIONS) if is_positive and isinstance(node.schema, dict) else set()
+            for keyword in keywords & {"$ref", "$dynamicRef"}:
+                inner: State = frozenset([(self._solver.document.target(node, keyword), True)])
+                if self._solver.is_void(inner) or (len(state) == 1 and keywords == {keyword}):
                     return inner
         return None
 

@@ -43,8 +43,8 @@ class Strings:
     excluded: frozenset[str] = frozenset()
     shortest: int = 0
     longest: int | None = None
-    chosen: tuple[Pattern, ...] = ()
-    preferred: tuple[Pattern, ...] = ()
+    chosen: Conditions = ()
+    preferred: Conditions = ()
 
     def has(self, text: str) -> bool:
         if self.texts is not None:
@@ -100,7 +100,7 @@ class Strings:
         return tuple(filter(self.generates, self.texts or ()))
 
     def generates(self, text: str) -> bool:
-        return self.has(text) and all(matches(pattern, text) for pattern in self.chosen)
+        return self.has(text) and all(matches(pattern, text) == wanted for pattern, wanted in self.chosen)
 
     @property
     def _narrowed(self) -> Strings:
@@ -116,7 +116,7 @@ class Strings:
             options = union(concat([literal(_spelled(text)), end]) for text in self.generated_texts)
             return writer.write(options)
         is_free = not self.conditions and not self.excluded and not self.chosen
-        conditions = [*self.conditions, *((pattern, True) for pattern in self.chosen)]
+        conditions = (*self.conditions, *self.chosen)
         wanted = [_quoted(pattern, end) for pattern, is_wanted in conditions if is_wanted]
         if self.shortest or self.longest is not None or not wanted:
             unit = _FREE_CHARACTER if is_free and end == EMPTY_TEXT else _CHARACTER
