@@ -81,7 +81,23 @@ def test_a_marked_call_may_follow_text_and_ends_it() -> None:
     assert accepts(grammar, f"I look <<tool_cal.\n{written('hermes', F, TIME)}")
     assert not accepts(grammar, f"I look. {written('hermes', PastCall('f', '{}'))}")
     assert not accepts(grammar, "I look. <tool_call>anything")
-    assert not accepts(grammar, f"{written('hermes', F)} and more")
+    assert not accepts(grammar, f"{written('hermes', F)} and more than that")
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if TOOL_FORMATS[name].notation.mark])
+@pytest.mark.parametrize("words", ["\n", " ", "\nThe weather is", "\n\nThe weather i", "I looked it up. "])
+def test_a_model_may_begin_to_speak_after_its_calls(name: ToolCallParserName, words: str) -> None:
+    """It ends the answer there, and is not told."""
+    notation = TOOL_FORMATS[name].notation
+    several, one = (
+        grammar_of("ebnf", answer_grammar.demanded_calls(notation, TOOLS, is_parallel)) for is_parallel in (True, False)
+    )
+    answer = written(name, F, TIME) + words
+    assert accepts(several, answer)
+    assert not accepts(several, answer + "x" * answer_grammar.MAX_AFTERWARDS)
+    assert not accepts(one, written(name, F) + words)
+    parsed = ParsedAnswer.of(tool_events(name, list(answer), is_demanded=True))
+    assert parsed == ParsedAnswer.of(tool_events(name, list(written(name, F, TIME)), is_demanded=True))
 
 
 OBJECT = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}

@@ -12,12 +12,15 @@ from sglang.srt.formats.xml_grammar import XmlCalls
 MAX_CALLS = 16
 """In one answer, where a grammar binds them. Small models go on calling until something ends them."""
 
+MAX_AFTERWARDS = 16
+"""Characters of what a model says instead of another call. Nobody is told of them; most tokens are shorter."""
+
 _ANYTHING = "/(.|\\n)*/"
 _SLOT = "\x00"
 
 
 def demanded_calls(notation: Notation, tools: Sequence[Tool], is_parallel: bool) -> str:
-    """One call of one of the tools, or up to MAX_CALLS, and nothing else."""
+    """One call of one of the tools, or up to MAX_CALLS, and nothing else but what `ToolCallParser` leaves out."""
     return f"start: {_calls(notation, notation.first + notation.before, is_parallel)}\n{_bodies(notation, tools)}"
 
 
@@ -38,9 +41,24 @@ def calls_after_text(notation: Notation, tools: Sequence[Tool], is_parallel: boo
 
 def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
     """What makes up calls; opening: what stands before the first body."""
-    more = f"({_literal(notation.between + notation.before)} body){{0,{MAX_CALLS - 1}}}" if is_parallel else ""
+    separator = notation.between + notation.before
+    more = f"({_literal(separator)} body){{0,{MAX_CALLS - 1}}}" if is_parallel else ""
+    if more and notation.mark:
+        more += f" {_afterwards(separator)}?"
     last = _literal(notation.last) if notation.last else ""
     return " ".join(filter(None, [_literal(opening) if opening else "", "body", more, last]))
+
+
+def _afterwards(separator: str) -> str:
+    """The beginning of any text that does not begin as the separator does.
+
+    A model that has made its last call writes a line feed and goes on in words. If only an end or a separator were
+    allowed there, the line feed would be taken for the beginning of a separator, and every call followed by another.
+    """
+    first, second = (json.dumps(character)[1:-1] for character in separator[:2])
+    anything = r"(.|\n)"
+    most = MAX_AFTERWARDS - 1
+    return f"/[^{first}]{anything}{{0,{most}}}|{first}([^{second}]{anything}{{0,{most - 1}}})?/"
 
 
 def _bodies(notation: Notation, tools: Sequence[Tool]) -> str:

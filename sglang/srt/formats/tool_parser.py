@@ -46,7 +46,8 @@ class ToolCallParser:
 
     A call is told when it is complete and known to be one of the `tools`, by name the JSON Schema of its arguments;
     what turns out to be no call is content, to the letter. White space beside calls is not. If the text `is_demanded`,
-    by a grammar, calls cannot turn out wrong and are told as they come; one that ends too early has arguments that do.
+    by a grammar, calls cannot turn out wrong and are told as they come; one that ends too early has arguments that do,
+    and what stands behind them is left out.
     """
 
     def __init__(
@@ -164,7 +165,8 @@ class ToolCallParser:
 
     def _say(self, start: int) -> None:
         """That what has been read from there on is content."""
-        self._content.append(self._source.text[start : self._source.place])
+        if not (self._is_demanded and self._num_closed):
+            self._content.append(self._source.text[start : self._source.place])
 
     def _end_content(self) -> None:
         if text := "".join(self._content):
