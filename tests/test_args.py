@@ -91,6 +91,7 @@ NOT_DEFAULT = {
     "disable_radix_cache": True,
     "random_seed": 11,
     "num_threads": 3,
+    "constrained_json_whitespace_pattern": "[ ]?",
     "log_level": "debug",
 }
 
@@ -152,6 +153,7 @@ def test_defaults() -> None:
         "disable_radix_cache": False,
         "random_seed": None,
         "num_threads": None,
+        "constrained_json_whitespace_pattern": None,
         "log_level": "info",
     }
 

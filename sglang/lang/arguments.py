@@ -55,10 +55,11 @@ def generation_arguments(given: Mapping[str, Any], constraint: Mapping[str, str]
     ValueError for a `whitespace_pattern` where the text is no JSON.
     """
     sampling = sampling_arguments({**given, **constraint})
-    if sampling.whitespace_pattern is not None and sampling.json_schema is None:
+    may_have_json = sampling.json_schema or sampling.structural_tag or sampling.ebnf
+    if sampling.whitespace_pattern is not None and may_have_json is None:
         raise ValueError(
             "whitespace_pattern says what stands between the tokens of JSON, so it needs json_schema, schema, or a "
-            "type that is written as JSON"
+            "type that is written as JSON, or a structural_tag"
         )
     return sampling
 
@@ -99,7 +100,7 @@ def constraint(wanted: Mapping[str, Any]) -> dict[str, str]:
     match wanted:
         case {"dtype": dtype}:
             return {"regex": DTYPE_REGEXES[dtype_name(dtype)]}
-        case {"regex": schema} if _is_schema(schema):
+        case {"regex": schema} if says_what_json(schema):
             return {"json_schema": json_schema_text(schema)}
     return {name: _parse(name, value) for name, value in wanted.items()}
 
@@ -224,7 +225,8 @@ def _some_text(value: Any) -> str:
     return str(value)
 
 
-def _is_schema(value: Any) -> bool:
+def says_what_json(value: Any) -> bool:
+    """Whether it can be a ``json_schema`` that is no text."""
     return isinstance(value, Mapping) or hasattr(value, "model_json_schema")
 
 
@@ -236,7 +238,7 @@ def json_schema_text(value: Any) -> str:
             raise ValueError(f"json_schema must be the text of a JSON object, not {shown(value)}")
         check_types(schema)
         return value
-    if not _is_schema(value):
+    if not says_what_json(value):
         raise TypeError("JSON text, a dict or a pydantic class (for another type use schema=)")
     return schema_text(as_schema(value) if isinstance(value, Mapping) else value.model_json_schema())
 

@@ -46,6 +46,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival.
     random_seed: makes the seeds of requests that bring none repeat from start to start.
     num_threads: compute threads; by default one per core this process may use.
+    constrained_json_whitespace_pattern: the ``whitespace_pattern`` of requests that bring none.
     """
 
     model_path: str
@@ -63,6 +64,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     disable_radix_cache: bool = False
     random_seed: int | None = None
     num_threads: int | None = None
+    constrained_json_whitespace_pattern: str | None = None
     log_level: LogLevel = "info"
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"mem_fraction_static must be between 0 and 1, not {fraction!r}")
         if not isinstance(self.device, str):
             raise ConfigurationError(f"device must be text, not {self.device!r}")
-        for name in ("revision", "chat_template"):
+        for name in ("revision", "chat_template", "constrained_json_whitespace_pattern"):
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")

@@ -28,7 +28,7 @@ class Constraint(msgspec.Struct, frozen=True):
     """What the whole output has to match.
 
     text: a regular expression, a grammar, or the JSON of a schema, of a list of texts or of a structural tag.
-    whitespace: of a schema, a regular expression of what stands between any two tokens.
+    whitespace: of the schemas in it, a regular expression of what stands between any two tokens.
     """
 
     kind: Literal["regex", "ebnf", "json_schema", "choices", "structural_tag"]
@@ -49,10 +49,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ``presence_penalty`` at the output only. ``ignore_eos`` ignores ``stop_token_ids`` too.
 
     ``constraint`` is what was given as ``regex``, ``ebnf``, ``json_schema``, ``choices`` or ``structural_tag``, not yet
-    looked into; nor is ``stop_regex``. ``whitespace_pattern`` belongs to a ``json_schema``: a regular expression of the
-    white space between the tokens of the JSON, of which there is none by default. ``spaces_between_special_tokens`` is
-    accepted and has no field: text is made of the exact bytes of the tokens, and there is never a space that no token
-    stands for.
+    looked into; nor is ``stop_regex``. ``whitespace_pattern`` belongs to the JSON Schemas of the constraint: a regular
+    expression of the white space between the tokens of the JSON, of which there is none by default.
+    ``spaces_between_special_tokens`` is accepted and has no field: text is made of the exact bytes of the tokens, and
+    there is never a space that no token stands for.
 
     ``logprobs_mode`` says of which distribution the log-probabilities of output tokens are: ``raw_logprobs``, the
     model's own, before anything here; ``processed_logprobs``, the one that the token was drawn from: after bias,
@@ -272,7 +272,7 @@ def _only_constraint(values: Mapping[str, Any]) -> Constraint | None:
     constraint: Constraint | None = values[names[0]] if names else None
     if not values.get(WHITESPACE):
         return constraint
-    if constraint is None or constraint.kind != "json_schema":
+    if constraint is None:
         raise InvalidRequestError(f"{WHITESPACE} belongs to a json_schema, and there is none")
     return msgspec.structs.replace(constraint, whitespace=values[WHITESPACE])
 

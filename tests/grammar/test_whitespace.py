@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 
 import pytest
 
-from sglang.srt.errors import InvalidRequestError
-from sglang.srt.grammar.lowering import lower
-from sglang.srt.sampling_params import Constraint
+from sglang.srt.errors import ConfigurationError, InvalidRequestError
+from sglang.srt.grammar.frame import BARE, Frame
+from sglang.srt.grammar.lowering import Lowering, lower
+from sglang.srt.sampling_params import Constraint, SamplingParams
 from tests.grammar.test_json_schema import TABLE
-from tests.grammar.texts import acceptor
+from tests.grammar.texts import Kind, acceptor, accepts
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\[\]{},:"\s]+')
 
@@ -68,6 +70,62 @@ def test_names_are_still_told_apart() -> None:
     accepts = acceptor(lowered(schema, " ?"))
     assert accepts('{"a" : 1 , "b" : null }')
     assert not accepts('{"a" : null }') and not accepts('{"\\u0061" : null }')
+
+
+COUNT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TAGS = {"structures": [{"begin": "<a>", "schema": COUNT, "end": "</a>"}], "triggers": ["<a>"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "constraint", "frame", "around"),
+    [
+        ("structural_tag", json.dumps(TAGS), BARE, "x<a>{}</a>"),
+        ("ebnf", f'start: "<" %json {json.dumps(COUNT)} ">"', BARE, "<{}>"),
+        ("regex", "(.|\n)*", Frame(calls=f'start: "@f" %json {json.dumps(COUNT)}', call_mark="@f"), "@f{}"),
+    ],
+    ids=["structural tag", "Lark", "calls"],
+)
+def test_within_other_constraints(kind: Kind, constraint: str, frame: Frame, around: str) -> None:
+    grammar = lower(Constraint(kind, constraint, "[ ]?"), frame)
+    for text in ('{ "n" : 1 }', '{"n": 1}', '{"n":1}'):
+        assert accepts(grammar, around.replace("{}", text))
+    assert not accepts(grammar, around.replace("{}", '{"n":  1}'))
+    assert not accepts(lower(Constraint(kind, constraint), frame), around.replace("{}", '{"n": 1}'))
+
+
+def lower_for(lowering: Lowering, params: dict[str, Any]) -> str | None:
+    return asyncio.run(lowering.lower(SamplingParams.parse(params, {}, 10)))
+
+
+def test_the_default_is_for_requests_that_do_not_say() -> None:
+    lowering, plain = Lowering("[ ]"), Lowering()
+    spaced = lower_for(lowering, {"json_schema": COUNT})
+    assert spaced == lower_for(plain, {"json_schema": COUNT, "whitespace_pattern": "[ ]"})
+    assert lower_for(plain, {"json_schema": COUNT}) == lower_for(
+        lowering, {"json_schema": COUNT, "whitespace_pattern": " {0}"}
+    )
+    assert lower_for(lowering, {"regex": "a+"}) == lower_for(plain, {"regex": "a+"})
+
+
+def test_a_default_that_is_no_white_space_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"constrained_json_whitespace_pattern cannot be used: .* no end"):
+        Lowering(" *")
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"regex": "a+"},
+        {"choices": ["a"]},
+        {"ebnf": 'root ::= "%json"'},
+        {"ebnf": 'start: "%json"'},
+        {"structural_tag": {"format": {"type": "regex", "pattern": "json_schema"}}},
+    ],
+    ids=str,
+)
+def test_without_json_there_is_no_place_for_it(constraint: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="whitespace_pattern belongs to a JSON Schema, and"):
+        lower_for(Lowering(), {**constraint, "whitespace_pattern": " "})
 
 
 @pytest.mark.parametrize("whitespace", ["", "()", " {0}"])

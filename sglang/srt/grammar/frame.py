@@ -60,14 +60,16 @@ class Frame:
         lines = [f"{name}: {body}" for name, body in terminals.items()]
         return "\n".join([*lines, *writer.definitions]) + "\n"
 
-    def around(self, answer: str) -> str:
-        """The grammar of the rule `answer`, which is given with all that it needs, in this frame."""
+    def around(self, answer: str, whitespace: str = "") -> str:
+        """The grammar of the rule `answer`, which is given with all that it needs, in this frame. whitespace: of the
+        arguments of calls.
+        """
         end = f"({self.answer} | framed_calls)" if self.calls else self.answer
         start = end
         if self.thought is not None:
             thinking = f"FRAMED_THOUGHT FRAMED_SPACE? {end}"
             start = thinking if self.thought.is_begun else f"{end} | framed_begin {thinking}"
-        calls = lark_rules(self.calls, "framed_calls") + "\n" if self.calls else ""
+        calls = lark_rules(self.calls, "framed_calls", whitespace) + "\n" if self.calls else ""
         return f"start: {start}\n{answer}\n{calls}{self.definitions}"
 
     @property

@@ -15,8 +15,9 @@ _TOKENS = re.compile(
 )
 
 
-def lark_rules(source: str, name: str) -> str:
-    """The grammar with every schema after ``%json`` lowered as a ``json_schema`` is, and `name` for its rule ``start``.
+def lark_rules(source: str, name: str, whitespace: str = "") -> str:
+    """The grammar with every schema after ``%json`` lowered as a ``json_schema`` with this `whitespace` is, and `name`
+    for its rule ``start``.
 
     Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, and
     for a schema that would be refused as a ``json_schema``.
@@ -32,13 +33,17 @@ def lark_rules(source: str, name: str) -> str:
         if match["schema"]:
             place = _end_of_schema(source, place, line)
             schema_name = f"json_schema_{len(schemas)}"
-            schemas.append(_lowered(source[match.end() : place], schema_name, line))
+            schemas.append(_lowered(source[match.end() : place], schema_name, whitespace, line))
             parts += [source[copied : match.start()], f" {schema_name} "]
             copied = place
         if match["start"]:
             parts += [source[copied : match.start()], name]
             copied = place
     return "\n".join(["".join([*parts, source[copied:]]), *schemas])
+
+
+def has_schema(source: str) -> bool:
+    return any(match["schema"] for match in _TOKENS.finditer(source))
 
 
 def _end_of_schema(source: str, place: int, line: int) -> int:
@@ -51,8 +56,8 @@ def _end_of_schema(source: str, place: int, line: int) -> int:
     return end
 
 
-def _lowered(schema: str, name: str, line: int) -> str:
+def _lowered(schema: str, name: str, whitespace: str, line: int) -> str:
     try:
-        return json_schema_rules(schema, name)
+        return json_schema_rules(schema, name, whitespace)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"ebnf, line {line}: {error}") from error

@@ -6,19 +6,24 @@ import asyncio
 import json
 from collections import OrderedDict
 
-from sglang.srt.errors import InvalidRequestError, shown
+import msgspec
+
+from sglang.srt.errors import ConfigurationError, InvalidRequestError, shown
+from sglang.srt.grammar import lark_source
 from sglang.srt.grammar.frame import BARE, Frame
 from sglang.srt.grammar.json_schema import json_schema_rules
 from sglang.srt.grammar.lark import regular_rules
 from sglang.srt.grammar.limits import check_extent, check_size
 from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, union
 from sglang.srt.grammar.python_regex import parse_regex
-from sglang.srt.grammar.recursive import ebnf_rules
+from sglang.srt.grammar.recursive import ebnf_rules, is_lark
+from sglang.srt.grammar.schema.whitespace import read_whitespace
 from sglang.srt.grammar.stop_regex import compile_stop_regex
+from sglang.srt.grammar.structural import nodes as structural
 from sglang.srt.grammar.structural.reading import read_structural_tag
 from sglang.srt.grammar.structural.writing import structural_rules
 from sglang.srt.grammar.text_matcher import TextMatcher
-from sglang.srt.sampling_params import Constraint, SamplingParams
+from sglang.srt.sampling_params import WHITESPACE, Constraint, SamplingParams
 
 MAX_CACHED_GRAMMARS = 256
 MAX_CACHED_CHARACTERS = 4 * 1024 * 1024
@@ -28,7 +33,13 @@ MAX_CACHED_CHARACTERS = 4 * 1024 * 1024
 class Lowering:
     """Lowers constraints in threads, and remembers them. Belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, whitespace: str = "") -> None:
+        """whitespace: of schemas that say nothing of it. Raises ConfigurationError."""
+        try:
+            read_whitespace(whitespace)
+        except InvalidRequestError as error:
+            raise ConfigurationError(f"constrained_json_whitespace_pattern cannot be used: {error}") from error
+        self._whitespace = whitespace
         self._cache: OrderedDict[tuple[Constraint, Frame], str] = OrderedDict()
         self._num_characters = 0
 
@@ -38,7 +49,12 @@ class Lowering:
             compile_stop_regex(source)
         if params.constraint is None:
             return None
-        key = params.constraint, frame
+        constraint = params.constraint
+        if constraint.whitespace:
+            await asyncio.to_thread(_check_whitespace, constraint, frame)
+        else:
+            constraint = msgspec.structs.replace(constraint, whitespace=self._whitespace)
+        key = constraint, frame
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
@@ -68,25 +84,38 @@ def lower(constraint: Constraint, frame: Frame = BARE) -> str:
     else:
         answer = _rules(constraint, frame.answer, frame.no_answer)
         _check_apart(constraint, frame, answer)
-        grammar = frame.around(answer)
+        grammar = frame.around(answer, constraint.whitespace)
     _check_compiles(constraint, grammar)
     return grammar
 
 
 def _rules(constraint: Constraint, name: str, unless: str) -> str:
     """The rule `name`. unless: a terminal; what is regular, or begins with free text, does not match it."""
-    kind, text = constraint.kind, constraint.text
+    kind, text, whitespace = constraint.kind, constraint.text, constraint.whitespace
     check_size(kind, text)
+    check_size(WHITESPACE, whitespace)
     if kind == "regex":
         return regular_rules(_checked(parse_regex("regex", text)), name, unless)
     if kind == "choices":
         return regular_rules(union(map(literal, json.loads(text))), name, unless)
     if kind == "json_schema":
-        check_size("whitespace_pattern", constraint.whitespace)
-        return json_schema_rules(text, name, constraint.whitespace)
+        return json_schema_rules(text, name, whitespace)
     if kind == "structural_tag":
-        return structural_rules(read_structural_tag(text), name, unless)
-    return ebnf_rules(text, name, unless)
+        return structural_rules(read_structural_tag(text), name, unless, whitespace)
+    return ebnf_rules(text, name, unless, whitespace)
+
+
+def _check_whitespace(constraint: Constraint, frame: Frame) -> None:
+    """That there is JSON for it to stand in."""
+    kind, text = constraint.kind, constraint.text
+    check_size(kind, text)
+    if not (
+        frame.calls
+        or kind == "json_schema"
+        or (kind == "ebnf" and is_lark(text) and lark_source.has_schema(text))
+        or (kind == "structural_tag" and structural.has_schema(read_structural_tag(text)))
+    ):
+        raise InvalidRequestError(f"{WHITESPACE} belongs to a JSON Schema, and {kind} has none: {shown(text)}")
 
 
 def _checked(pattern: Pattern) -> Pattern:

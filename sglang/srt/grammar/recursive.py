@@ -32,16 +32,16 @@ class Rules:
         return root if next(references(root), None) is None else None
 
 
-def ebnf_rules(source: str, name: str, unless: str = "") -> str:
+def ebnf_rules(source: str, name: str, unless: str = "", whitespace: str = "") -> str:
     """The rule `name` of exactly the texts of rule ``root``. A Lark grammar (``start: ...``) is taken as it is, but for
     the schemas in it and the names of its rule ``start``.
 
-    unless: a terminal; of texts that it matches those of regular grammars are none.
+    unless: a terminal; of texts that it matches those of regular grammars are none. whitespace: of the schemas.
     Raises InvalidRequestError for a grammar that is not understood, matches nothing, or is larger than the limits.
     """
     check_size("ebnf", source)
     if is_lark(source):
-        return lark_rules(source, name)
+        return lark_rules(source, name, whitespace)
     rules = read_rules(source)
     if rules.regular is not None:
         return regular_rules(rules.regular, name, unless)

@@ -56,6 +56,8 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
                           help="longest cached prefix first, or by arrival (default: %(default)s)")  # fmt: skip
     other.add_argument("--random-seed", type=int, metavar="SEED", help="for requests that bring no seed")
     other.add_argument("--num-threads", type=int, metavar="N", help="compute threads; default: one per core")
+    other.add_argument("--constrained-json-whitespace-pattern", metavar="REGEX",
+                       help="white space between the tokens of JSON by a schema; default: none")  # fmt: skip
     other.add_argument("--log-level", choices=get_args(LogLevel), default=defaults["log_level"],
                        help="default: %(default)s")  # fmt: skip
     compatible = parser.add_argument_group("accepted for compatibility, and without effect")

@@ -11,6 +11,7 @@ import msgspec
 
 from sglang.srt.args import EngineArgs
 from sglang.srt.errors import ConfigurationError, InvalidRequestError
+from sglang.srt.grammar.lowering import Lowering
 from sglang.srt.model.config import ModelConfig, load_config
 from sglang.srt.sampling_params import sampling_defaults
 from sglang.srt.tokenizer.channel import EngineChannel
@@ -52,13 +53,14 @@ async def launch_engine(args: EngineArgs, path: Path) -> RunningEngine:
     """
     template_source = None if args.chat_template is None else read_chat_template(args.chat_template)
     config = load_config(path)
+    lowering = Lowering(args.constrained_json_whitespace_pattern or "")
     channel = EngineChannel(args, str(path))  # it loads the weights while we load the tokenizer
     try:
         tokenizer = await asyncio.to_thread(load_tokenizer, path, config.eos_token_ids, template_source)
         info = await channel.start(tokenizer.vocab)
         memory = ScoreMemory(capacity=0) if args.disable_radix_cache else ScoreMemory()
         defaults = _sampling_defaults(config)
-        manager = TokenizerManager(tokenizer, channel, info, defaults, args.random_seed, memory)
+        manager = TokenizerManager(tokenizer, channel, info, defaults, args.random_seed, memory, lowering)
     except BaseException:
         await channel.close()
         raise

@@ -74,6 +74,7 @@ class TokenizerManager:
         sampling_defaults: dict[str, Any],
         random_seed: int | None,
         score_memory: ScoreMemory,
+        lowering: Lowering,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
@@ -81,7 +82,7 @@ class TokenizerManager:
         self._channel = channel
         self._sampling_defaults = sampling_defaults
         self._seeds = random.Random(random_seed)
-        self._lowering = Lowering()
+        self._lowering = lowering
         self._longest_token = max(map(len, tokenizer.vocab.token_bytes))
         # Every request whose final answer is still to come; None once its caller has given up.
         self._claimed: set[str] = set()

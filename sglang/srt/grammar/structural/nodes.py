@@ -71,4 +71,15 @@ class SeparatedTags:
     stop_after_first: bool
 
 
+def has_schema(node: Node) -> bool:
+    match node:
+        case Schema():
+            return True
+        case Series(inner) | Choice(inner) | TriggeredTags(tags=inner) | SeparatedTags(tags=inner):
+            return any(map(has_schema, inner))
+        case Tag(content=content):
+            return has_schema(content)
+    return False
+
+
 Node = Regular | Schema | Recursive | Series | Choice | Tag | TriggeredTags | SeparatedTags

@@ -64,18 +64,19 @@ _SOME_TEXT = repeat(chars(cs.ANY), 1, None)
 _ANY_TEXT = repeat(chars(cs.ANY), 0, None)
 
 
-def structural_rules(node: Node, name: str, unless: str = "") -> str:
+def structural_rules(node: Node, name: str, unless: str = "", whitespace: str = "") -> str:
     """The rule `name`; the names of all other rules begin with it.
 
-    unless: a terminal; free text at the beginning does not match it.
+    unless: a terminal; free text at the beginning does not match it. whitespace: of the schemas.
     Raises InvalidRequestError for what cannot be told apart, and for schemas that cannot be enforced.
     """
-    return _Writer(name, unless).text(node)
+    return _Writer(name, unless, whitespace).text(node)
 
 
 class _Writer:
-    def __init__(self, name: str, unless: str) -> None:
+    def __init__(self, name: str, unless: str, whitespace: str) -> None:
         self._name = name
+        self._whitespace = whitespace
         self._unless = unless
         self._patterns = TerminalWriter(f"{name.upper()}_")
         self._terminals: dict[str, str] = {}
@@ -128,7 +129,7 @@ class _Writer:
         if text not in self._schemas:
             self._schemas[text] = f"{self._name}_json_{len(self._schemas)}"
             try:
-                self._rules.append(json_schema_rules(text, self._schemas[text]))
+                self._rules.append(json_schema_rules(text, self._schemas[text], self._whitespace))
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{path} cannot be enforced: {error}") from error
         begins = cs.characters("".join(_JSON_BEGINS[kind] for kind in _json_types(text)))
