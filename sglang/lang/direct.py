@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sglang.lang import calls, ir
-from sglang.lang.arguments import json_schema_text
+from sglang.lang.arguments import json_schema_text, says_what_json
 from sglang.lang.calls import ApiCall, answer_of
 from sglang.lang.state import ProgramState
 from sglang.lang.typed.shapes import is_schema
@@ -68,7 +68,7 @@ def promised_form(wanted: Mapping[str, Any]) -> TextForm[Any] | None:
             return block and object_form(is_flat=block["any"] is None)
         case {"json_schema": str(text)}:
             return json_form(_all_required(json.loads(json_schema_text(text))))
-        case {"regex": schema} | {"json_schema": schema}:
+        case {"regex": schema} | {"json_schema": schema} if says_what_json(schema):
             return json_form(_all_required(schema))
     return None
 

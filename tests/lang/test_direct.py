@@ -83,6 +83,13 @@ def test_a_block_up_to_the_last_brace_may_hold_others(regex: str) -> None:
     assert answered('{"a":{"b":"}"}}', regex=regex) == {"a": {"b": "}"}}
 
 
+@pytest.mark.parametrize("name", ["json_schema", "regex"])
+def test_a_type_is_no_schema_and_no_regex(name: str, mock: sgl.Mock) -> None:
+    with pytest.raises(TypeError, match=rf"{name} must be .* a pydantic class.*, not list\[int\]"):
+        ask("Q", **{name: list[int]})
+    assert not mock.requests
+
+
 @pytest.mark.parametrize("required", [["a"], []])
 def test_a_schema_that_does_not_say_what_is_required_promises_all(required: list[str], use_mock: UseMock) -> None:
     mock = use_mock(lambda *_: "{}")
