@@ -19,6 +19,7 @@ from benchmarks.options import (
     parse,
     publish,
     run,
+    vllm_servers,
     vocab_size,
 )
 from benchmarks.prompts import Prompts
@@ -51,7 +52,7 @@ def servers(options: argparse.Namespace) -> list[StreamingClients]:
     theirs = llama_servers(
         options, slots=options.streams, slot_tokens=options.prompt_tokens + options.new_tokens + 8, suffix=", HTTP"
     )
-    return [StreamingClients(server) for server in [*ours, *theirs]]
+    return [StreamingClients(server) for server in [*ours, *theirs, *vllm_servers(options, suffix=", HTTP")]]
 
 
 def main() -> None:

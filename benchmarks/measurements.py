@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.systems.base import PEERS
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Case:
 @dataclass
 class Measurements:
     """The cases of one run. ``ours``: the name of the system that the others are compared with. ``details``: what a
-    driver writes beside them, as JSON.
+    driver writes beside them, as JSON. ``peers``: names of others' systems, beside those that begin with one of PEERS.
     """
 
     title: str
@@ -48,6 +51,7 @@ class Measurements:
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    peers: Sequence[str] = ()
 
     def case(self, name: str, unit: str, *, is_rate: bool) -> Case:
         """The case of this name, made when first asked for."""
@@ -56,6 +60,9 @@ class Measurements:
                 return case
         self.cases.append(Case(name, unit, is_rate))
         return self.cases[-1]
+
+    def is_peer(self, system: str) -> bool:
+        return system in self.peers or system.startswith(PEERS)
 
     def to_json(self) -> dict[str, Any]:
         return {

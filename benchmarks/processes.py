@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -18,13 +18,16 @@ STOP_SECONDS = 30.0
 
 
 class Child:
-    """A process with its standard error kept in a file, for the message when something goes wrong."""
+    """A process with variables of its own, and its standard error kept in a file, which a failure shows the end of."""
 
-    def __init__(self, command: Sequence[str], *, has_pipes: bool = False) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, *, has_pipes: bool = False
+    ) -> None:
+        variables = {**os.environ, **(environment or {})}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         pipe = subprocess.PIPE if has_pipes else subprocess.DEVNULL
         try:
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log)
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, env=variables)
         except OSError as error:
             self._log.close()
             raise BenchmarkError(f"cannot run {command[0]!r}: {error}") from error

@@ -15,7 +15,6 @@ from rich.table import Table
 
 import sglang
 from benchmarks.measurements import Case, Measurements
-from benchmarks.systems.base import PEERS
 
 BUSY_LOAD = 0.5
 LINE_WIDTH = 120
@@ -67,7 +66,7 @@ def _against_best(measurements: Measurements) -> Iterator[str]:
     """A line for each case that peers did too."""
     ours = measurements.ours
     for case in measurements.cases:
-        best = case.best([system for system in case.values if system.startswith(PEERS)])
+        best = case.best([system for system in case.values if measurements.is_peer(system)])
         if best is not None and ours in case.values:
             yield f"{case.name}: {ours} is {case.advantage(ours, best):.2f}x the best peer, {best}"
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from benchmarks.measurements import Measurements
 from benchmarks.processes import frozen
-from benchmarks.systems.base import System
+from benchmarks.systems.base import BenchmarkError, System
 
 S = TypeVar("S", bound=System)
 
@@ -27,7 +27,13 @@ class Work(Generic[S]):
 
 @contextmanager
 def running(systems: Sequence[S]) -> Iterator[None]:
-    """All of them started, the ones before standing still, and stopped at the end."""
+    """All of them started, the ones before standing still, and stopped at the end.
+
+    Raises BenchmarkError if two have the same name: what they do would be in one column.
+    """
+    names = [system.name for system in systems]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BenchmarkError(f"several systems are called {', '.join(sorted(twice))}")
     with ExitStack() as stack:
         for number, system in enumerate(systems):
             say(f"starting {system.name}")

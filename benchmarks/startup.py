@@ -20,11 +20,12 @@ from benchmarks.options import (
     parse,
     publish,
     run,
+    vllm_servers,
     vocab_size,
 )
 from benchmarks.prompts import Prompts
 from benchmarks.rounds import Work, alternate
-from benchmarks.systems.base import Request
+from benchmarks.systems.base import PEERS, Request
 from benchmarks.systems.http_server import HttpServer
 from benchmarks.systems.openvino import OpenVino
 from benchmarks.systems.ours import OurServer
@@ -46,11 +47,11 @@ def seconds_to_first_token(system: HttpServer | OpenVino, prompt: list[int]) -> 
 
 
 def main() -> None:
-    options = parse(make_parser(__doc__, rounds=5), quick={})
+    options = parse(make_parser(__doc__, rounds=5, peers=PEERS), quick={})
     measurements, facts = new_measurements("start to first token", options)
     ours = [OurServer(name, **given) for name, given in our_configurations(options).items()]
     theirs = llama_servers(options, slots=4, slot_tokens=2048)
-    systems: list[HttpServer | OpenVino] = [*ours, *theirs, *openvino_systems(options)]
+    systems: list[HttpServer | OpenVino] = [*ours, *theirs, *openvino_systems(options), *vllm_servers(options)]
     vocab = vocab_size(options)
 
     def measure(system: HttpServer | OpenVino, number: int) -> float:

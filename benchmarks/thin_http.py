@@ -11,10 +11,12 @@ import io
 import json
 import time
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from benchmarks.systems.base import BenchmarkError
 
 EVENT = b"data: "
+END = b"[DONE]"
 
 
 class Reply:
@@ -35,10 +37,16 @@ class Reply:
 
     @property
     def content(self) -> bytes:
-        """The body, which must not be a stream, whatever the status."""
+        """The body, whatever the status."""
         response = http.client.HTTPResponse(cast(Any, _Received(self._raw)))
         response.begin()
         return response.read()
+
+    @property
+    def events(self) -> list[Any]:
+        """What was streamed, without the mark of the end."""
+        data = [line.removeprefix(EVENT) for line in self.content.splitlines() if line.startswith(EVENT)]
+        return [json.loads(event) for event in data if event != END]
 
     def json(self) -> Any:
         """The body, which must not be a stream. Raises BenchmarkError unless the status is 200."""
@@ -81,16 +89,18 @@ class _Exchange(asyncio.Protocol):
             self._done.set_result(Reply(b"".join(self._chunks), self._first_event, time.monotonic()))
 
 
-async def post(port: int, path: str, body: dict[str, Any]) -> Reply:
-    """Raises OSError if there is nobody, or the connection breaks."""
+async def post(url: str, body: dict[str, Any]) -> Reply:
+    """To an ``http://`` address. Raises OSError if there is nobody, or the connection breaks."""
+    address = urlsplit(url)
+    host, number = address.hostname or "", address.port or http.client.HTTP_PORT
     content = json.dumps(body).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Reply] = loop.create_future()
-    transport, _ = await loop.create_connection(lambda: _Exchange(head.encode() + content, done), "127.0.0.1", port)
+    transport, _ = await loop.create_connection(lambda: _Exchange(head.encode() + content, done), host, number)
     try:
         return await done
     finally:

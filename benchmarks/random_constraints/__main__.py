@@ -98,7 +98,7 @@ def main() -> None:
     wanted = [named(name) for name in options.case] if options.case else cases(options.seed, options.count)
     server = OurServer("sglang", **only_configuration(options))
     with running([server]):
-        asker = Asker(server.port, options.streams, options.new_tokens, options.time_limit)
+        asker = Asker(server.url, options.streams, options.new_tokens, options.time_limit)
         judged, neighbours = asyncio.run(ask(asker, wanted))
     show(judged, neighbours, Console(width=LINE_WIDTH))
     if options.json is not None:

@@ -54,8 +54,8 @@ class Neighbour:
 class Asker:
     """streams: requests at a time. new_tokens: the budget of each case. time_limit: in seconds, for one answer."""
 
-    def __init__(self, port: int, streams: int, new_tokens: int, time_limit: float) -> None:
-        self._port = port
+    def __init__(self, url: str, streams: int, new_tokens: int, time_limit: float) -> None:
+        self._url = url + PATH
         self._streams = streams
         self._new_tokens = new_tokens
         self._time_limit = time_limit
@@ -103,6 +103,6 @@ class Asker:
     async def _post(self, prompt: str, sampling: dict[str, Any]) -> Reply | None:
         body = {"text": prompt, "sampling_params": {"temperature": 1.0, **sampling}}
         try:
-            return await asyncio.wait_for(post(self._port, PATH, body), self._time_limit)
+            return await asyncio.wait_for(post(self._url, body), self._time_limit)
         except (asyncio.TimeoutError, OSError):
             return None

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 Tokens = Sequence[int]
 
-PEERS = ("llama.cpp", "openvino")
-"""The name of a peer's system begins with one of these."""
+PEERS = ("llama.cpp", "openvino", "vllm")
+"""Peers that drivers start; the name of such a system begins with one of these."""
 
 
 @dataclass(frozen=True)

@@ -1,58 +1,42 @@
-"""A system behind HTTP, asked by a client that takes as little of the machine as possible."""
+"""A server that is started here, for as long as it is measured."""
 
 from __future__ import annotations
 
 import abc
 import asyncio
 import time
-from typing import Any, ClassVar
+from collections.abc import Mapping
 
 from benchmarks.processes import Child, free_port
-from benchmarks.systems.base import Answer, BenchmarkError, Request
-from benchmarks.thin_http import Reply, post
+from benchmarks.systems.base import Request
+from benchmarks.systems.http_endpoint import HttpEndpoint
+from benchmarks.thin_http import post
 
 READY_SECONDS = 300.0
 RETRY_SECONDS = 0.01
 UNAVAILABLE = 503
 
 
-class HttpServer(abc.ABC):
-    """A subclass says how to start the server and how to put a request."""
+class HttpServer(HttpEndpoint):
+    """A subclass says how to start the server and how to put a request. ``environment``: variables of the server."""
 
-    path: ClassVar[str]
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(name, "")
+        self._environment = environment
         self._child: Child | None = None
-        self._port = 0
 
     @abc.abstractmethod
     def command(self, port: int) -> list[str]: ...
-
-    @abc.abstractmethod
-    def body(self, request: Request, *, stream: bool) -> dict[str, Any]: ...
-
-    @abc.abstractmethod
-    def answer(self, result: dict[str, Any]) -> Answer: ...
-
-    @property
-    def port(self) -> int:
-        """Once it was started."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """Once it was started."""
-        return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         self.start_until_token([1, 2, 3])
 
     def start_until_token(self, prompt: list[int]) -> float:
         """Start; seconds until the first token of `prompt`'s continuation was there, streamed."""
-        self._port = free_port()
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         started = time.monotonic()
-        self._child = Child(self.command(self._port))
+        self._child = Child(self.command(port), self._environment)
         try:
             return asyncio.run(self._first_token(Request(prompt, 1), started)) - started
         except BaseException:
@@ -65,12 +49,12 @@ class HttpServer(abc.ABC):
         while time.monotonic() - started < READY_SECONDS:
             self._child.check()
             try:
-                reply = await post(self._port, self.path, self.body(request, stream=True))
+                reply = await post(self.url + self.path, self.body(request, stream=True))
             except OSError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if reply.status != UNAVAILABLE:
-                return self._checked(reply)
+                return self.first_token_at(reply, request)
             await asyncio.sleep(RETRY_SECONDS)
         raise self._child.failure(f"was not ready after {READY_SECONDS:g} s")
 
@@ -81,16 +65,3 @@ class HttpServer(abc.ABC):
 
     def process_ids(self) -> list[int]:
         return [] if self._child is None else [self._child.pid]
-
-    async def complete(self, request: Request) -> Answer:
-        reply = await post(self._port, self.path, self.body(request, stream=False))
-        return self.answer(reply.json())
-
-    async def stream(self, request: Request) -> float:
-        """Have the answer streamed; when its first token came, on the monotonic clock."""
-        return self._checked(await post(self._port, self.path, self.body(request, stream=True)))
-
-    def _checked(self, reply: Reply) -> float:
-        if reply.status != 200 or reply.first_event is None:
-            raise BenchmarkError(f"{self.name} answered {reply.status} without any event")
-        return reply.first_event

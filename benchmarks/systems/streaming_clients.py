@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.systems.base import Request, Tokens
-from benchmarks.systems.http_server import HttpServer
+from benchmarks.systems.http_endpoint import HttpEndpoint
 
 
 class StreamingClients:
@@ -16,7 +16,7 @@ class StreamingClients:
     ``client_cpu`` and ``elapsed`` are seconds since the start: what the clients computed, and how long they ran.
     """
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpEndpoint) -> None:
         self.name = server.name
         self.client_cpu = 0.0
         self.elapsed = 0.0

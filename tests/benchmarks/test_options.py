@@ -13,6 +13,7 @@ from benchmarks.options import (
     batch_systems,
     endpoints,
     make_parser,
+    new_measurements,
     only_configuration,
     our_configurations,
     parse,
@@ -22,7 +23,7 @@ from benchmarks.options import (
 )
 from benchmarks.systems.base import BenchmarkError
 
-VARIABLES = ("LLAMA_BIN", "LLAMA_MODELS", "OPENVINO_PYTHON", "OPENVINO_MODELS")
+VARIABLES = ("LLAMA_BIN", "LLAMA_MODELS", "OPENVINO_PYTHON", "OPENVINO_MODELS", "VLLM_PYTHON", "VLLM_MODELS")
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,9 @@ def test_peers_are_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SGLANG_BENCH_LLAMA_MODELS", "/m/model.Q4_0.gguf:/m/model-Q8_0.gguf")
     monkeypatch.setenv("SGLANG_BENCH_OPENVINO_PYTHON", "/openvino/python")
     monkeypatch.setenv("SGLANG_BENCH_OPENVINO_MODELS", "/m/model.Q4_0.gguf")
-    everything = ["sglang", "llama.cpp Q4_0", "llama.cpp Q8_0", "openvino Q4_0"]
+    monkeypatch.setenv("SGLANG_BENCH_VLLM_PYTHON", "/vllm/python")
+    monkeypatch.setenv("SGLANG_BENCH_VLLM_MODELS", "/m/model.BF16")
+    everything = ["sglang", "llama.cpp Q4_0", "llama.cpp Q8_0", "openvino Q4_0", "vllm BF16"]
     assert names(options(monkeypatch)) == everything
     assert [system.name for system in endpoints(options(monkeypatch), slots=2, slot_tokens=8)] == everything
     assert names(options(monkeypatch, "--peers", "openvino")) == ["sglang", "openvino Q4_0"]
@@ -65,8 +68,27 @@ def test_a_peer_asked_for_by_name_must_be_there(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_unknown_peer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        options(monkeypatch, "--peers", "vllm,openvino")
-    assert "unknown peer 'vllm'" in capsys.readouterr().err
+        options(monkeypatch, "--peers", "vlm,openvino")
+    assert "unknown peer 'vlm'" in capsys.readouterr().err
+
+
+def test_servers_that_run_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("--peer-url", "other=http://127.0.0.1:8000/v1/", "--peer-url", "third=http://[::1]:8001")
+    parsed = options(monkeypatch, *given)
+    assert parsed.peer_url == [("other", "http://127.0.0.1:8000"), ("third", "http://[::1]:8001")]
+    assert names(parsed) == ["sglang", "other", "third"]
+    assert [system.name for system in endpoints(parsed, slots=2, slot_tokens=8)] == ["sglang", "other", "third"]
+    assert names(options(monkeypatch, *given, "--peers", "none")) == ["sglang"]
+    assert new_measurements("title", parsed)[0].is_peer("other")
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:8000", "=http://127.0.0.1", "a=https://b", "a=127.0.0.1:80"])
+def test_an_address_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        options(monkeypatch, "--peer-url", text)
+    assert f"{text!r} should be NAME=http://HOST:PORT" in capsys.readouterr().err
 
 
 def test_quick_leaves_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from benchmarks.systems import openvino
 from benchmarks.systems.base import Answer, BenchmarkError, Request
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
 from benchmarks.systems.openvino import OpenVino
+from benchmarks.systems.vllm import Vllm, VllmServer, environment
 
 MODEL = Path("model.gguf")
 
@@ -24,7 +25,8 @@ for line in sys.stdin:
             sys.exit(1)
         times = [100.0 + request["prompt"][0] + step for step in range(request["new_tokens"])]
         token_ids = [len(request["prompt"])] * request["new_tokens"]
-        print(json.dumps({"id": request["id"], "token_ids": token_ids, "times": times}), flush=True)
+        answer = {"id": request["id"], "token_ids": token_ids, "times": times, "cached_tokens": 1}
+        print(json.dumps(answer), flush=True)
 """
 
 
@@ -50,7 +52,7 @@ def test_openvino_counts_what_comes_while_all_decode(openvino_system: OpenVino) 
 def test_openvino_answers_single_requests(openvino_system: OpenVino) -> None:
     openvino_system.start()
     try:
-        assert asyncio.run(openvino_system.complete(Request([5, 5], 2))) == Answer([2, 2])
+        assert asyncio.run(openvino_system.complete(Request([5, 5], 2))) == Answer([2, 2], 1)
     finally:
         openvino_system.stop()
     assert openvino_system.process_ids() == []
@@ -70,6 +72,77 @@ def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(openvino, "CHILD", script)
     with pytest.raises(BenchmarkError, match="a_module_that_is_not_there"):
         OpenVino("openvino", sys.executable, MODEL, threads=1).start()
+
+
+VLLM = """
+class LLM:
+    def __init__(self, model, **options):
+        assert model == "model.gguf" and options["enable_prefix_caching"]
+        self.llm_engine, self.running = self, {}
+
+    def add_request(self, name, prompt, sampling_params):
+        self.running[name] = (len(prompt["prompt_token_ids"]), sampling_params.max_tokens)
+
+    def step(self):
+        outputs = []
+        for name, (length, left) in list(self.running.items()):
+            self.running[name] = (length, left - 1)
+            if left == 1:
+                del self.running[name]
+            outputs.append(Output(name, length, left == 1))
+        return outputs
+
+class Output:
+    def __init__(self, name, length, finished):
+        self.request_id, self.finished, self.num_cached_tokens = name, finished, 3
+        self.outputs, self.token_ids = [self], [length]
+
+__version__ = "1"
+"""
+VLLM_PARAMS = """
+import types
+RequestOutputKind = types.SimpleNamespace(DELTA="delta")
+
+class SamplingParams:
+    def __init__(self, **given):
+        assert given["ignore_eos"] and given["output_kind"] == "delta" and given["structured_outputs"] is None
+        self.max_tokens = given["max_tokens"]
+
+StructuredOutputsParams = None
+"""
+
+
+@pytest.fixture
+def vllm_system(tmp_path: Path) -> Vllm:
+    """Its library gives each request a token a step: the length of its prompt."""
+    package = tmp_path / "vllm"
+    package.mkdir()
+    (package / "__init__.py").write_text(VLLM)
+    (package / "sampling_params.py").write_text(VLLM_PARAMS)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}:$PYTHONPATH" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return Vllm("vllm", str(python), MODEL, threads=1)
+
+
+def test_vllm_answers_requests_of_any_length(vllm_system: Vllm) -> None:
+    async def ask() -> list[Answer]:
+        requests = (Request([1] * length, length) for length in (4, 2))
+        return list(await asyncio.gather(*map(vllm_system.complete, requests)))
+
+    vllm_system.start()
+    try:
+        assert asyncio.run(ask()) == [Answer([4] * 4, 3), Answer([2] * 2, 3)]
+        assert vllm_system.decode_rate([[1], [2]], 8) > 0
+    finally:
+        vllm_system.stop()
+
+
+def test_vllm_server_is_asked_as_openai(tmp_path: Path) -> None:
+    server = VllmServer("vllm", "/bin/python", tmp_path, threads=2)
+    assert server.command(port=5)[-4:] == ["--host", "127.0.0.1", "--port", "5"]
+    assert server.body(Request([1], 2), stream=False)["model"] in server.command(port=5)
+    assert environment(threads=2)["OMP_NUM_THREADS"] == "2"
 
 
 def install_batched_bench(folder: Path, script: str) -> LlamaBatchedBench:

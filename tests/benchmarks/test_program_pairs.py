@@ -162,11 +162,7 @@ class GivenServer(OurServer):
 
     def __init__(self, url: str) -> None:
         super().__init__("given")
-        self._given = url
-
-    @property
-    def url(self) -> str:
-        return self._given
+        self.url = url
 
 
 def sent(usage: dict[str, Any] | None, *, schema: dict[str, Any] | None = None) -> tuple[list[Any], Counts]:

@@ -43,7 +43,7 @@ def serve(parts: tuple[bytes, ...], ask: Callable[[int], Awaitable[T]]) -> tuple
 
 
 def ask(port: int) -> Awaitable[Reply]:
-    return post(port, "/generate", {"stream": True})
+    return post(f"http://127.0.0.1:{port}/generate", {"stream": True})
 
 
 def test_the_request_is_one_post_of_json() -> None:
@@ -57,6 +57,7 @@ def test_a_stream_has_a_first_event() -> None:
     reply, _ = serve(STREAM, ask)
     assert reply.status == 200
     assert reply.num_events == 2
+    assert reply.events == [{"a": 1}]
     assert reply.first_event is not None
     assert reply.first_event <= reply.ended
 
@@ -87,4 +88,4 @@ def test_nobody_listens() -> None:
 
 
 async def ask_nobody() -> Reply:
-    return await post(free_port(), "/", {})
+    return await post(f"http://127.0.0.1:{free_port()}/", {})

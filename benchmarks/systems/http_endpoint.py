@@ -1,0 +1,48 @@
+"""A system behind HTTP, asked by a client that takes as little of the machine as possible."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+from benchmarks.systems.base import Answer, BenchmarkError, Request
+from benchmarks.thin_http import Reply, post
+
+
+class HttpEndpoint(abc.ABC):
+    """``url``: where the server is, without a path. A subclass says how to put a request."""
+
+    path: ClassVar[str]
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+
+    @abc.abstractmethod
+    def start(self) -> None: ...
+
+    @abc.abstractmethod
+    def stop(self) -> None: ...
+
+    @abc.abstractmethod
+    def process_ids(self) -> list[int]: ...
+
+    @abc.abstractmethod
+    def body(self, request: Request, *, stream: bool) -> dict[str, Any]: ...
+
+    @abc.abstractmethod
+    def answer(self, result: dict[str, Any]) -> Answer: ...
+
+    async def complete(self, request: Request) -> Answer:
+        reply = await post(self.url + self.path, self.body(request, stream=False))
+        return self.answer(reply.json())
+
+    async def stream(self, request: Request) -> float:
+        """Have the answer streamed; when its first token came, on the monotonic clock."""
+        return self.first_token_at(await post(self.url + self.path, self.body(request, stream=True)), request)
+
+    def first_token_at(self, reply: Reply, request: Request) -> float:
+        """Raises BenchmarkError if `reply` is no streamed answer to `request`."""
+        if reply.status != 200 or reply.first_event is None:
+            raise BenchmarkError(f"{self.name} answered {reply.status} without any event: {reply.content[:500]!r}")
+        return reply.first_event
