@@ -12,7 +12,7 @@ from sglang.srt.published_options import published_options
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 KvCacheDtype = Literal["auto", "bfloat16", "int8"]
-SchedulePolicyName = Literal["lpm", "fcfs"]
+SchedulePolicyName = Literal["lpm", "fcfs", "random"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ToolCallParserName = Literal[
     "deepseekv3", "deepseekv31", "glm45", "hermes", "json", "kimi_k2", "llama3", "mistral", "pythonic", "qwen",
@@ -43,7 +43,10 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     chunked_prefill_size: token budget of a step; -1 for no limit. Prompts may have all of it where nothing decodes, and
         beside decoding rows a quarter.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
-    schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival.
+    schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival;
+        ``random`` in an order drawn anew for every step.
+    disable_in_flight_sharing: a prefix is shared from the end of the request that computed it on, instead of from the
+        step on in which it is computed.
     random_seed: makes the seeds of requests that bring none repeat from start to start.
     num_threads: compute threads; by default one per core this process may use.
     constrained_json_whitespace_pattern: the ``whitespace_pattern`` of requests that bring none.
@@ -62,6 +65,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     chunked_prefill_size: int | None = None
     schedule_policy: SchedulePolicyName = "lpm"
     disable_radix_cache: bool = False
+    disable_in_flight_sharing: bool = False
     random_seed: int | None = None
     num_threads: int | None = None
     constrained_json_whitespace_pattern: str | None = None
@@ -88,8 +92,13 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")
-        if not isinstance(self.disable_radix_cache, bool):
-            raise ConfigurationError(f"disable_radix_cache must be true or false, not {self.disable_radix_cache!r}")
+        for name in ("disable_radix_cache", "disable_in_flight_sharing"):
+            self._check_flag(name)
+
+    def _check_flag(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be true or false, not {value!r}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         _check_choice(name, getattr(self, name), choices)

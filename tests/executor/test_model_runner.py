@@ -31,7 +31,7 @@ from sglang.srt.model.loader.load import allocate
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
-from sglang.srt.scheduler.policy import make_policy
+from sglang.srt.scheduler.policy import LongestPrefixMatch
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
 from tests.helpers.scheduling import InlineExecutor
@@ -334,7 +334,7 @@ def make_scheduler(total: int = 2000, budget: int = 256, radix: bool = True, **o
     return Scheduler(
         cache=prefix_cache,
         executor=make_runner(total + 1),
-        policy=make_policy("lpm"),
+        policy=LongestPrefixMatch(),
         vocab=VOCAB,
         without_grammar=GrammarQueue(GrammarCompiler(VOCAB, InlineExecutor())),
         max_running_requests=16,

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sglang.srt.args import SchedulePolicyName
 from sglang.srt.cache.pool import SlotPool
-from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
+from sglang.srt.cache.prefix_cache import PrefixCache, RadixPrefixCache
 from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import CandidateLogprobs, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
-from sglang.srt.scheduler.policy import make_policy
+from sglang.srt.scheduler.policy import LongestPrefixMatch, SchedulePolicy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
 from tests.helpers.memory_executor import MemoryExecutor, next_token, score
@@ -71,20 +70,19 @@ class Bench:
         *,
         budget: int = 64,
         max_running: int = 16,
-        policy: SchedulePolicyName = "lpm",
-        radix: bool = True,
+        policy: SchedulePolicy | None = None,
+        make_cache: Callable[[SlotPool], PrefixCache] = RadixPrefixCache,
         vocab: Vocab = VOCAB,
         decode_reserve: int = 128,
         jump_forward: bool = True,
         grammars: Executor | None = None,
     ) -> None:
-        pool = SlotPool(total + 1)
-        self.cache: PrefixCache = RadixPrefixCache(pool) if radix else NoPrefixCache(pool)
+        self.cache = make_cache(SlotPool(total + 1))
         self.executor = MemoryExecutor(total + 1, VOCAB_SIZE)
         self.scheduler = Scheduler(
             cache=self.cache,
             executor=self.executor,
-            policy=make_policy(policy),
+            policy=policy or LongestPrefixMatch(),
             vocab=vocab,
             without_grammar=GrammarQueue(GrammarCompiler(vocab, grammars or InlineExecutor()), jumps=jump_forward),
             max_running_requests=max_running,

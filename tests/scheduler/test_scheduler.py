@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from sglang.srt.scheduler.policy import AGEING_TOKENS
+from sglang.srt.args import EngineArgs
+from sglang.srt.cache.pool import SlotPool
+from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, PrefixCache, RadixPrefixCache
+from sglang.srt.scheduler.build import make_cache, make_policy
+from sglang.srt.scheduler.policy import (
+    AGEING_TOKENS,
+    FirstComeFirstServed,
+    LongestPrefixMatch,
+    RandomOrder,
+    SchedulePolicy,
+)
 from sglang.srt.vocab import Vocab
 from tests.helpers.scheduling import VOCAB_SIZE, Bench, expected_input_logprobs, expected_tokens, request
 
@@ -102,7 +114,7 @@ def test_namespaces_share_nothing() -> None:
 
 
 def test_without_a_radix_cache_nothing_is_shared_and_all_is_free_again() -> None:
-    bench = Bench(radix=False)
+    bench = Bench(make_cache=NoPrefixCache)
     messages = [request(f"r{i}", range(40), seed=i) for i in range(6)]
     bench.add(*messages)
     bench.run()
@@ -172,10 +184,10 @@ def test_eviction_changes_no_result() -> None:
     assert bench.finished["again"].cached_tokens == 0
 
 
-@pytest.mark.parametrize("policy", ["lpm", "fcfs"])
-def test_no_request_starves_behind_a_stream_of_cache_hits(policy: str) -> None:
+@pytest.mark.parametrize("policy", [LongestPrefixMatch(), FirstComeFirstServed()])
+def test_no_request_starves_behind_a_stream_of_cache_hits(policy: SchedulePolicy) -> None:
     """Every step brings two new requests with a long cached prefix, and there is room for two at a time."""
-    bench = Bench(total=20_000, budget=600, max_running=2, policy="lpm" if policy == "lpm" else "fcfs")
+    bench = Bench(total=20_000, budget=600, max_running=2, policy=policy)
     hot = [5] * 512
     bench.add(request("warm-up", hot, max_new_tokens=1))
     bench.run()
@@ -227,16 +239,61 @@ def test_a_request_that_breaks_every_step_it_is_in_fails_alone() -> None:
     bench.assert_baseline()
 
 
+def test_a_prefix_is_shared_in_flight_or_from_the_end_of_its_request_on() -> None:
+    prompt = [7] * 30
+    for cache, in_flight in ((RadixPrefixCache, 29), (EndedPrefixCache, 0)):
+        bench = Bench(make_cache=cache)
+        bench.add(request("first", prompt), request("beside it", prompt))
+        bench.run()
+        bench.add(request("later", prompt))
+        bench.run()
+        cached = {rid: output.cached_tokens for rid, output in bench.finished.items()}
+        assert cached == {"first": 0, "beside it": in_flight, "later": 29}
+        bench.assert_baseline()
+
+
+def test_a_random_order_is_drawn_anew() -> None:
+    bench = Bench(max_running=1, policy=RandomOrder(random.Random(1)))
+    names = [f"r{number}" for number in range(8)]
+    orders = []
+    for _ in range(2):
+        bench.finished.clear()
+        bench.add(*(request(name, [number] * 4, max_new_tokens=1) for number, name in enumerate(names)))
+        bench.run()
+        orders.append(list(bench.finished))
+    assert sorted(orders[0]) == sorted(orders[1]) == names
+    assert orders[0] != names != orders[1] != orders[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "policy", "cache"),
+    [
+        ({}, LongestPrefixMatch, RadixPrefixCache),
+        ({"schedule_policy": "fcfs"}, FirstComeFirstServed, RadixPrefixCache),
+        ({"schedule_policy": "random"}, RandomOrder, RadixPrefixCache),
+        ({"disable_in_flight_sharing": True}, LongestPrefixMatch, EndedPrefixCache),
+        ({"disable_radix_cache": True}, FirstComeFirstServed, NoPrefixCache),
+        ({"disable_radix_cache": True, "disable_in_flight_sharing": True}, FirstComeFirstServed, NoPrefixCache),
+    ],
+)
+def test_what_the_arguments_mean(given: dict[str, Any], policy: type, cache: type) -> None:
+    args = EngineArgs(model_path="m", **given)
+    assert type(make_policy(args)) is policy
+    assert type(make_cache(args, SlotPool(8))) is cache
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_traffic(seed: int) -> None:
     """Arrivals, aborts and failures at random moments, in a cache that is always too small."""
     rng = random.Random(seed)
+    policies: list[SchedulePolicy] = [LongestPrefixMatch(), FirstComeFirstServed(), RandomOrder(rng)]
+    caches: list[Callable[[SlotPool], PrefixCache]] = [RadixPrefixCache, EndedPrefixCache, NoPrefixCache]
     bench = Bench(
         total=rng.choice([40, 100, 400]),
         budget=rng.choice([1, 5, 32, 100]),
         max_running=rng.choice([1, 3, 16]),
-        policy=rng.choice(["lpm", "fcfs"]),
-        radix=rng.random() < 0.8,
+        policy=rng.choice(policies),
+        make_cache=rng.choice(caches),
         decode_reserve=rng.choice([0, 4, 128]),
     )
     sent = {}

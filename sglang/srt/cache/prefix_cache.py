@@ -158,6 +158,13 @@ class RadixPrefixCache:
         return Prefix(match.slots, self._tree.lock(match))
 
 
+class EndedPrefixCache(RadixPrefixCache):
+    """Shares what a request computed once it has ended (``--disable-in-flight-sharing``)."""
+
+    def publish(self, namespace: str, tokens: TokenArray, slots: SlotArray, held: Prefix) -> Prefix:
+        return held
+
+
 class NoPrefixCache:
     """Shares nothing (``--disable-radix-cache``): every request computes its whole prompt in slots of its own."""
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sglang.srt.args import EngineArgs
 from sglang.srt.cache.pool import SlotPool
-from sglang.srt.cache.prefix_cache import NoPrefixCache, PrefixCache, RadixPrefixCache
+from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, PrefixCache, RadixPrefixCache
 from sglang.srt.executor.build import LoadedModel
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
-from sglang.srt.scheduler.policy import make_policy
+from sglang.srt.scheduler.policy import (
+    FirstComeFirstServed,
+    LongestPrefixMatch,
+    RandomOrder,
+    SchedulePolicy,
+)
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
 
@@ -21,13 +27,25 @@ def build_scheduler(
 ) -> Scheduler:
     """`on_grammar_ready` is called from another thread when the scheduler, though idle, has work again."""
     pool = SlotPool(loaded.info.max_total_tokens + 1)
-    cache: PrefixCache = NoPrefixCache(pool) if args.disable_radix_cache else RadixPrefixCache(pool)
     return Scheduler(
-        cache=cache,
+        cache=make_cache(args, pool),
         executor=loaded.runner,
-        policy=make_policy("fcfs" if args.disable_radix_cache else args.schedule_policy),
+        policy=make_policy(args),
         vocab=vocab,
         without_grammar=GrammarQueue(GrammarCompiler(vocab, ThreadPoolExecutor(1, "grammars")), on_grammar_ready),
         max_running_requests=loaded.info.max_running_requests,
         token_budget=loaded.info.chunked_prefill_size,
     )
+
+
+def make_cache(args: EngineArgs, pool: SlotPool) -> PrefixCache:
+    if args.disable_radix_cache:
+        return NoPrefixCache(pool)
+    return EndedPrefixCache(pool) if args.disable_in_flight_sharing else RadixPrefixCache(pool)
+
+
+def make_policy(args: EngineArgs) -> SchedulePolicy:
+    if args.schedule_policy == "random":
+        return RandomOrder(random.Random(args.random_seed))
+    has_prefixes = not args.disable_radix_cache
+    return LongestPrefixMatch() if args.schedule_policy == "lpm" and has_prefixes else FirstComeFirstServed()

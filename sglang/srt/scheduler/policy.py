@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from sglang.srt.args import SchedulePolicyName
 from sglang.srt.cache.prefix_cache import PrefixCache
 from sglang.srt.scheduler.request import Request
 
@@ -43,5 +43,11 @@ class LongestPrefixMatch:
         return matched + request.times_passed_over * AGEING_TOKENS
 
 
-def make_policy(name: SchedulePolicyName) -> SchedulePolicy:
-    return LongestPrefixMatch() if name == "lpm" else FirstComeFirstServed()
+class RandomOrder:
+    """Any order, drawn anew each time: what the others are measured against."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+
+    def order(self, waiting: Sequence[Request], cache: PrefixCache) -> list[Request]:
+        return self._draw.sample(waiting, len(waiting))

@@ -48,12 +48,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     memory.add_argument("--enable-radix-cache", action="store_true", default=None,
                         help="share prefixes between requests (the default)")  # fmt: skip
     memory.add_argument("--disable-radix-cache", action="store_true", help="share no prefixes between requests")
+    memory.add_argument("--disable-in-flight-sharing", action="store_true",
+                        help="share a prefix only once the request that computed it has ended")  # fmt: skip
     schedule.add_argument("--max-running-requests", type=int, metavar="N", help="requests computed in one step")
     schedule.add_argument("--chunked-prefill-size", type=int, metavar="TOKENS",
                           help="token budget of a step; -1 for no limit")  # fmt: skip
     schedule.add_argument("--schedule-policy", choices=get_args(SchedulePolicyName),
                           default=defaults["schedule_policy"],
-                          help="longest cached prefix first, or by arrival (default: %(default)s)")  # fmt: skip
+                          help="longest cached prefix first, by arrival, or random (default: %(default)s)")  # fmt: skip
     other.add_argument("--random-seed", type=int, metavar="SEED", help="for requests that bring no seed")
     other.add_argument("--num-threads", type=int, metavar="N", help="compute threads; default: one per core")
     other.add_argument("--constrained-json-whitespace-pattern", metavar="REGEX",
