@@ -1,25 +1,28 @@
 """What each part of the cache and the scheduler is worth: our engine, with one thing taken away at a time.
 
-    python -m benchmarks.ablations [--rounds 3]
+    python -m benchmarks.ablations [--only scheduling,burst] [--rounds 3]
 
 Scheduling: groups of requests with a long prefix for each group, arriving in turn from all groups, over a cache that
-holds a few groups. "full" may reorder them, "fcfs" does not. "random order" is fcfs with shuffled arrivals. "best
-order" is fcfs with arrivals group by group, the least work there can be. "no cache" computes every prompt.
+holds a few groups. "full" may reorder them, "fcfs" (--schedule-policy fcfs) does not, "random order" (--schedule-policy
+random) does without looking. "best order" is fcfs with arrivals group by group, the least work there can be. "no cache"
+(--disable-radix-cache) computes every prompt.
 
 Burst: questions after the same new examples. "full" shares them within the step that computes them. "prefix first" has
 them computed before the burst, as the hint of a fork does for servers that need it. "one ahead" lets the first question
 finish and then sends the others: the best a cache without in-flight sharing can do, if its user knows. "no in-flight
-sharing" gives each request a namespace of its own: what such a cache does with the burst as it comes.
+sharing" (--disable-in-flight-sharing) is what such a cache does with the burst as it comes.
 
 Programs: the same kind of burst, as programs of the language. "full" is run_batch, which sends what they have in common
-first; "no hint" starts each program by itself.
+first; "no fork hint" starts each program by itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sglang as sgl
@@ -38,7 +41,7 @@ Send = Callable[[OurEngine, str], None]
 Variant = tuple[str, OurEngine, Send]
 
 
-def sampling(new_tokens: int) -> dict[str, Any]:
+def greedy(new_tokens: int) -> dict[str, Any]:
     return {"temperature": 0.0, "ignore_eos": True, "max_new_tokens": new_tokens}
 
 
@@ -69,11 +72,6 @@ class Groups:
             system, [prompt for place in range(self._group_size) for prompt in prompts[place :: self._group_size]]
         )
 
-    def send_shuffled(self, system: OurEngine, name: str) -> None:
-        prompts = self._prompts(name)
-        random.Random(name).shuffle(prompts)
-        self._send(system, prompts)
-
     def _prompts(self, name: str) -> list[list[int]]:
         """Group by group."""
         source = Prompts(self._vocab, name)
@@ -81,7 +79,7 @@ class Groups:
         return [[*prefix, *source.tokens(self._own_tokens)] for prefix in prefixes for _ in range(self._group_size)]
 
     def _send(self, system: OurEngine, prompts: Sequence[Tokens]) -> None:
-        system.engine.generate(input_ids=prompts, sampling_params=sampling(self._new_tokens))
+        system.engine.generate(input_ids=prompts, sampling_params=greedy(self._new_tokens))
 
 
 class Burst:
@@ -91,25 +89,20 @@ class Burst:
         self._vocab = vocab
         self._questions = questions
         self._examples_tokens = examples_tokens
-        self._sampling = sampling(8)
+        self._sampling = greedy(8)
 
     def send_at_once(self, system: OurEngine, name: str) -> None:
         system.engine.generate(input_ids=self._prompts(name), sampling_params=self._sampling)
 
     def send_prefix_first(self, system: OurEngine, name: str) -> None:
         prompts = self._prompts(name)
-        system.engine.generate(input_ids=prompts[0][: self._examples_tokens], sampling_params=sampling(0))
+        system.engine.generate(input_ids=prompts[0][: self._examples_tokens], sampling_params=greedy(0))
         system.engine.generate(input_ids=prompts, sampling_params=self._sampling)
 
     def send_one_ahead(self, system: OurEngine, name: str) -> None:
         first, *others = self._prompts(name)
         system.engine.generate(input_ids=first, sampling_params=self._sampling)
         system.engine.generate(input_ids=others, sampling_params=self._sampling)
-
-    def send_apart(self, system: OurEngine, name: str) -> None:
-        prompts = self._prompts(name)
-        salts = [f"{name} {number}" for number in range(len(prompts))]
-        system.engine.generate(input_ids=prompts, sampling_params=self._sampling, cache_salt=salts)
 
     def _prompts(self, name: str) -> list[list[int]]:
         source = Prompts(self._vocab, name)
@@ -165,38 +158,69 @@ def compare(case: str, variants: Sequence[Variant], rounds: int, measurements: M
                     measurements.case(case, "s", is_rate=False).add(variant, taken)
 
 
-def main() -> None:
-    options = parse(make_parser(__doc__, rounds=3, peers=()), quick={})
-    measurements, facts = new_measurements("ablations", options)
-    given = only_configuration(options)
-    measurements.ours = "full"
-    small, vocab = options.quick, vocab_size(options)
-    groups = Groups(vocab, groups=4 if small else 12, group_size=4 if small else 8)
-    limits = {**given, "max_total_tokens": groups.cache_tokens, "max_running_requests": RUNNING}
-    full, fcfs = OurEngine("full", **limits), OurEngine("fcfs", **{**limits, "schedule_policy": "fcfs"})
-    orders: list[Variant] = [
-        ("full", full, groups.send_in_turn),
+@dataclass(frozen=True)
+class Setting:
+    """What all ablations are made with: ``given`` are options of our engine."""
+
+    given: dict[str, Any]
+    vocab: int
+    is_small: bool
+
+
+def scheduling(setting: Setting) -> list[Variant]:
+    groups = Groups(setting.vocab, groups=4 if setting.is_small else 12, group_size=4 if setting.is_small else 8)
+    limits = {**setting.given, "max_total_tokens": groups.cache_tokens, "max_running_requests": RUNNING}
+    fcfs = OurEngine("fcfs", **{**limits, "schedule_policy": "fcfs"})
+    return [
+        ("full", OurEngine("full", **limits), groups.send_in_turn),
         ("fcfs", fcfs, groups.send_in_turn),
-        ("random order", fcfs, groups.send_shuffled),
+        ("random order", OurEngine("random order", **{**limits, "schedule_policy": "random"}), groups.send_in_turn),
         ("best order", fcfs, groups.send_by_group),
         ("no cache", OurEngine("no cache", **{**limits, "disable_radix_cache": True}), groups.send_in_turn),
     ]
-    compare("scheduling", orders, options.rounds, measurements)
 
-    engine = OurEngine("full", **given)
-    burst, programs = Burst(vocab, questions=8 if small else 32), FewShotPrograms(8 if small else 64)
-    bursts: list[Variant] = [
-        ("full", engine, burst.send_at_once),
-        ("prefix first", engine, burst.send_prefix_first),
-        ("one ahead", engine, burst.send_one_ahead),
-        ("no in-flight sharing", engine, burst.send_apart),
+
+def burst(setting: Setting) -> list[Variant]:
+    questions = Burst(setting.vocab, questions=8 if setting.is_small else 32)
+    full = OurEngine("full", **setting.given)
+    ended = OurEngine("no in-flight sharing", **{**setting.given, "disable_in_flight_sharing": True})
+    return [
+        ("full", full, questions.send_at_once),
+        ("prefix first", full, questions.send_prefix_first),
+        ("one ahead", full, questions.send_one_ahead),
+        ("no in-flight sharing", ended, questions.send_at_once),
     ]
-    starts: list[Variant] = [
-        ("full", engine, programs.send_as_batch),
-        ("no hint", engine, programs.send_one_by_one),
-    ]
-    compare("burst", bursts, options.rounds, measurements)
-    compare("programs", starts, options.rounds, measurements)
+
+
+def programs(setting: Setting) -> list[Variant]:
+    few_shot, full = FewShotPrograms(8 if setting.is_small else 64), OurEngine("full", **setting.given)
+    return [("full", full, few_shot.send_as_batch), ("no fork hint", full, few_shot.send_one_by_one)]
+
+
+ABLATIONS: dict[str, Callable[[Setting], list[Variant]]] = {
+    "scheduling": scheduling,
+    "burst": burst,
+    "programs": programs,
+}
+
+
+def chosen(text: str) -> list[str]:
+    for name in text.split(","):
+        if name not in ABLATIONS:
+            raise argparse.ArgumentTypeError(f"unknown ablation {name!r}; there are {', '.join(ABLATIONS)}")
+    return list(dict.fromkeys(text.split(",")))
+
+
+def main() -> None:
+    parser = make_parser(__doc__, rounds=3, peers=())
+    names = ",".join(ABLATIONS)
+    parser.add_argument("--only", type=chosen, default=list(ABLATIONS), metavar="NAMES", help=f"of {names}")
+    options = parse(parser, quick={})
+    measurements, facts = new_measurements("ablations", options)
+    measurements.ours = "full"
+    setting = Setting(only_configuration(options), vocab_size(options), options.quick)
+    for name in options.only:
+        compare(name, ABLATIONS[name](setting), options.rounds, measurements)
     publish(measurements, options, facts)
 
 

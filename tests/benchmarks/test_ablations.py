@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 import sglang as sgl
-from benchmarks.ablations import Burst, FewShotPrograms, Groups, compare
+from benchmarks.ablations import Burst, FewShotPrograms, Groups, chosen, compare, main
 from benchmarks.measurements import Measurements
 from benchmarks.systems.ours import OurEngine
-from tests.helpers.runtime import state_of
 
 VOCAB = 1000
 
@@ -56,12 +58,10 @@ def test_groups_arrive_one_after_the_other_or_in_turn(recorder: RecordingEngine)
     groups, system = Groups(VOCAB, groups=3, group_size=2, prefix_tokens=8), GivenEngine(recorder)
     groups.send_by_group(system, "a")
     groups.send_in_turn(system, "a")
-    groups.send_shuffled(system, "a")
-    by_group, in_turn, shuffled = (call[0] for call in recorder.calls)
+    by_group, in_turn = (call[0] for call in recorder.calls)
     assert groups_of(by_group, 8) == [0, 0, 1, 1, 2, 2]
     assert groups_of(in_turn, 8) == [0, 1, 2, 0, 1, 2]
-    assert sorted(by_group) == sorted(in_turn) == sorted(shuffled)
-    assert shuffled not in (by_group, in_turn)
+    assert sorted(by_group) == sorted(in_turn)
 
 
 def test_the_cache_holds_some_groups_but_not_all() -> None:
@@ -82,16 +82,28 @@ def test_a_burst_is_sent_whole_or_in_two_parts(recorder: RecordingEngine) -> Non
     assert [call[0] for call in recorder.calls] == [prompts[0], prompts[1:]]
 
 
-def test_requests_with_names_of_their_own_share_nothing(tiny_engine: sgl.Engine) -> None:
-    burst, system = Burst(257, questions=3, examples_tokens=32), GivenEngine(tiny_engine)
-    assert cached_by(tiny_engine, lambda: burst.send_apart(system, "apart")) == 0
-    assert cached_by(tiny_engine, lambda: burst.send_at_once(system, "at once")) == 2 * 32
+def test_every_variant_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each ablation is an option of the engine that the help names."""
+    path = tmp_path / "values.json"
+    given = ("--model", tiny_model, "--threads", "1", "--quick", "--json", str(path))
+    monkeypatch.setattr(sys, "argv", ["driver", *given])
+    main()
+    assert {case["case"]: list(case["values"]) for case in json.loads(path.read_text())["cases"]} == {
+        "scheduling": ["full", "fcfs", "random order", "best order", "no cache"],
+        "burst": ["full", "prefix first", "one ahead", "no in-flight sharing"],
+        "programs": ["full", "no fork hint"],
+    }
+    assert "ours is" in capsys.readouterr().out
 
 
-def cached_by(engine: sgl.Engine, action: Callable[[], None]) -> int:
-    before = state_of(engine)["cached_tokens"]
-    action()
-    return state_of(engine)["cached_tokens"] - before
+def test_ablations_can_be_chosen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chosen("burst,programs,burst") == ["burst", "programs"]
+    monkeypatch.setattr(sys, "argv", ["driver", "--only", "bursts"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "unknown ablation 'bursts'; there are scheduling, burst, programs" in capsys.readouterr().err
 
 
 def test_programs_run_both_ways(tiny_engine: sgl.Engine) -> None:
