@@ -9,7 +9,7 @@
 
 namespace sgl {
 
-// Of the keys and values of 16 slots, which lie together; int8 scales not counted.
+// Of the keys and values of 16 slots, which lie together.
 int64_t slot_block_bytes(const KvLayer& layer);
 
 // Room for `num_slots` tokens. Pages cost no memory until a slot in them is written.

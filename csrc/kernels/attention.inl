@@ -57,23 +57,29 @@ SGL_INLINE void with_constant(int64_t value, const Function& function) {
 // `Element` is uint16_t (bfloat16) or int8_t.
 template <class Element>
 struct KvHead {
-  Element* keys;      // [dim / 2][16][2] of the first block of slots
-  Element* values;    // [16][dim] of the first block
-  int64_t stride;     // from block to block
-  float* key_scales;  // [slot], int8 only
-  float* value_scales;
-  int64_t dim;  // padded
+  uint8_t* keys;    // the first tile
+  uint8_t* values;  // the first tile
+  int64_t stride;   // bytes from tile to tile
+  int64_t dim;      // padded
 
   KvHead(const KvLayer& layer, int64_t head)
-      : keys((Element*)layer.blocks + head * kSlotBlock * layer.padded_dim),
-        values(keys + layer.num_kv_heads * kSlotBlock * layer.padded_dim),
-        stride(2 * layer.num_kv_heads * kSlotBlock * layer.padded_dim),
-        key_scales(layer.key_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
-        value_scales(layer.value_scales + (sizeof(Element) == 1 ? head * layer.num_slots : 0)),
+      : keys((uint8_t*)layer.blocks + head * layer.tile_bytes),
+        values(keys + layer.num_kv_heads * layer.tile_bytes),
+        stride(2 * layer.num_kv_heads * layer.tile_bytes),
         dim(layer.padded_dim) {}
 
-  Element* key_block(int64_t slot) const { return keys + slot / kSlotBlock * stride; }
-  Element* value(int64_t slot) const { return values + slot / kSlotBlock * stride + slot % kSlotBlock * dim; }
+  Element* key_block(int64_t slot) const { return (Element*)(keys + slot / kSlotBlock * stride); }
+  Element* value(int64_t slot) const { return value_block(slot) + slot % kSlotBlock * dim; }
+
+  // bfloat16, int8 only. Of keys those of a block, [groups][16]; of values those of the slot, [groups].
+  uint16_t* key_scales(int64_t slot) const { return (uint16_t*)(key_block(slot) + kSlotBlock * dim); }
+  uint16_t* value_scales(int64_t slot) const {
+    const int64_t groups = (dim + kScaledDims - 1) / kScaledDims;
+    return (uint16_t*)(value_block(slot) + kSlotBlock * dim) + slot % kSlotBlock * groups;
+  }
+
+ private:
+  Element* value_block(int64_t slot) const { return (Element*)(values + slot / kSlotBlock * stride); }
 };
 
 // --- turning and storing ---------------------------------------------------------------------------------------------
@@ -92,22 +98,27 @@ SGL_INLINE void put_bf16(const float* x, int64_t size, uint16_t* out) {
   for (int64_t i = 0; i < size; i += kLanes) store_bf16(out + i, load<F32x16>(x + i));
 }
 
-// Codes of x in units of the returned scale, the largest magnitude / 127. Magnitudes are compared as integers, which
-// puts infinity and NaN above all numbers: their scale is not finite, so that what is read back is NaN.
-SGL_INLINE float put_int8(const float* x, int64_t size, int8_t* out) {
+// Codes of x in units of the returned scale, the largest magnitude / 127 rounded to bfloat16: 127.3 units at most, which
+// round to 127. Magnitudes are compared as integers, which puts infinity and NaN above all numbers: their scale is not
+// finite, so that what is read back is NaN.
+SGL_INLINE uint16_t put_group(const float* x, int64_t size, int8_t* out) {
   int32_t largest = 0;
   for (int64_t i = 0; i < size; ++i) {
     const int32_t magnitude = load<int32_t>(x + i) & 0x7fffffff;
     largest = magnitude > largest ? magnitude : largest;
   }
-  const float scale = load<float>(&largest) / 127.0f;
+  const uint16_t rounded = float_to_bf16(load<float>(&largest) / 127.0f);
+  const float scale = bf16_to_float(rounded);
   const bool is_normal = scale >= 1.17549435e-38f && scale <= 3.40282347e38f;  // not subnormal, infinite or NaN
-  for (int64_t i = 0; i < size; i += kLanes) {
-    int32_t codes[kLanes] = {};
-    if (is_normal) store(codes, round_to_int(load<F32x16>(x + i) / splat(scale)));
-    for (int lane = 0; lane < kLanes; ++lane) out[i + lane] = int8_t(codes[lane]);
-  }
-  return scale;
+  for (int64_t i = 0; i < size; i += kLanes)
+    store_int8(out + i, is_normal ? round_to_int(load<F32x16>(x + i) / splat(scale)) : splat(0));
+  return rounded;
+}
+
+// The scales of the groups lie `stride` apart.
+SGL_INLINE void put_int8(const float* x, int64_t size, int8_t* codes, uint16_t* scales, int64_t stride) {
+  for (int64_t dim = 0; dim < size; dim += kScaledDims, scales += stride)
+    *scales = put_group(x + dim, smaller(kScaledDims, size - dim), codes + dim);
 }
 
 // One token's key, pair by pair, into its lane of a block of 16 slots.
@@ -126,9 +137,9 @@ SGL_INLINE void store_token(const KvHead<uint16_t>& head, int64_t slot, const fl
 
 SGL_INLINE void store_token(const KvHead<int8_t>& head, int64_t slot, const float* key, const float* value) {
   int8_t codes[kMaxDim];
-  head.key_scales[slot] = put_int8(key, head.dim, codes);
+  put_int8(key, head.dim, codes, head.key_scales(slot) + slot % kSlotBlock, kSlotBlock);
   spread_key(codes, head.dim, slot % kSlotBlock, head.key_block(slot));
-  head.value_scales[slot] = put_int8(value, head.dim, head.value(slot));
+  put_int8(value, head.dim, head.value(slot), head.value_scales(slot), 1);
 }
 
 template <class Element>
@@ -241,12 +252,16 @@ SGL_INLINE void copy_keys(const KvHead<uint16_t>& head, int64_t slot, int count,
 
 SGL_INLINE void copy_keys(const KvHead<int8_t>& head, int64_t slot, int count, uint16_t* target) {
   const int8_t* source = head.key_block(slot);
-  const F32x16 scales = load<F32x16>(head.key_scales + slot / kSlotBlock * kSlotBlock);
-  for (int64_t pair = 0; pair < head.dim / 2; ++pair) {
-    I32x16 first, second;
-    load_int8_pairs(source + 2 * kSlotBlock * pair, first, second);
-    store_lanes(target + 2 * kSlotBlock * pair, interleave(to_float(first) * scales, to_float(second) * scales),
-                int(slot % kSlotBlock), count);
+  const uint16_t* group_scales = head.key_scales(slot);
+  for (int64_t group = 0; group < head.dim; group += kScaledDims, group_scales += kSlotBlock) {
+    const F32x16 scales = load_bf16(group_scales);
+    const int64_t end = smaller(group + kScaledDims, head.dim);
+    for (int64_t dim = group; dim < end; dim += 2) {
+      I32x16 first, second;
+      load_int8_pairs(source + kSlotBlock * dim, first, second);
+      store_lanes(target + kSlotBlock * dim, interleave(to_float(first) * scales, to_float(second) * scales),
+                  int(slot % kSlotBlock), count);
+    }
   }
 }
 
@@ -264,9 +279,12 @@ SGL_INLINE Bf16x32 value_pair(const KvHead<uint16_t>& head, int64_t first, int64
   return interleave(head.value(first) + dim, head.value(second) + dim);
 }
 
+SGL_INLINE F32x16 scaled_values(const KvHead<int8_t>& head, int64_t slot, int64_t dim) {
+  return to_float(load_int8(head.value(slot) + dim)) * splat(bf16_to_float(head.value_scales(slot)[dim / kScaledDims]));
+}
+
 SGL_INLINE Bf16x32 value_pair(const KvHead<int8_t>& head, int64_t first, int64_t second, int64_t dim) {
-  return interleave(to_float(load_int8(head.value(first) + dim)) * splat(head.value_scales[first]),
-                    to_float(load_int8(head.value(second) + dim)) * splat(head.value_scales[second]));
+  return interleave(scaled_values(head, first, dim), scaled_values(head, second, dim));
 }
 
 // Collects the key segments of one block of positions and notes the slots.

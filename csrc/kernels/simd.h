@@ -486,6 +486,24 @@ SGL_INLINE F32x16 store_bf16(void* target, const F32x16& a) {
   return rounded;
 }
 
+SGL_INLINE F32x16 load_bf16(const void* source) {
+  F32x16 result;
+#if defined(SGL_AVX512)
+  const __m512i lanes = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)source));
+  result.part[0] = (FloatRegister)((WordRegister)lanes << 16);
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER
+  result.part[i] = (FloatRegister)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)source + i)), 16);
+#else
+  uint16_t halves[kLanes];
+  float values[kLanes];
+  std::memcpy(halves, source, sizeof(halves));
+  for (int lane = 0; lane < kLanes; ++lane) values[lane] = bf16_to_float(halves[lane]);
+  result = load<F32x16>(values);
+#endif
+  return result;
+}
+
 // 16 signed bytes.
 SGL_INLINE I32x16 load_int8(const void* source) {
   I32x16 result;

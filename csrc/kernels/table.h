@@ -12,6 +12,7 @@ namespace sgl {
 constexpr int kTileColumns = 32;     // output columns of a weight tile: two vectors of 16
 constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
+constexpr int kScaledDims = 32;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
 constexpr int kAttentionQueries = 128;  // queries that attend together: their running sums are held at a time
 constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
 
@@ -120,12 +121,12 @@ struct KvLayer {
   int64_t num_kv_heads;
   int64_t head_dim;
   int64_t padded_dim;
-  int64_t num_slots;  // a multiple of 16
-  // [slot / 16][2 * kv_heads][16 * padded_dim]: the keys of all heads, then the values of all heads. Keys of a block are
-  // [padded_dim / 2][16][2], values [16][padded_dim]. bfloat16, or int8 with a float32 scale for each (kv_head, slot).
+  int64_t num_slots;   // a multiple of 16
+  int64_t tile_bytes;  // of the keys or the values of one head and 16 slots
+  // [slot / 16][2 * kv_heads][tile_bytes]: the keys of all heads, then the values of all heads. A tile of keys is
+  // [padded_dim / 2][16][2], of values [16][padded_dim]. bfloat16, or int8 and then as bfloat16 the scales of groups of
+  // kScaledDims dimensions: of keys [groups][16], of values [16][groups].
   void* blocks;
-  float* key_scales;    // [kv_head][slot], int8 only
-  float* value_scales;
 };
 
 // The rows of a step, as attention sees them.

@@ -23,19 +23,17 @@ struct Heads {
 class Cache {
  public:
   Cache(KvDtype dtype, const Heads& heads, int64_t num_slots) {
-    const int64_t count = heads.keys * num_slots;
-    const int64_t size = 2 * count * heads.padded_dim() * (dtype == KvDtype::kBf16 ? 2 : 1);
+    const int64_t dim = heads.padded_dim(), groups = (dim + kScaledDims - 1) / kScaledDims;
+    const int64_t tile_bytes = kSlotBlock * (dtype == KvDtype::kBf16 ? 2 * dim : dim + 2 * groups);
+    const int64_t size = 2 * heads.keys * (num_slots / kSlotBlock) * tile_bytes;
     const bool is_padded = heads.dim != heads.padded_dim();  // the padding is zero
     blocks_ = is_padded ? std::vector<uint8_t>(size_t(size)) : poisoned<uint8_t>(size);
-    key_scales_ = value_scales_ = poisoned<float>(dtype == KvDtype::kInt8 ? count : 0);
-    view_ = {dtype,     heads.keys,     heads.dim,          heads.padded_dim(),
-             num_slots, blocks_.data(), key_scales_.data(), value_scales_.data()};
+    view_ = {dtype, heads.keys, heads.dim, dim, num_slots, tile_bytes, blocks_.data()};
   }
   const KvLayer& view() const { return view_; }
 
  private:
   std::vector<uint8_t> blocks_;
-  std::vector<float> key_scales_, value_scales_;
   KvLayer view_;
 };
 

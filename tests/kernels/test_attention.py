@@ -18,6 +18,7 @@ Layout = list[tuple[int, int]]
 F32 = 0  # GGUF's number of the type
 NUM_SLOTS = 1600
 CONTEXT_BLOCK = 256
+SCALED_DIMS = 32
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,19 @@ def rounded_to_bf16(x: Floats) -> Floats:
 
 def as_stored(x: Floats, dtype: str) -> Floats:
     if dtype == "int8":
-        scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
-        x = np.rint(x / scale) * scale
+        x = np.concatenate([in_units_of_a_scale(group) for group in in_groups(x)], axis=-1)
     return rounded_to_bf16(x)
+
+
+def in_groups(x: Floats) -> list[Floats]:
+    """The last one may have fewer than SCALED_DIMS dimensions."""
+    return np.split(x, range(SCALED_DIMS, x.shape[-1], SCALED_DIMS), axis=-1)
+
+
+def in_units_of_a_scale(group: Floats) -> Floats:
+    scale = rounded_to_bf16(np.abs(group).max(axis=-1, keepdims=True) / np.float32(127))
+    rounded: Floats = np.rint(group / scale) * scale
+    return rounded
 
 
 def exact_attention(heads: Heads, table: Floats, dtype: str) -> tuple[Doubles, Doubles]:
@@ -195,6 +206,35 @@ def test_a_bad_position_shows_in_later_rows_only(level: str, dtype: str, rng: np
     output = model.run([Sequence(token_ids, 0, layout)])
     assert output[:bad].tobytes() == expected[:bad].tobytes()
     assert np.isnan(output[bad:]).all()
+
+
+@pytest.mark.parametrize("heads", [Heads(64, 3, 2), Heads(80, 4), Heads(128, 1)], ids=str)
+def test_large_values_cost_only_those_that_share_their_scale(
+    level: str, heads: Heads, rng: np.random.Generator
+) -> None:
+    length, first_of_last = 100, (heads.dim - 1) // SCALED_DIMS * SCALED_DIMS
+    table = random_table(rng, heads, length)
+    small = output_of(level, heads, table)
+    table[:, -heads.num_kv * heads.dim :].reshape(length, heads.num_kv, heads.dim)[..., :first_of_last] *= 1000
+    large = output_of(level, heads, table)
+    assert large[..., first_of_last:].tobytes() == small[..., first_of_last:].tobytes()
+
+
+def test_large_keys_cost_only_those_that_share_their_scale(level: str, rng: np.random.Generator) -> None:
+    heads, length = Heads(128, 2), 100
+    table = random_table(rng, heads, length)
+    parts = table.reshape(length, heads.num_queries + 2 * heads.num_kv, heads.dim)
+    turned_together = np.arange(heads.dim) % (heads.dim // 2) < SCALED_DIMS
+    parts[:, : heads.num_queries, turned_together] = 0
+    small = output_of(level, heads, table)
+    parts[:, heads.num_queries, turned_together] *= 1000
+    assert output_of(level, heads, table).tobytes() == small.tobytes()
+
+
+def output_of(level: str, heads: Heads, table: Floats) -> Floats:
+    """Of all the table's tokens, with an int8 cache."""
+    length = len(table)
+    return Model(level, heads, table, "int8").run([Sequence(np.arange(length), 0, [(3, length)])])
 
 
 def test_equal_values_are_given_back_exactly(level: str, rng: np.random.Generator) -> None:
