@@ -30,7 +30,9 @@ constexpr int vectors_beside(int queries) {
 }
 
 // Up to this many queries read keys and values where they are; for more it pays to copy them in order of position once.
-constexpr int64_t kDirectQueries = 2 * kTileQueries;
+// `Element` is that of the cache. Each tile of queries that reads int8 values converts them.
+template <class Element>
+constexpr int64_t kDirectQueries = sizeof(Element) == sizeof(uint16_t) ? 2 * kTileQueries : kTileQueries;
 // Slots in a row whose keys are worth a score vector of their own; fewer are gathered with their neighbours.
 constexpr int kFewSlots = 8;
 // A gathered vector but the last is full or stands before one of at least kFewSlots positions.
@@ -346,8 +348,9 @@ struct BlockReader {
 };
 
 // Values as pairs of positions of the block, read where they lie.
+template <class Element>
 struct DirectValues {
-  const KvHead<uint16_t>& head;
+  const KvHead<Element>& head;
   const int64_t* slots;
 
   SGL_INLINE Bf16x32 pair(int64_t index, int64_t dim) const {
@@ -531,21 +534,19 @@ void attend_block(const Values& values, const Scratch& scratch, const ContextBlo
 // `queries` are in scratch; the longest is the last.
 template <class Element>
 void attend_group(const KvHead<Element>& head, const Scratch& scratch, RunCursor cursor, int64_t num_queries) {
-  const bool is_direct = num_queries <= kDirectQueries;
+  const bool is_direct = num_queries <= kDirectQueries<Element>;
   const int64_t length = scratch.queries[num_queries - 1].length;
   for (int64_t start = 0; start < length; start += kContextBlock) {
     const int64_t count = smaller(kContextBlock, length - start);
     BlockReader<Element> reader{head, scratch, is_direct ? kFewSlots : kSlotBlock};
     reader.read(cursor, count);
     const ContextBlock block{start, count, reader.num_segments};
-    if constexpr (sizeof(Element) == sizeof(uint16_t)) {
-      if (is_direct) {
-        attend_block(DirectValues{head, scratch.slots}, scratch, block, num_queries);
-        continue;
-      }
+    if (is_direct) {
+      attend_block(DirectValues<Element>{head, scratch.slots}, scratch, block, num_queries);
+    } else {
+      pack_values(head, scratch, count);
+      attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, block, num_queries);
     }
-    pack_values(head, scratch, count);
-    attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, block, num_queries);
   }
 }
 

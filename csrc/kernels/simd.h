@@ -544,11 +544,25 @@ SGL_INLINE void load_int8_pairs(const void* source, I32x16& first, I32x16& secon
 #endif
 }
 
+#if defined(SGL_AVX512)
+// Of 32 words, the first 16 and the last 16 by turns.
+SGL_INLINE __m512i interleave_words(__m512i both) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, both);
+}
+#endif
+
 // Lanes of two: `first` rounded to bfloat16 in the lower half, `second` in the upper.
 SGL_INLINE Bf16x32 interleave(const F32x16& first, const F32x16& second) {
-  const F32x16 low = round_to_bf16(first), high = round_to_bf16(second);
   Bf16x32 result;
+#if defined(SGL_AVX512)
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second.part[0], (__m512)first.part[0]);
+  result.part[0] = (IntRegister)interleave_words(both);
+#else
+  const F32x16 low = round_to_bf16(first), high = round_to_bf16(second);
   SGL_EACH_REGISTER result.part[i] = (IntRegister)((WordRegister)low.part[i] >> 16) | (IntRegister)high.part[i];
+#endif
   return result;
 }
 
@@ -556,11 +570,9 @@ SGL_INLINE Bf16x32 interleave(const F32x16& first, const F32x16& second) {
 SGL_INLINE Bf16x32 interleave(const uint16_t* first, const uint16_t* second) {
   Bf16x32 result;
 #if defined(SGL_AVX512)
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   const __m512i low = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)first));
   const __m512i both = _mm512_mask_broadcast_i64x4(low, 0xf0, _mm256_loadu_si256((const __m256i*)second));
-  result.part[0] = (IntRegister)_mm512_permutexvar_epi16(order, both);
+  result.part[0] = (IntRegister)interleave_words(both);
 #elif defined(SGL_AVX2)
   const __m256i low = _mm256_loadu_si256((const __m256i*)first), high = _mm256_loadu_si256((const __m256i*)second);
   const __m256i even = _mm256_unpacklo_epi16(low, high), odd = _mm256_unpackhi_epi16(low, high);
