@@ -193,6 +193,59 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
 ]  # fmt: skip
 
 
+XML_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "unit": {"type": "string", "enum": ["C", "F"]},
+        "n": {"type": "integer", "minimum": 1},
+        "name": {"$ref": "#/$defs/word"},
+    },
+    "additionalProperties": False,
+    "$defs": {"word": {"type": "string", "pattern": "^[a-z]$"}},
+}
+XML_VALUES = {"text": ["", "a\n</par\n", "漢"], "unit": ["F"], "n": ["12"], "name": ['"x"']}
+
+
+def xml_tag(required: list[str], end: str, **schema: Any) -> dict[str, Any]:
+    content = {"type": "qwen_xml_parameter", "json_schema": {**XML_SCHEMA, "required": required, **schema}}
+    return {"type": "tag", "begin": "<f>", "content": content, "end": end}
+
+
+@pytest.mark.parametrize("end", ["</f>", "\n</f>"])
+@pytest.mark.parametrize("required", [[], ["text"], ["unit"], ["unit", "name"], list(XML_VALUES)])
+def test_arguments_stand_between_tags_in_order_those_that_are_required_always(required: list[str], end: str) -> None:
+    accepts_text = acceptor(grammar_of("structural_tag", {"format": xml_tag(required, end)}))
+    for keys in itertools.chain.from_iterable(itertools.permutations(XML_VALUES, k) for k in range(5)):
+        is_right = set(required) <= set(keys) and list(keys) == [key for key in XML_VALUES if key in keys]
+        for values in itertools.product(*(XML_VALUES[key] for key in keys)):
+            pairs = zip(keys, values, strict=True)
+            inner = "\n".join(f"<parameter={key}>\n{value}\n</parameter>" for key, value in pairs)
+            assert accepts_text(f"<f>{inner}{end}") is is_right, inner
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("n", "0"), ("n", '"1"'), ("unit", "K"), ("unit", '"C"'), ("name", "x"), ("name", '"xy"'), ("other", "1")],
+)
+def test_values_between_tags_obey_their_schemas(key: str, value: str) -> None:
+    grammar = grammar_of("structural_tag", {"format": xml_tag([], "</f>")})
+    assert not accepts(grammar, f"<f><parameter={key}>\n{value}\n</parameter></f>")
+
+
+def test_arguments_between_tags_may_stand_anywhere() -> None:
+    arguments = xml_tag(["n"], "", properties={"n": {"type": "integer"}})["content"]
+    series = {"type": "sequence", "elements": [arguments, {"type": "const_string", "value": "\n!"}]}
+    choice = {"type": "or", "elements": [arguments, {"type": "const_string", "value": "none"}]}
+    grammar, other = (grammar_of("structural_tag", {"format": one}) for one in (series, choice))
+    one = "<parameter=n>\n1\n</parameter>"
+    assert accepts(grammar, f"{one}\n!")
+    assert not accepts(grammar, f"{one}\n{one}\n!")
+    assert accepts(other, one)
+    assert accepts(other, "none")
+    assert not accepts(other, "")
+
+
 @pytest.mark.parametrize(("wanted", "right", "wrong"), TABLE)
 def test_table(wanted: dict[str, Any], right: list[str], wrong: list[str]) -> None:
     grammar = grammar_of("structural_tag", wanted)
@@ -242,6 +295,14 @@ REFUSED: list[tuple[Any, str]] = [
     (
         {"format": {"type": "tag", "begin": "a", "content": INTEGER, "end": ""}},
         "a tag whose end '' cannot be told from its content, the one that begins with 'a'",
+    ),
+    ({"format": xml_tag([], "")}, "a tag whose end '' cannot be told from its content"),
+    ({"format": xml_tag(["n"], "\n")}, "whose end '\\n' cannot be told from '\\n<parameter=name>\\n', with which an"),
+    ({"format": xml_tag([], "</f>", minProperties=1)}, "content.json_schema has to be an object whose properties are"),
+    ({"format": xml_tag([], "</f>", additionalProperties=True)}, "since nothing else can be said between tags; it is"),
+    (
+        {"format": xml_tag([], "</f>", properties={"a": {"foo": 1}})},
+        "content.json_schema.properties.a cannot be enforced: json_schema has 'foo' at #",
     ),
     (
         {"format": {"type": "tag", "begin": "a", "end": "a", "content": {

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from sglang.srt.formats.tool_format import Notation
-from sglang.srt.formats.xml_calls import can_be_key, write_xml_call
+from sglang.srt.formats.xml_calls import write_xml_call
 from sglang.srt.grammar.json_schema import json_schema_grammar
+from sglang.srt.grammar.xml_arguments import can_be_key
 
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 

@@ -11,10 +11,9 @@ from typing import Any
 from sglang.srt.formats.calls import Block, Body
 from sglang.srt.formats.growing_text import GrowingText, Reader
 from sglang.srt.formats.json_text import SPACE, MalformedError, expect, read_value
-from sglang.srt.grammar.schema.keywords import ANNOTATIONS
+from sglang.srt.grammar.xml_arguments import GLM_ARGUMENTS, QWEN_ARGUMENTS, ArgumentTags, is_any_text
 
 _NAME = re.compile(r"[\w.:/-]*")
-_KEY = re.compile(r"[\w.:/$@-]+( [\w.:/$@-]+)*")
 _TYPES: dict[type, tuple[str, ...]] = {
     str: ("string",),
     bool: ("boolean",),
@@ -28,14 +27,11 @@ _TYPES: dict[type, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Tags:
-    """What stands around the name of a function, the names of its arguments and their values. Where nothing begins a
-    value, it has lines of its own.
-    """
+    """What stands around the name of a function, its arguments, and at the end."""
 
     before: str
     after_name: str
-    key: tuple[str, str]
-    value: tuple[str, str]
+    arguments: ArgumentTags
     end: str
 
     def call(self, name: str) -> tuple[str, str]:
@@ -44,17 +40,12 @@ class Tags:
 
     def argument(self, key: str) -> tuple[str, str]:
         """What stands before and after its value, as it is written."""
-        begin, end = self.value
-        return f"\n{self.key[0]}{key}{self.key[1]}\n{begin}", end if begin else f"\n{end}"
+        begin, end = self.arguments.around(key)
+        return f"\n{begin}", end
 
 
-QWEN = Tags("<function=", ">", ("<parameter=", ">"), ("", "</parameter>"), "</function>")
-GLM = Tags("", "", ("<arg_key>", "</arg_key>"), ("<arg_value>", "</arg_value>"), "")
-
-
-def can_be_key(name: str) -> bool:
-    """Whether an argument of this name is read back as it is written between tags."""
-    return _KEY.fullmatch(name) is not None
+QWEN = Tags("<function=", ">", QWEN_ARGUMENTS, "</function>")
+GLM = Tags("", "", GLM_ARGUMENTS, "")
 
 
 def write_xml_call(tags: Tags, name: str, arguments: Mapping[str, Any]) -> str:
@@ -69,15 +60,12 @@ def write_xml_call(tags: Tags, name: str, arguments: Mapping[str, Any]) -> str:
 
 def _written(value: Any, tags: Tags) -> str:
     """Text as it is, unless it would be read as something else."""
-    is_plain = isinstance(value, str) and tags.value[1] not in value and value.strip("\n") == value
+    is_plain = isinstance(value, str) and tags.arguments.value[1] not in value and value.strip("\n") == value
     if is_plain and _json(value) is None:
         return str(value)
-    return json.dumps(value, ensure_ascii=False).replace(tags.value[1], f"\\u003c{tags.value[1][1:]}")
-
-
-def is_any_text(schema: Any) -> bool:
-    """Whether it says so, and no more."""
-    return isinstance(schema, Mapping) and schema.get("type") == "string" and schema.keys() <= {"type", *ANNOTATIONS}
+    return json.dumps(value, ensure_ascii=False).replace(
+        tags.arguments.value[1], f"\\u003c{tags.arguments.value[1][1:]}"
+    )
 
 
 def xml_call(tags: Tags) -> Body:
@@ -94,13 +82,13 @@ def xml_call(tags: Tags) -> Body:
         keys: set[str] = set()
         while True:
             yield from source.take_all(SPACE)
-            if not (yield from source.take(tags.key[0])):
+            if not (yield from source.take(tags.arguments.key[0])):
                 break
-            key = (yield from _read_until(source, tags.key[1])).strip()
-            if tags.value[0]:
+            key = (yield from _read_until(source, tags.arguments.key[1])).strip()
+            if tags.arguments.value[0]:
                 yield from source.take_all(SPACE)
-            yield from expect(source, tags.value[0])
-            value = yield from _read_argument(source, tags.value[1], properties.get(key))
+            yield from expect(source, tags.arguments.value[0])
+            value = yield from _read_argument(source, tags.arguments.value[1], properties.get(key))
             if key in keys:
                 raise MalformedError
             call.arguments += f"{', ' if keys else '{'}{json.dumps(key, ensure_ascii=False)}: {value}"

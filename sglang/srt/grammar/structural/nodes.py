@@ -22,6 +22,13 @@ class Schema:
 
 
 @dataclass(frozen=True)
+class XmlArguments:
+    """The properties of an object, each between tags. schema: of the object."""
+
+    schema: Schema
+
+
+@dataclass(frozen=True)
 class Recursive:
     """A grammar that is no regular expression."""
 
@@ -73,7 +80,7 @@ class SeparatedTags:
 
 def has_schema(node: Node) -> bool:
     match node:
-        case Schema():
+        case Schema() | XmlArguments():
             return True
         case Series(inner) | Choice(inner) | TriggeredTags(tags=inner) | SeparatedTags(tags=inner):
             return any(map(has_schema, inner))
@@ -82,4 +89,4 @@ def has_schema(node: Node) -> bool:
     return False
 
 
-Node = Regular | Schema | Recursive | Series | Choice | Tag | TriggeredTags | SeparatedTags
+Node = Regular | Schema | XmlArguments | Recursive | Series | Choice | Tag | TriggeredTags | SeparatedTags

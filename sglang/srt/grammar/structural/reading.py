@@ -22,6 +22,7 @@ from sglang.srt.grammar.structural.nodes import (
     Series,
     Tag,
     TriggeredTags,
+    XmlArguments,
 )
 
 _STRUCTURAL_TAG = "structural_tag"
@@ -99,6 +100,7 @@ class _Reader:
             "grammar": self._grammar,
             "json_schema": lambda fields: fields.schema("json_schema"),
             "or": lambda fields: Choice(self._elements(fields)),
+            "qwen_xml_parameter": lambda fields: XmlArguments(fields.schema("json_schema")),
             "regex": self._regex,
             "sequence": lambda fields: Series(self._elements(fields)),
             "tag": self._tag,

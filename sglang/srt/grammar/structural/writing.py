@@ -47,8 +47,10 @@ from sglang.srt.grammar.structural.nodes import (
     Series,
     Tag,
     TriggeredTags,
+    XmlArguments,
 )
 from sglang.srt.grammar.structural.parts import EMPTY, NO_CHARS, Part, followed, one_of
+from sglang.srt.grammar.structural.xml_writing import XmlWriter
 
 _JSON_BEGINS = {
     "object": "{",
@@ -83,11 +85,17 @@ class _Writer:
         self._rules: list[str] = []
         self._schemas: dict[str, str] = {}
         self._num_grammars = 0
+        self._xml = XmlWriter(f"{name}_xml", self._part)
 
     def text(self, node: Node) -> str:
         top = self._triggered(node, self._unless) if isinstance(node, TriggeredTags) else self._part(node)
         terminals = [f"{name}: {body}" for body, name in self._terminals.items()]
-        return "\n".join([f"{self._name}: {top.text}", *terminals, *self._patterns.definitions, *self._rules]) + "\n"
+        return (
+            "\n".join(
+                [f"{self._name}: {top.text}", *terminals, *self._patterns.definitions, *self._rules, *self._xml.rules]
+            )
+            + "\n"
+        )
 
     def _part(self, node: Node) -> Part:
         match node:
@@ -95,6 +103,8 @@ class _Writer:
                 part = self._regular(pattern)
             case Schema(text, path):
                 part = self._schema(text, path)
+            case XmlArguments():
+                part = self._xml.part(node, "")
             case Recursive():
                 part = self._recursive(node, "")
             case Series(nodes):
@@ -216,6 +226,8 @@ class _Writer:
         content, end = tag.content, tag.end
         if isinstance(content, Recursive):
             part = self._recursive(content, end)
+        elif isinstance(content, XmlArguments):
+            part = self._xml.part(content, end)
         else:
             part = followed(self._part(content), self._regular(literal(end)))
         if part.goes_on:
