@@ -55,7 +55,7 @@ class Asker:
     """streams: requests at a time. new_tokens: the budget of each case. time_limit: in seconds, for one answer."""
 
     def __init__(self, url: str, streams: int, new_tokens: int, time_limit: float) -> None:
-        self._url = url + PATH
+        self._url = url
         self._streams = streams
         self._new_tokens = new_tokens
         self._time_limit = time_limit
@@ -71,7 +71,7 @@ class Asker:
         """The answered ones once more, without a constraint and with nothing cached: the same prompts, and answers of
         the same numbers of tokens.
         """
-        await post(self._port, FLUSH_PATH, {})
+        await post(self._url + FLUSH_PATH, {})
         waiting = iter([one for one in asked if one.num_tokens])
         await asyncio.gather(*(self._ask_some_freely(waiting) for _ in range(self._streams)))
 
@@ -103,6 +103,6 @@ class Asker:
     async def _post(self, prompt: str, sampling: dict[str, Any]) -> Reply | None:
         body = {"text": prompt, "sampling_params": {"temperature": 1.0, **sampling}}
         try:
-            return await asyncio.wait_for(post(self._url, body), self._time_limit)
+            return await asyncio.wait_for(post(self._url + PATH, body), self._time_limit)
         except (asyncio.TimeoutError, OSError):
             return None
