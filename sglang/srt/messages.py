@@ -54,6 +54,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     def num_prompt_tokens(self) -> int:
         return len(self.input_ids) // TOKEN_BYTES
 
+    @property
+    def prompt_token_ids(self) -> list[int]:
+        return memoryview(self.input_ids).cast("i").tolist()
+
 
 class SetVocab(msgspec.Struct, frozen=True, tag="vocab"):
     vocab: Vocab

@@ -57,7 +57,9 @@ def test_all_tokens_must_come(our_url: str) -> None:
         from_fake(lambda peer: peer.stream(Request([1, 2], 3)), streamed=events({"choices": [], "usage": None}))
 
 
-def from_fake(ask: Callable[[RunningServer], Any], *, streamed: Any = None, refuses_ids: bool = False) -> Any:
+def from_fake(
+    ask: Callable[[RunningServer], Any], *, streamed: Any = None, whole: Any = WHOLE, refuses_ids: bool = False
+) -> Any:
     """What comes of asking a server that answers so, and what it was asked last."""
 
     def answer(path: str, body: Any) -> fake_server.Answer:
@@ -67,7 +69,7 @@ def from_fake(ask: Callable[[RunningServer], Any], *, streamed: Any = None, refu
             return fake_server.Answer(streamed.data, headers={"connection": "close"})
         if refuses_ids and "return_token_ids" in body:
             return fake_server.Answer({"error": "unknown field"}, status=400)
-        return fake_server.Answer(WHOLE, headers={"connection": "close"})
+        return fake_server.Answer(whole, headers={"connection": "close"})
 
     with FakeServer(answer) as fake:
         peer = RunningServer("other", fake.url)
@@ -93,11 +95,16 @@ def test_a_server_that_does_not_know_return_token_ids_is_not_asked_for_them() ->
     assert "return_token_ids" not in body
 
 
-def test_ids_that_are_needed_and_not_there(our_url: str) -> None:
+def test_ids_that_are_needed_and_not_there() -> None:
+    whole = {**WHOLE, "choices": [{}]}
+    with pytest.raises(BenchmarkError, match="other returns no ids of new tokens"):
+        from_fake(lambda peer: peer.complete(Request([1, 2], 3)), whole=whole)
+
+
+def test_our_server_tells_the_ids_of_new_tokens(our_url: str) -> None:
     peer = RunningServer("other", our_url)
     peer.start()
-    with pytest.raises(BenchmarkError, match="other returns no ids of new tokens"):
-        asyncio.run(peer.complete(Request([1, 2], 3)))
+    assert len(asyncio.run(peer.complete(Request([1, 2], 3))).token_ids) == 3
 
 
 def test_nobody_at_the_address() -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
 from sglang.srt.server.openai.errors import FieldError, error_body
 from sglang.srt.server.openai.requests import GenerationRequest
-from sglang.srt.server.openai.responses import Choice, Ending, FinishType, Usage
+from sglang.srt.server.openai.responses import Choice, Ending, FinishType, PromptIds, Usage
 from sglang.srt.server.openai.sampling import in_request_names
 from sglang.srt.server.wire import LAST_EVENT, event, event_stream, json_response, unless_disconnected
 from sglang.srt.tokenizer.call import GenerateCall
@@ -35,6 +35,9 @@ class Shape(Protocol):
     @property
     def own_names(self) -> Mapping[str, str]:
         """What the API calls parameters, by the engine's names."""
+
+    def prompt(self, completion: Completion) -> PromptIds:
+        """What is said of its prompt beside the choices, in a stream with the first of them."""
 
     def choice(self, completion: Completion) -> Choice:
         """All of a finished sequence. Raises RequestAbortedError if it was aborted."""
@@ -77,24 +80,27 @@ class Answer:
 
     def _whole(self, completions: Sequence[Completion], shape: Shape) -> dict[str, Any]:
         choices = sorted(map(shape.choice, completions), key=lambda choice: choice["index"])
-        return {**self._envelope, "object": shape.object, "choices": choices, "usage": self._usage(completions)}
+        envelope = {**self._envelope, "object": shape.object, **shape.prompt(completions[0])}
+        return {**envelope, "choices": choices, "usage": self._usage(completions)}
 
     async def _events(self, running: Generation, shape: Shape) -> AsyncGenerator[bytes, None]:
         seen: dict[int, Completion] = {}
         try:
             async for completion in running:
+                about = {} if seen else shape.prompt(completion)
                 seen[completion.index] = completion
                 for choice in shape.chunks(completion):
                     usage = self._usage(seen.values()) if self._usage_in_chunks else None
-                    yield self._chunk(shape, [choice], usage)
+                    yield self._chunk(shape, [choice], usage, about)
+                    about = {}
             if self._include_usage:
-                yield self._chunk(shape, [], self._usage(seen.values()))
+                yield self._chunk(shape, [], self._usage(seen.values()), {})
         except SglangError as error:
             yield event(error_body(error))
         yield LAST_EVENT
 
-    def _chunk(self, shape: Shape, choices: list[Choice], usage: Usage | None) -> bytes:
-        chunk = {**self._envelope, "object": shape.chunk_object, "choices": choices}
+    def _chunk(self, shape: Shape, choices: list[Choice], usage: Usage | None, about: PromptIds) -> bytes:
+        chunk = {**self._envelope, "object": shape.chunk_object, **about, "choices": choices}
         return event({**chunk, "usage": usage} if self._include_usage or usage else chunk)
 
     def _usage(self, completions: Iterable[Completion]) -> Usage:

@@ -25,6 +25,8 @@ from sglang.srt.server.openai.responses import (
     ChatLogprobs,
     ChatMessage,
     Delta,
+    PromptIds,
+    TokenIds,
     TokenLogprob,
     ToolCallDelta,
     TopLogprob,
@@ -73,10 +75,10 @@ class _Stream:
     def __init__(self, progress: Progress, parser: AnswerParser) -> None:
         self.parser = parser
         self.tokens: list[ScoredToken] = []
-        self._progress = progress
+        self.progress = progress
 
     def advance(self, is_finished: bool) -> list[AnswerEvent]:
-        piece = self._progress.advance()
+        piece = self.progress.advance()
         events: list[AnswerEvent] = []
         if piece is not None:
             self.tokens += piece.tokens
@@ -101,10 +103,15 @@ class ChatShape:
             self.own_names["ebnf"] = plan.blamed
         self._vocab = vocab
         self._plan = plan
+        self._returns_token_ids = request.return_token_ids
         self._streams: dict[int, _Stream] = {}
 
+    def prompt(self, completion: Completion) -> PromptIds:
+        return {"prompt_token_ids": completion.request.prompt_token_ids} if self._returns_token_ids else {}
+
     def choice(self, completion: Completion) -> ChatChoice:
-        piece = Progress(completion, self._vocab).advance()
+        progress = Progress(completion, self._vocab)
+        piece = progress.advance()
         assert piece is not None
         parser = self._plan.parser()
         answer = ParsedAnswer.of([*parser.feed(piece.text), *parser.finish()])
@@ -112,8 +119,12 @@ class ChatShape:
             "index": completion.index,
             "message": self._message(answer),
             "logprobs": self._logprobs(completion, piece.tokens),
+            **self._token_ids(progress),
             **ending(completion, parser.has_calls),
         }
+
+    def _token_ids(self, progress: Progress) -> TokenIds:
+        return {"token_ids": progress.take_token_ids()} if self._returns_token_ids else {}
 
     def _message(self, answer: ParsedAnswer) -> ChatMessage:
         content = answer.content or (None if answer.calls else "")
@@ -143,13 +154,15 @@ class ChatShape:
         is_finished = ending(completion)["finish_reason"] is not None
         events = stream.advance(is_finished)
         for delta in map(self._delta, events):
-            yield {**self._chunk(completion, delta), "logprobs": self._logprobs(completion, stream.take_tokens())}
+            logprobs = self._logprobs(completion, stream.take_tokens())
+            yield {**self._chunk(completion, delta), "logprobs": logprobs, **self._token_ids(stream.progress)}
         if not is_finished:
             return
         if stream.tokens:
             logprobs = self._logprobs(completion, stream.take_tokens())
             yield {**self._chunk(completion, {"content": ""}), "logprobs": logprobs}
-        yield {**self._chunk(completion, {}), **ending(completion, stream.parser.has_calls)}
+        end = ending(completion, stream.parser.has_calls)
+        yield {**self._chunk(completion, {}), **self._token_ids(stream.progress), **end}
 
     def _delta(self, event: AnswerEvent) -> Delta:
         match event:

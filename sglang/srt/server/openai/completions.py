@@ -14,7 +14,7 @@ from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.fields import parse
 from sglang.srt.server.openai.progress import Piece, Progress, ScoredToken
 from sglang.srt.server.openai.requests import CompletionRequest, TokenIds
-from sglang.srt.server.openai.responses import CompletionChoice, CompletionLogprobs
+from sglang.srt.server.openai.responses import ChosenIds, CompletionChoice, CompletionLogprobs, PromptIds
 from sglang.srt.server.openai.sampling import sampling_params
 from sglang.srt.server.openai.token_text import token_text
 from sglang.srt.server.wire import read_object
@@ -49,6 +49,10 @@ class CompletionShape:
         self._prompts = prompts
         self._progress: dict[int, Progress] = {}
 
+    def prompt(self, completion: Completion) -> PromptIds:
+        """Nothing, since each choice tells of its own."""
+        return {}
+
     def choice(self, completion: Completion) -> CompletionChoice:
         (choice,) = self.chunks(completion)
         return choice
@@ -63,14 +67,23 @@ class CompletionShape:
         end = ending(completion)
         piece = self._progress[completion.index].advance() or Piece("", [])
         text, tokens = echoed.text + piece.text, echoed.tokens + piece.tokens
-        if text or tokens or end["finish_reason"] is not None:
+        ids = self._token_ids(completion, is_first)
+        if text or tokens or ids or end["finish_reason"] is not None:
             sample, prompt = divmod(completion.index, len(self._prompts))
             yield {
                 "index": prompt * self._request.n + sample,
                 "text": text,
                 "logprobs": self._logprobs(tokens),
+                **ids,
                 **end,
             }
+
+    def _token_ids(self, completion: Completion, is_first: bool) -> ChosenIds:
+        """What is to be told of them; empty if that is nothing."""
+        if not self._request.return_token_ids:
+            return {}
+        ids: ChosenIds = {"token_ids": self._progress[completion.index].take_token_ids()}
+        return {**ids, "prompt_token_ids": completion.request.prompt_token_ids} if is_first else ids
 
     def _echoed(self, completion: Completion) -> Piece:
         prompt = self._prompts[completion.index % len(self._prompts)]

@@ -57,6 +57,7 @@ class Progress:
         self._completion = completion
         self._num_characters = 0
         self._num_tokens = 0
+        self._num_ids = 0
         self._start = start
         self._offsets = TokenOffsets(vocab, completion.request.params.skip_special_tokens, start)
         self._held: deque[tuple[int, int, int]] = deque()  # (index, start, end) of tokens whose text is to come
@@ -79,6 +80,12 @@ class Progress:
             index, start, _ = self._held.popleft()
             tokens.append(scored_token(rows, index, min(start, shown)))
         return Piece(text, tokens)
+
+    def take_token_ids(self) -> list[int]:
+        """Those that have not been taken, whether or not their text may be shown."""
+        taken = self._completion.token_ids[self._num_ids :]
+        self._num_ids += len(taken)
+        return taken
 
     def _place(self, rows: LogprobRows) -> None:
         for index in range(self._num_tokens, len(rows.tokens)):

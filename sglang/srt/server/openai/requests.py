@@ -69,7 +69,6 @@ class GenerationRequest(Body):
         "return_cached_tokens_details": (False,),
         "return_hidden_states": (False,),
         "return_routed_experts": (False,),
-        "return_token_ids": (False,),
         "routed_dp_rank": (),
         "session_id": (),
         "session_params": (),
@@ -99,6 +98,7 @@ class GenerationRequest(Body):
     stop_regex: str | list[str] | None = Field(None, description=_STRINGS)
     no_stop_trim: bool = Field(False, description=_FLAG)
     ignore_eos: bool = Field(False, description=_FLAG)
+    return_token_ids: bool = Field(False, description=_FLAG)
     skip_special_tokens: bool = Field(True, description=_FLAG)
     regex: str | None = Field(None, description="a string")
     ebnf: str | None = Field(None, description="a string")

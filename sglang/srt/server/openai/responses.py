@@ -1,5 +1,5 @@
 """What clients get, as the OpenAI API has it. SGLang's are ``matched_stop``, the stop string or token id that came, and
-``closed``.
+``closed``; ``token_ids`` and ``prompt_token_ids`` are vLLM's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,23 @@ class Ending(TypedDict):
     closed: NotRequired[bool]
 
 
-class Choice(Ending):
+class PromptIds(TypedDict):
+    """There if the request asks for ids."""
+
+    prompt_token_ids: NotRequired[list[int]]
+
+
+class TokenIds(TypedDict):
+    """There if the request asks for ids: of all tokens, in a chunk of those that are new. One that ended it counts."""
+
+    token_ids: NotRequired[list[int]]
+
+
+class ChosenIds(TokenIds, PromptIds):
+    """Of a prompt only in the first chunk of a choice."""
+
+
+class Choice(Ending, TokenIds):
     """Of an answer or a chunk of it; each API adds its own text and log-probabilities."""
 
     index: int
@@ -91,7 +107,7 @@ class ChatChoice(Choice):
     logprobs: ChatLogprobs | None
 
 
-class ChatCompletion(Envelope):
+class ChatCompletion(Envelope, PromptIds):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
@@ -123,7 +139,9 @@ class ChatChunkChoice(Choice):
     logprobs: ChatLogprobs | None
 
 
-class ChatCompletionChunk(Envelope):
+class ChatCompletionChunk(Envelope, PromptIds):
+    """Only the first one of a stream has ids of the prompt."""
+
     object: Literal["chat.completion.chunk"]
     choices: list[ChatChunkChoice]
     usage: NotRequired[Usage | None]
@@ -141,7 +159,7 @@ class CompletionLogprobs(TypedDict):
     text_offset: list[int]
 
 
-class CompletionChoice(Choice):
+class CompletionChoice(Choice, ChosenIds):
     text: str
     logprobs: CompletionLogprobs | None
 
