@@ -11,8 +11,10 @@ import jsonschema
 import pytest
 
 from benchmarks.json_schema_suite import our_grammar, run_suite
+from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.json_schema import open_json_schema_grammar
-from tests.grammar.texts import accepts, grammar_of
+from sglang.srt.grammar.schema.numbers import decimal_text
+from tests.grammar.texts import acceptor, accepts, grammar_of
 
 SUITE = Path(__file__).parents[3] / "shared" / "data" / "json-schema-test-suite" / "tests"
 DRAFT_2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
@@ -277,6 +279,49 @@ def test_multiples_within_bounds(multiple: float) -> None:
         spellings = {f"{hundredths / 100:.2f}" if number.denominator > 1 else str(number), repr(hundredths / 100)}
         is_accepted = any(accepts(grammar, text) for text in spellings)
         assert is_accepted == is_valid or (is_valid and multiple < 1 and number < 0), spellings
+
+
+NON_MULTIPLES: list[dict[str, Any]] = [
+    *(
+        {"type": "number", "not": {"multipleOf": unit}}
+        for unit in (1, 2, 4, 5, 10, 0.5, 0.25, 0.01, 0.02, 1.25, 2.5, 0.2)
+    ),
+    *({"type": "integer", "not": {"multipleOf": unit}} for unit in (2, 8, 20)),
+    {"type": "number", "minimum": -9.5, "maximum": 9, "not": {"multipleOf": 3}},
+    {"type": "integer", "minimum": -10, "maximum": 30, "not": {"anyOf": [{"multipleOf": 0.3}, {"multipleOf": 7}]}},
+    {"type": "integer", "multipleOf": 5, "not": {"multipleOf": 10}},
+    {"type": "integer", "multipleOf": 3, "minimum": 0, "maximum": 60, "not": {"multipleOf": 4}},
+    {"type": "number", "multipleOf": 0.5, "minimum": -3, "not": {"multipleOf": 1}},
+    {"type": "number", "maximum": 1, "not": {"multipleOf": 0.05}},
+]
+
+
+@pytest.mark.parametrize("schema", NON_MULTIPLES, ids=str)
+def test_numbers_that_are_no_multiples(schema: dict[str, Any]) -> None:
+    accepts_text = acceptor(grammar_of("json_schema", json.dumps(schema)))
+    validator = jsonschema.Draft202012Validator(json.loads(json.dumps(schema), parse_float=Fraction))
+    for hundredths in (*range(-1100, 1100, 5), *range(-130, 130), 2000, 6000, 12345600, -500, 1600, 123456, -123450):
+        number = Fraction(hundredths, 100)
+        is_valid = validator.is_valid(int(number) if number.denominator == 1 else number)
+        plain = decimal_text(number)
+        padded = f"{plain}0" if "." in plain else f"{plain}.0"
+        accepted = [accepts_text(text) for text in ((plain,) if number.denominator == 1 else (plain, padded))]
+        assert all(accepted) if is_valid else not any(accepted), plain
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "not": {"multipleOf": 1}},
+        {"type": "integer", "multipleOf": 6, "not": {"multipleOf": 0.2}},
+        {"type": "integer", "minimum": 1, "maximum": 9, "not": {"anyOf": [{"multipleOf": n} for n in (0.1, 3)]}},
+        {"type": "integer", "minimum": 8, "maximum": 10, "not": {"anyOf": [{"multipleOf": 2}, {"multipleOf": 3}]}},
+    ],
+    ids=str,
+)
+def test_where_all_numbers_are_multiples_nothing_is_valid(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="cannot be satisfied"):
+        grammar_of("json_schema", json.dumps(schema))
 
 
 def test_closing_never_makes_anything_valid() -> None:

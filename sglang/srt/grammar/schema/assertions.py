@@ -83,7 +83,11 @@ class Assertion:
         multiple = Fraction(self._value)
         if positive:
             return [Branch(Numbers(multiple=multiple).simplified())]
-        return [Branch(Numbers(whole=False))] if multiple == 1 else [self._refused(Numbers())]
+        others = Numbers(avoided=frozenset([multiple]))
+        if multiple.denominator > 1:
+            return [Branch(others)]
+        among_whole = others.meet(Numbers(whole=True))
+        return map(Branch, [Numbers(whole=False), *([among_whole] if among_whole else [])])
 
     # --- strings
 

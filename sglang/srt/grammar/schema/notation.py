@@ -14,6 +14,7 @@ from sglang.srt.grammar.lexemes import not_empty
 from sglang.srt.grammar.limits import MAX_MULTIPLE
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
+from sglang.srt.grammar.schema.non_multiples import MAX_LISTED, texts_without
 from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
 from sglang.srt.grammar.schema.objects import Record
 from sglang.srt.grammar.schema.plan import Plan, Settled, place
@@ -82,9 +83,9 @@ class _Writer:
         if texts:
             options.append(self._terminal(" | ".join(f"({one.terminal(self._patterns)})" for one in texts)))
         numbers = [value for value in values if isinstance(value, Numbers)]
-        options += [self._multiples(one, place(state)) for one in numbers if one.multiple is not None]
-        if plain := [one for one in numbers if one.multiple is None]:
-            options.append(self._terminal(" | ".join(map(self._number, plain))))
+        options += [self._multiples(one, place(state)) for one in numbers if one.is_counted]
+        if plain := [one for one in numbers if not one.is_counted]:
+            options.append(self._terminal(" | ".join(self._number(one, place(state)) for one in plain)))
         scalars = [text for value in values if isinstance(value, Scalars) for text in value.texts]
         if scalars:
             options.append(self._literal(*dict.fromkeys(scalars)))
@@ -123,10 +124,16 @@ class _Writer:
 
     # --- numbers
 
-    def _number(self, numbers: Numbers) -> str:
+    def _number(self, numbers: Numbers, where: str) -> str:
+        texts = texts_without(numbers) if numbers.avoided or numbers.multiple else texts_of(numbers)
+        if texts is None:
+            raise InvalidRequestError(
+                f"json_schema has multipleOf negated at {where}, which cannot be enforced but for divisors of powers "
+                f"of ten, and among at most {MAX_LISTED} numbers"
+            )
         alternatives = [
             " & ".join(f"{'' if wanted else '~'}({self._patterns.write(pattern)})" for pattern, wanted in conditions)
-            for conditions in texts_of(numbers)
+            for conditions in texts
         ]
         return " | ".join(f"({one})" for one in alternatives)
 
@@ -138,11 +145,10 @@ class _Writer:
                 f"json_schema has multipleOf at {where}: without decimal point and zeros at the end a number that is a "
                 f"multiple of all would be {units}; at most {MAX_MULTIPLE} is supported"
             )
-        schema = None if numbers.whole is False else json_of_multiples(numbers)
+        schema = json_of_multiples(numbers)
         if schema is None:
             raise InvalidRequestError(
-                f"json_schema has multipleOf at {where}, which cannot be enforced with bounds of more than 15 digits, "
-                "nor without whole numbers"
+                f"json_schema has multipleOf at {where}, which cannot be enforced with bounds of more than 15 digits"
             )
         return self._rule(f"%json {schema}")
 

@@ -15,12 +15,14 @@ from sglang.srt.grammar.python_regex import parse_regex
 MAX_DIGITS = 400
 """Of a number in a schema, written without an exponent."""
 
+_FEW = 100
+
 
 @dataclass(frozen=True)
 class Numbers:
     """From `low` to `high`, None is without end; the bounds themselves do not count where they are open.
 
-    whole: only whole numbers, only others, or both. multiple: only multiples of it.
+    whole: only whole numbers, only others, or both. multiple: only multiples of it. avoided: no multiples of these.
     """
 
     low: Fraction | None = None
@@ -29,6 +31,7 @@ class Numbers:
     is_high_open: bool = False
     whole: bool | None = None
     multiple: Fraction | None = None
+    avoided: frozenset[Fraction] = frozenset()
 
     def meet(self, other: Numbers) -> Numbers | None:
         """None if no number is in both."""
@@ -43,6 +46,7 @@ class Numbers:
             not is_high_open,
             other.whole if self.whole is None else self.whole,
             _common_multiple(self.multiple, other.multiple),
+            self.avoided | other.avoided,
         ).simplified()
         return None if found.is_empty else found
 
@@ -56,7 +60,9 @@ class Numbers:
         return (math.inf if self.high is None else self.high, not self.is_high_open)
 
     def simplified(self) -> Numbers:
-        """The same set; for whole numbers and multiples the bounds are among them, and closed."""
+        """The same set; for whole numbers and multiples the bounds are among them, and closed, and what is avoided are
+        multiples of theirs.
+        """
         found = self
         if found.multiple is not None and found.whole:
             found = replace(found, multiple=_common_multiple(found.multiple, Fraction(1)))
@@ -72,7 +78,8 @@ class Numbers:
             low = step * (math.floor(low / step) + 1 if found.is_low_open else math.ceil(low / step))
         if high is not None:
             high = step * (math.ceil(high / step) - 1 if found.is_high_open else math.floor(high / step))
-        return replace(found, low=low, high=high, is_low_open=False, is_high_open=False)
+        avoided = frozenset(_least_multiple(unit, step) for unit in found.avoided)
+        return replace(found, low=low, high=high, is_low_open=False, is_high_open=False, avoided=avoided)
 
     @property
     def step(self) -> Fraction | None:
@@ -81,7 +88,14 @@ class Numbers:
         return Fraction(1) if self.whole else None
 
     @property
+    def is_counted(self) -> bool:
+        """Whether all multiples count, be they whole or not."""
+        return self.multiple is not None and self.whole is not False and not self.avoided
+
+    @property
     def is_empty(self) -> bool:
+        if self.step in self.avoided or (self.avoided and self.members(_FEW) == []):
+            return True
         if self.low is None or self.high is None:
             return False
         if self.low == self.high:
@@ -92,13 +106,14 @@ class Numbers:
         """All of them, if there are no more than `limit`."""
         if self.low is None or self.high is None:
             return None
-        if self.low == self.high:
-            return [self.low]
         step = self.step
-        if step is None or self.whole is False or (self.high - self.low) / step >= limit:
+        if self.low == self.high:
+            found = [self.low]
+        elif step is None or self.whole is False or (self.high - self.low) / step >= limit:
             return None
-        count = int((self.high - self.low) / step) + 1
-        return [self.low + step * index for index in range(count)]
+        else:
+            found = [self.low + step * index for index in range(int((self.high - self.low) / step) + 1)]
+        return [member for member in found if not any((member / unit).denominator == 1 for unit in self.avoided)]
 
     def without(self, number: Fraction) -> Iterator[Numbers]:
         """What is left of it, in parts."""
@@ -109,8 +124,11 @@ class Numbers:
 
 
 def _common_multiple(one: Fraction | None, other: Fraction | None) -> Fraction | None:
-    if one is None or other is None:
-        return one or other
+    return one or other if one is None or other is None else _least_multiple(one, other)
+
+
+def _least_multiple(one: Fraction, other: Fraction) -> Fraction:
+    """That both have in common."""
     denominator = one.denominator * other.denominator
     return Fraction(math.lcm(int(one * denominator), int(other * denominator)), denominator)
 
