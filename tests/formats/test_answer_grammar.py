@@ -84,7 +84,7 @@ def test_a_marked_call_may_follow_text_and_ends_it() -> None:
     assert not accepts(grammar, f"{written('hermes', F)} and more than that")
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if TOOL_FORMATS[name].notation.mark])
+@pytest.mark.parametrize("name", [name for name in FORMATS if not TOOL_FORMATS[name].notation.last])
 @pytest.mark.parametrize("words", ["\n", " ", "\nThe weather is", "\n\nThe weather i", "I looked it up. "])
 def test_a_model_may_begin_to_speak_after_its_calls(name: ToolCallParserName, words: str) -> None:
     """It ends the answer there, and is not told."""
@@ -98,6 +98,13 @@ def test_a_model_may_begin_to_speak_after_its_calls(name: ToolCallParserName, wo
     assert not accepts(one, written(name, F) + words)
     parsed = ParsedAnswer.of(tool_events(name, list(answer), is_demanded=True))
     assert parsed == ParsedAnswer.of(tool_events(name, list(written(name, F, TIME)), is_demanded=True))
+
+
+@pytest.mark.parametrize("words", ['{"name": "f"}', "\n{", " [", ";x", ";", "   "])
+def test_what_may_be_a_bare_call_is_no_speech(words: str) -> None:
+    notation = TOOL_FORMATS["llama3"].notation
+    grammar = grammar_of("ebnf", answer_grammar.demanded_calls(notation, TOOLS, True))
+    assert not accepts(grammar, written("llama3", F) + words)
 
 
 OBJECT = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}

@@ -16,6 +16,12 @@ MAX_AFTERWARDS = 16
 """Characters of what a model says instead of another call. Nobody is told of them; most tokens are shorter."""
 
 _ANYTHING = "/(.|\\n)*/"
+_SPEECH = "|".join([
+    r"\s{1,2}",
+    *(rf"\s{{{count}}}[^\s;{{\[](.|\n){{0,{MAX_AFTERWARDS - 1 - count}}}" for count in range(3)),
+])  # fmt: skip
+"""The beginning of what cannot be taken for another bare call, nor for what stands between two."""
+
 _SLOT = "\x00"
 
 
@@ -43,8 +49,8 @@ def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
     """What makes up calls; opening: what stands before the first body."""
     separator = notation.between + notation.before
     more = f"({_literal(separator)} body){{0,{MAX_CALLS - 1}}}" if is_parallel else ""
-    if more and notation.mark:
-        more += f" {_afterwards(separator)}?"
+    if more and not notation.last:
+        more += f" {_afterwards(separator) if notation.mark else f'/{_SPEECH}/'}?"
     last = _literal(notation.last) if notation.last else ""
     return " ".join(filter(None, [_literal(opening) if opening else "", "body", more, last]))
 
