@@ -184,6 +184,11 @@ FORMATS = {
     "byte": (["", "aGk=", "aA==", "+/+/"], ["a", "aGk", "aGl=", "aB==", "-_-_", "aGk=aGk=", "aG k"]),
     "base64url": (["", "aGk=", "aGk", "aA", "-_-_"], ["a", "aGl", "aB==", "+/+/", "aA="]),
     "char": (["a", "ü", "\n", '"'], ["", "ab"]),
+    "decimal": (["0", "-12.50", "100000000000000000000"], ["", "1.", ".5", "1e5", "+1", "007", "1,5"]),
+    "media-range": (
+        ["*/*", "text/*", "image/svg+xml", "text/html;level=1", "text/plain; charset=utf-8;format=flowed"],
+        ["text", "text/", "/html", "text/html;level", "text/html, */*", "te xt/a", "a/b/c", "text/html; q=é"],
+    ),
 }
 
 
@@ -231,6 +236,15 @@ def test_negated_formats(name: str, accepted: list[str], rejected: list[str]) ->
     assert [text for text in rejected if accepts(grammar, json.dumps(text))] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("media-range", 'text/html ; charset="a\\"\t\x80b" ;'), ("decimal", "007.50")]
+)
+def test_what_is_right_but_of_little_use_is_not_generated(name: str, text: str) -> None:
+    schema = json.dumps({"type": "string", "format": name})
+    assert accepts(open_json_schema_grammar(schema), json.dumps(text, ensure_ascii=False))
+    assert not accepts(grammar_of("json_schema", schema), json.dumps(text, ensure_ascii=False))
+
+
 def test_a_text_of_no_or_one_of_two_formats() -> None:
     one = {"type": "string", "oneOf": [{"format": "date-time"}, {"format": "time"}, {"maxLength": 12}]}
     grammar = grammar_of("json_schema", one)
@@ -255,6 +269,8 @@ NUMBER_FORMATS: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "number", "not": {"format": "int32"}}, ["0.5", "3000000000"], ["7", "-2147483648"]),
     ({"type": ["number", "null"], "format": "float"}, ["0.1", "-3", "null"], ['"a"']),
     ({"type": "number", "format": "double"}, ["0.1"], ["null"]),
+    ({"type": "integer", "format": "unixtime"}, ["1700000000", "-1"], ["0.5"]),
+    ({"type": ["number", "string"], "format": "decimal"}, ["0.1", '"0.1"'], ['"a"']),
     ({"type": "string", "format": "password"}, ['""', '"abc"'], ["1"]),
     ({"type": "string", "format": "int32"}, ['"x"'], ["1"]),
     ({"type": ["integer", "string"], "format": "date"}, ["3000000000", '"2024-01-01"'], ['"x"']),

@@ -84,6 +84,8 @@ _WIDE = (
 )
 _VARIABLE = r"([a-zA-Z0-9_]|%[0-9a-fA-F]{2})(\.?([a-zA-Z0-9_]|%[0-9a-fA-F]{2}))*(:[1-9][0-9]{0,3}|\*)?"
 _TEMPLATE_TEXT = rf"[!#$&-;=?-\[\]_a-z~{_WIDE}\ue000-\uf8ff]|%[0-9a-fA-F]{{2}}"
+_TOKEN = r"[!#$%&'*+\-.\^_`|~0-9A-Za-z]+"
+_QUOTED_VALUE = r'"([\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _POINTER = r"(/([^/~]|~[01])*)*"
 
 
@@ -117,6 +119,8 @@ _SOURCES = {
     "byte": _base64("+/", ("==", "=")),
     "base64url": _base64(r"_\-", ("(==)?", "=?")),
     "char": "(?s:.)",
+    "decimal": r"-?[0-9]+(\.[0-9]+)?",
+    "media-range": rf"{_TOKEN}/{_TOKEN}([ \t]*;[ \t]*({_TOKEN}=({_TOKEN}|{_QUOTED_VALUE}))?)*",
 }
 _LONGEST = {"hostname": "(?s:.{1,253})"}
 _NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
@@ -138,6 +142,8 @@ _PREFERRED = {
     "date-time": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
     "date-time-local": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
     "duration": "P(T?[0-9]{1,6}[A-Z])+",
+    "decimal": r"-?(0|[1-9][0-9]*)(\.[0-9]+)?",
+    "media-range": rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN})*",
 }
 
 INTEGER_RANGES = {
@@ -145,7 +151,7 @@ INTEGER_RANGES = {
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
     "double-int": (-(2**53) + 1, 2**53 - 1),
 }
-_ANNOTATIONS = ("float", "double", "password", "binary", "commonmark", "html")
+_ANNOTATIONS = ("float", "double", "unixtime", "password", "binary", "commonmark", "html")
 FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 
