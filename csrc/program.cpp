@@ -266,7 +266,7 @@ void Program::find_upcoming() {
 }
 
 // A prompt's rows go in groups, its later ones, which take longer, first. Larger groups read keys and values less often;
-// smaller ones keep all threads at work, and where even they are few, each query head is a task of its own.
+// smaller ones keep all threads at work, and where even the smallest are few, each query head is a task of its own.
 void Program::plan_attention(const StepRows& step) {
   tasks_.clear();
   const int64_t group = num_heads_ / num_kv_heads_, threads = pool_->num_threads();
@@ -278,7 +278,8 @@ void Program::plan_attention(const StepRows& step) {
     return tasks;
   };
   int64_t rows = std::max(kAttentionQueries / group, kFewAttentionRows);
-  if (num_tasks(rows) < kPartsPerThread * threads) rows = kFewAttentionRows;
+  while (rows > kFewAttentionRows && num_tasks(rows) < kPartsPerThread * threads)
+    rows = std::max(rows / 2, kFewAttentionRows);
   const int64_t heads_per_task = num_tasks(rows) < threads ? 1 : group;
   for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
     const int64_t first = step.first_row[sequence], count = step.row_count[sequence], groups = num_groups(sequence, rows);

@@ -3,10 +3,10 @@
 // A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores, which
 // are exponents of 2, their maximum, powers relative to the maximum so far, and the weighted sum of values, after what was
 // summed before has been scaled to the new maximum. The order of operations of one query is fixed by positions alone: a
-// score adds pairs of dimensions ascending; powers are summed by position mod 16, and these 16 sums in a tree at the very
-// end; a weighted value adds pairs of positions (2j, 2j + 1) ascending. Which other queries share the registers, where
-// the slots lie, and whether keys and values were copied together before, never shows in the result. Probabilities are
-// rounded to bfloat16 before they are summed, so that the weights of the values add up to one.
+// score adds pairs of dimensions ascending; powers are summed in pairs of positions (2j, 2j + 1) by j mod 16, and these
+// 16 sums in a tree at the very end; a weighted value adds such pairs ascending. Which other queries share the registers,
+// where the slots lie, and whether keys and values were copied together before, never shows in the result. Probabilities
+// are rounded to bfloat16 before they are summed, so that the weights of the values add up to one.
 //
 // Rows of a sequence come in order of position, and head_dim is at most kMaxDim.
 
@@ -399,12 +399,13 @@ SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, 
         sums[query][vector] = dot(sums[query][vector], keys[vector], factor);
     }
   }
-#pragma GCC unroll 6
-  for (int query = 0; query < kQueries; ++query)
 #pragma GCC unroll 4
-    for (int vector = 0; vector < kVectors; ++vector)
-      store_lanes(scores + query * kContextBlock + segments[vector].offset, sums[query][vector], segments[vector].lane,
-                  segments[vector].count);
+  for (int vector = 0; vector < kVectors; ++vector) {
+    const KeySegment segment = segments[vector];
+#pragma GCC unroll 6
+    for (int query = 0; query < kQueries; ++query)
+      store_lanes(scores + query * kContextBlock + segment.offset, sums[query][vector], segment.lane, segment.count);
+  }
 }
 
 // Scores of the first `count` positions of the block and perhaps more.
@@ -417,9 +418,13 @@ SGL_INLINE void score(const Query* queries, const Scratch& scratch, int num_segm
     });
 }
 
-// The greatest of the first `count` scores and of `so_far`. Fills up the last vector with -infinity.
+constexpr int kTwoVectors = 2 * kLanes;
+
+// The greatest of the first `count` scores and of `so_far`. Fills up the last two vectors with -infinity.
 SGL_INLINE float greatest(float* scores, int64_t count, float so_far) {
-  store_lanes(scores + count, splat(-INFINITY), 0, int(-count & (kLanes - 1)));
+  const int64_t whole = (count + kLanes - 1) & -kLanes;
+  store_lanes(scores + count, splat(-INFINITY), 0, int(whole - count));
+  if (whole % kTwoVectors != 0) store(scores + whole, splat(-INFINITY));
   F32x16 result = splat(so_far);
   for (int64_t i = 0; i < count; i += kLanes) result = max(load<F32x16>(scores + i), result);
   return max_lanes(result);
@@ -428,9 +433,15 @@ SGL_INLINE float greatest(float* scores, int64_t count, float so_far) {
 // Probabilities of `count` positions relative to `maximum`, added to `sums`, which are multiplied by `factor` before.
 SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, float factor, float* sums,
                              uint16_t* probabilities) {
+  const Bf16x32 ones = splat_pair(0x3f803f80);
   F32x16 total = load<F32x16>(sums) * splat(factor);
-  for (int64_t i = 0; i < count; i += kLanes)
-    total = total + store_bf16(probabilities + i, exp2(load<F32x16>(scores + i) - splat(maximum)));
+  for (int64_t i = 0; i < count; i += kTwoVectors) {
+    const F32x16 first = exp2(load<F32x16>(scores + i) - splat(maximum));
+    const F32x16 second = exp2(load<F32x16>(scores + i + kLanes) - splat(maximum));
+    const Bf16x32 both = pack_bf16(first, second);
+    store(probabilities + i, both);
+    total = dot(total, both, ones);
+  }
   store(sums, total);
 }
 

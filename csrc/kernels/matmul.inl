@@ -21,8 +21,11 @@ constexpr int kPanels = kTileColumns / kLanes;
 // Weights that are read for one group of rows only come straight from memory, so they are asked for this far ahead.
 constexpr int kPrefetchBlocks = 4;
 constexpr int kCacheLine = 64;
-// Of what comes after the product: lines per block of inputs. A block takes some 50 ns, in which memory could give 12.
-constexpr int kLinesAhead = 4;
+// Of the next tile and of what comes after the product: lines per block of inputs. A block takes some 50 ns, in which
+// memory could give 12.
+constexpr int kLinesAhead = 6;
+// Of more groups of rows than these, the first waits for a tile and the others make up for it.
+constexpr int64_t kFewGroups = 8;
 
 // What the micro-kernel needs to know of a quantised format at compile time.
 template <WeightFormat kFormat>
@@ -320,6 +323,8 @@ template <WeightFormat kFormat>
 void matmul_format(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
   const int64_t rows = row_end - row_begin, groups = (rows + kRowTile - 1) / kRowTile;
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    if (groups > 1 && groups <= kFewGroups)
+      args.ahead->demand(args.weight->tiles + size_t(tile + 1) * args.weight->tile_bytes, args.weight->tile_bytes);
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_begin + group * rows / groups, to = row_begin + (group + 1) * rows / groups;
       up_to_rows_by_tile<kFormat, kRowTile>(args, tile, from, to - from, groups == 1);

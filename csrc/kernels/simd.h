@@ -35,6 +35,7 @@ constexpr int kRegisterLanes = kLanes / kRegisters;
 
 typedef float FloatRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef int32_t IntRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint8_t ByteRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 
 struct F32x16 {
@@ -146,13 +147,21 @@ SGL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
 // Of equal values, and where one is NaN, the second.
 SGL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
   F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_max_ps((__m512)a.part[0], (__m512)b.part[0]);
+#else
   SGL_EACH_REGISTER result.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+#endif
   return result;
 }
 
 SGL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
   F32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (FloatRegister)_mm512_min_ps((__m512)a.part[0], (__m512)b.part[0]);
+#else
   SGL_EACH_REGISTER result.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+#endif
   return result;
 }
 
@@ -329,13 +338,18 @@ SGL_INLINE float sum_lanes(const F32x16& a) {
   return lanes[0];
 }
 
+// Which zero it is where several are greatest depends on the level; so does a NaN.
 SGL_INLINE float max_lanes(const F32x16& a) {
+#if defined(SGL_AVX512)
+  return _mm512_reduce_max_ps((__m512)a.part[0]);
+#else
   float lanes[kLanes];
   store(lanes, a);
   for (int width = kLanes / 2; width > 0; width /= 2)
     for (int lane = 0; lane < width; ++lane)
       lanes[lane] = lanes[lane] > lanes[lane + width] ? lanes[lane] : lanes[lane + width];
   return lanes[0];
+#endif
 }
 
 // Exact, so in any order.
@@ -402,39 +416,27 @@ SGL_INLINE F32x16 exp(const F32x16& x) {
   return result;
 }
 
-// 2^x for x <= 0, to 3e-6 of the result, NaN of NaN; 0 below about 2^-126. Of 0 it is 1. The polynomial is a minimax fit
-// of 2^f - 1 without constant term on [0, 1), in the relative error.
+// 2^x for x <= 0, to 3e-6 of the result, NaN of NaN; 0 below -126. Of 0 it is 1. x = n + f with |f| <= 1/2; the polynomial
+// is a minimax fit of 2^f - 1 without constant term, in the relative error of 2^f.
 SGL_INLINE F32x16 exp2(const F32x16& x) {
-  F32x16 fraction;
-#if defined(SGL_AVX512)
-  const F32x16 clamped = max(splat(-150.0f), x);  // what is 0 by then
-  fraction.part[0] = (FloatRegister)_mm512_maskz_reduce_ps(0xffff, (__m512)clamped.part[0], _MM_FROUND_TO_NEG_INF);
-#else
-  const F32x16 clamped = max(splat(-126.0f), x);
-  I32x16 floor = round_to_int(clamped);
-  SGL_EACH_REGISTER floor.part[i] += to_float(floor).part[i] > clamped.part[i];  // true is -1
-  fraction = clamped - to_float(floor);
-#endif
-  F32x16 y = splat(1.3426685531e-2f);
-  y = fma(y, fraction, splat(5.2242472201e-2f));
-  y = fma(y, fraction, splat(2.4128020570e-1f));
-  y = fma(y, fraction, splat(6.9304484478e-1f));
+  const F32x16 clamped = max(splat(-127.0f), x);
+  const float magic = 12582912.0f;  // see round_to_int: the low bits of the sum are n
+  const F32x16 shifted = clamped + splat(magic);
+  const F32x16 fraction = clamped - (shifted - splat(magic));
+  F32x16 y = splat(9.5828529447e-3f);
+  y = fma(y, fraction, splat(5.5906426162e-2f));
+  y = fma(y, fraction, splat(2.4024099112e-1f));
+  y = fma(y, fraction, splat(6.9312417507e-1f));
   y = fma(y, fraction, splat(1.0f));
   F32x16 result;
-#if defined(SGL_AVX512)
-  result.part[0] = (FloatRegister)_mm512_maskz_scalef_ps(0xffff, (__m512)y.part[0], (__m512)clamped.part[0]);
-#else
   SGL_EACH_REGISTER {
-    const FloatRegister value = y.part[i] * (FloatRegister)((floor.part[i] + 127) << 23);
-    result.part[i] = x.part[i] < -126.0f ? FloatRegister{} : value;
+    const FloatRegister power = (FloatRegister)(((WordRegister)shifted.part[i] << 23) + (127u << 23));
+    result.part[i] = y.part[i] * power;
   }
-#endif
   return result;
 }
 
 // --- parts of vectors, bfloat16 and int8 in memory -------------------------------------------------------------------
-
-typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 
 // Stores lanes [begin, begin + count) of 32 bits, and only those, one after the other at `target`.
 template <class Vector>
@@ -500,6 +502,20 @@ SGL_INLINE F32x16 load_bf16(const void* source) {
   std::memcpy(halves, source, sizeof(halves));
   for (int lane = 0; lane < kLanes; ++lane) values[lane] = bf16_to_float(halves[lane]);
   result = load<F32x16>(values);
+#endif
+  return result;
+}
+
+// 32 values rounded to bfloat16, in order: `first` are lanes 0-7 of the result, two in each.
+SGL_INLINE Bf16x32 pack_bf16(const F32x16& first, const F32x16& second) {
+  Bf16x32 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_cvtne2ps_pbh((__m512)second.part[0], (__m512)first.part[0]);
+#else
+  uint16_t values[2 * kLanes];
+  store_bf16(values, first);
+  store_bf16(values + kLanes, second);
+  result = load<Bf16x32>(values);
 #endif
   return result;
 }

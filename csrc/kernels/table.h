@@ -13,7 +13,7 @@ constexpr int kTileColumns = 32;     // output columns of a weight tile: two vec
 constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
 constexpr int kScaledDims = 32;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
-constexpr int kAttentionQueries = 128;  // queries that attend together: their running sums are held at a time
+constexpr int kAttentionQueries = 192;  // queries that attend together: their running sums are held at a time
 constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
 
 // --- rows of activations ---------------------------------------------------------------------------------------------
@@ -73,8 +73,8 @@ enum class Epilogue : uint8_t {
   kSiluAndMul,  // tiles hold 16 columns of a gate and the same 16 of an up projection: out = silu(gate) * up
 };
 
-// Memory that a thread will read soon: runs of units from `base` on. It is asked for a few cache lines at a time by whoever
-// has the memory to himself, because he computes or waits.
+// Memory that a thread will read soon: what `demand` names, then runs of units from `base` on. It is fetched a
+// few cache lines at a time by whoever has the memory to himself, because he computes or waits.
 struct Prefetcher {
   struct Run {
     int64_t first, count;  // units
@@ -85,10 +85,23 @@ struct Prefetcher {
   const Run* runs_end = nullptr;
   const uint8_t* next = nullptr;  // of the present run
   const uint8_t* end = nullptr;
+  const uint8_t* urgent = nullptr;
+  const uint8_t* urgent_end = nullptr;
+
+  // What is left of an earlier demand is dropped: it has been read by now.
+  void demand(const uint8_t* begin, size_t bytes) {
+    urgent = begin;
+    urgent_end = begin + bytes;
+  }
 
   // Asks for `lines` cache lines, and perhaps for some beyond the end of a run. Returns whether there were any.
   __attribute__((always_inline)) bool fetch(int lines) {
     constexpr int kCacheLine = 64;
+    if (urgent < urgent_end) {
+      for (int line = 0; line < lines; ++line) __builtin_prefetch(urgent + line * kCacheLine, 0, 2);
+      urgent += lines * kCacheLine;
+      return true;
+    }
     if (next >= end) {
       if (run == runs_end) return false;
       next = base + size_t(run->first) * unit_bytes;
