@@ -134,6 +134,8 @@ REFUSED: list[tuple[str, str]] = [
     ("start: nothing", "ebnf cannot be used: "),
     ("start: T\nT: (/.*a.{20}/ & /.*b.{19}/)+", "ebnf, line 2: '&' between terminals is not supported"),
     ("start: T\nT: ~/a/", "ebnf, line 2: '~' between terminals is not supported"),
+    ('start: "a"\n <|end|> "b"', "ebnf, line 2: '<|end|>' names a token, but a constraint is of text"),
+    ('start: "a" <[^257]> "b"', "ebnf, line 1: '<[^257]>' names a token, but a constraint is of text"),
     ('start: "a"\n  %json {"nul": {}}', "ebnf, line 2: json_schema has 'nul' at #, which is no keyword"),
     ('start: %json {"a"', "ebnf, line 1: what follows %json is not JSON: "),
     ("start: %json " + "[" * 100_000, "ebnf, line 1: the schema after %json is nested too deep"),
@@ -143,9 +145,10 @@ REFUSED: list[tuple[str, str]] = [
 
 
 def test_operators_within_texts_of_a_lark_grammar_are_text() -> None:
-    grammar = 'start: "&~" /[&~]x/ // & ~ %json\n'
+    grammar = 'start: "&~" /[&~]x/ // & ~ %json <a>\n'
     assert grammar_of("ebnf", grammar) == grammar
     assert accepts(grammar_of("ebnf", 'start: "&~" /[&~]x/ %json {"type": "boolean"} // & ~'), "&~&xtrue")
+    assert accepts(grammar_of("ebnf", 'start: "<a>" /<b>/ %json {"const": "<c>"}'), '<a><b>"<c>"')
 
 
 def test_a_long_chain_of_rules_takes_one_round(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-from sglang.srt.errors import InvalidRequestError
+from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.json_schema import json_schema_rules
 
 _TOKENS = re.compile(
     r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])"
-    r"|(?P<start>\bstart\b)",
+    r"|(?P<token><[^<>\s]+>)|(?P<start>\bstart\b)",
     re.DOTALL,
 )
 
@@ -19,8 +19,8 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
     """The grammar with every schema after ``%json`` lowered as a ``json_schema`` with this `whitespace` is, and `name`
     for its rule ``start``.
 
-    Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, and
-    for a schema that would be refused as a ``json_schema``.
+    Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, for
+    tokens by name or number, and for a schema that would be refused as a ``json_schema``.
     """
     parts: list[str] = []
     schemas: list[str] = []
@@ -30,6 +30,10 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
         line = source.count("\n", 0, match.start()) + 1
         if match["operator"]:
             raise InvalidRequestError(f"ebnf, line {line}: {match[0]!r} between terminals is not supported")
+        if match["token"]:  # an end token among them would end the output, wherever it stands
+            raise InvalidRequestError(
+                f"ebnf, line {line}: {shown(match[0])} names a token, but a constraint is of text; put it in quotes"
+            )
         if match["schema"]:
             place = _end_of_schema(source, place, line)
             schema_name = f"json_schema_{len(schemas)}"
