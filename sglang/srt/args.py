@@ -40,8 +40,8 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     mem_fraction_static: part of the available memory the key/value cache may use.
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
     max_running_requests: how many requests are computed in one step.
-    chunked_prefill_size: token budget of a step; -1 for no limit. Prompts may have all of it where nothing decodes, and
-        beside decoding rows a quarter.
+    chunked_prefill_size: how many tokens of prompts a step computes, and beside requests that are being answered a
+        quarter of that, but one at least; -1 for no limit.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival;
         ``random`` in an order drawn anew for every step.

@@ -1,10 +1,10 @@
 """How many tokens each running request computes in a step, and which waiting requests join.
 
-One token budget covers everything. Decoding rows are never held back by it; what they leave goes to prompts, oldest
-request first. Beside decoding rows that is no more than a part of it: a step takes the longer the more rows it has, and
-those who are being answered wait for all of them. A request joins only if its prompt fits in memory beside a reserve
-for what the others are about to generate; when the guess is wrong all the same, the youngest request gives its memory
-back and waits (retraction).
+Where nothing decodes prompts have the whole token budget, oldest request first. Decoding rows are never held back by
+it, and beside them prompts have a part of it: a step takes the longer the more rows it has, and those who are being
+answered wait for all of them. A request joins only if its prompt fits in memory beside a reserve for what the others
+are about to generate; when the guess is wrong all the same, the youngest request gives its memory back and waits
+(retraction).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DECODE_RESERVE = 128
 """Tokens set aside for each request's own output when another asks to join."""
 
 PROMPT_SHARE = 4
-"""Beside decoding rows prompts have the budget divided by this. Of the default budget that is as fast, row by row."""
+"""Beside decoding rows prompts have the budget divided by this. 128 rows, of the default 512, take as long a row."""
 
 
 class RunningRequests:
@@ -44,9 +44,8 @@ class RunningRequests:
     def advance(self, token_budget: int) -> int:
         """Schedule the next tokens of every request, retracting younger ones for memory. Returns the budget left."""
         self.retracted = []
-        decoding = sum(request.num_uncomputed == 1 for request in self._requests)
-        if decoding:
-            token_budget = max(min(token_budget - decoding, token_budget // PROMPT_SHARE), 1)  # prompts always get on
+        if any(request.num_uncomputed == 1 for request in self._requests):
+            token_budget = max(token_budget // PROMPT_SHARE, 1)  # prompts always get on
         index = 0
         while index < len(self._requests):  # retraction shortens the list at its end
             request = self._requests[index]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sglang.srt.args import EngineArgs
+from sglang.srt.args import UNLIMITED, EngineArgs
 from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, PrefixCache, RadixPrefixCache
 from sglang.srt.executor.build import LoadedModel
@@ -34,7 +35,7 @@ def build_scheduler(
         vocab=vocab,
         without_grammar=GrammarQueue(GrammarCompiler(vocab, ThreadPoolExecutor(1, "grammars")), on_grammar_ready),
         max_running_requests=loaded.info.max_running_requests,
-        token_budget=loaded.info.chunked_prefill_size,
+        token_budget=token_budget(args, loaded.info.chunked_prefill_size),
     )
 
 
@@ -42,6 +43,11 @@ def make_cache(args: EngineArgs, pool: SlotPool) -> PrefixCache:
     if args.disable_radix_cache:
         return NoPrefixCache(pool)
     return EndedPrefixCache(pool) if args.disable_in_flight_sharing else RadixPrefixCache(pool)
+
+
+def token_budget(args: EngineArgs, chunk: int) -> int:
+    """Without a limit there is none beside decoding rows either, where prompts have a part of this."""
+    return sys.maxsize if args.chunked_prefill_size == UNLIMITED else chunk
 
 
 def make_policy(args: EngineArgs) -> SchedulePolicy:
