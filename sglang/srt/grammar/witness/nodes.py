@@ -6,6 +6,7 @@ complements as easily as anything else.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -33,7 +34,7 @@ class Maker(Protocol):
     def multiple(self, unit: int, scale: int, remainder: int = 0, place: int | None = None) -> Expression: ...
 
 
-class Expression:
+class Expression(abc.ABC):
     """cost: how many bytes of UTF-8 its shortest text has, math.inf if there is none; None where that takes a search,
     or the rules that it refers to. longest: how many its longest has at most.
     """
@@ -46,9 +47,9 @@ class Expression:
         self.longest = longest
         self.is_regular = is_regular
 
+    @abc.abstractmethod
     def derive(self, make: Maker, character: str) -> Expression:
         """See `Expressions.derivative`."""
-        raise NotImplementedError
 
 
 class Chars(Expression):
@@ -195,6 +196,9 @@ class Ref(Expression):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(None, False, math.inf, is_regular=False)
+
+    def derive(self, make: Maker, character: str) -> Expression:
+        raise AssertionError(f"derivatives are of regular expressions, and the rule {self.name} may be none")
 
 
 def sample(chars: CharSet) -> str:
