@@ -146,8 +146,12 @@ def _add_url(parser: argparse.ArgumentParser) -> None:
 def _named_url(text: str) -> tuple[str, str]:
     """The name and the address, which may end in /v1 as for other clients."""
     name, _, url = text.partition("=")
-    address = urlsplit(url)
-    if not name or address.scheme != "http" or not address.hostname:
+    try:
+        address = urlsplit(url)
+        is_address = address.scheme == "http" and address.hostname and address.port != 0
+    except ValueError:  # a port or a host that is none
+        is_address = False
+    if not name or not is_address:
         raise argparse.ArgumentTypeError(f"{text!r} should be NAME=http://HOST:PORT")
     return name, url.rstrip("/").removesuffix("/v1")
 

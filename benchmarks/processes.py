@@ -50,20 +50,23 @@ class Child:
         return BenchmarkError(f"{self.process.args!r} {what}; the end of its output:\n{tail}")
 
     def stop(self) -> None:
-        """End it and its children, first kindly."""
+        """End it and its children, first kindly; at once if that is interrupted."""
         children = family([self.pid])
         self.process.terminate()
         try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+        finally:
+            kill(children)
             self.process.wait()
-        for child in children:
-            if child.is_running() and child.pid != self.pid:
-                child.kill()
-        for stream in (self.process.stdin, self.process.stdout, self._log):
-            if stream is not None:
-                stream.close()
+            for stream in (self.process.stdin, self.process.stdout, self._log):
+                if stream is not None:
+                    with suppress(BrokenPipeError):  # what it has not read
+                        stream.close()
+
+    def kill(self) -> None:
+        """End it and its children at once. `stop` is still to be called."""
+        kill(family([self.pid]))
 
 
 def free_port() -> int:
@@ -85,13 +88,20 @@ def family(pids: Iterable[int]) -> list[psutil.Process]:
     return found
 
 
+def kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 @contextmanager
 def frozen(pids: Iterable[int]) -> Iterator[None]:
     """Stops these processes and what descends from them meanwhile, so that no thread of theirs spins."""
     processes = family(pids)
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
     try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
         yield
     finally:
         for process in processes:

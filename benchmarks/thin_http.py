@@ -85,6 +85,8 @@ class _Exchange(asyncio.Protocol):
             return
         if error is not None:
             self._done.set_exception(error)
+        elif not self._chunks:
+            self._done.set_exception(ConnectionResetError("the connection was closed without an answer"))
         else:
             self._done.set_result(Reply(b"".join(self._chunks), self._first_event, time.monotonic()))
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
@@ -34,17 +34,19 @@ class ChildPipeline:
         self._child = Child(self._command, self._environment, has_pipes=True)
         output = self._child.process.stdout
         assert output is not None
-        if not output.readline():
-            failure = self._child.failure("did not start")
+        try:
+            if next(messages(output), None) is None:
+                raise self._child.failure("did not start")
+        except BaseException:
             self.stop()
-            raise failure
+            raise
         self._reader = threading.Thread(target=self._read, args=(output,), daemon=True)
         self._reader.start()
 
     def stop(self) -> None:
         if self._child is None:
             return
-        self._child.process.kill()
+        self._child.kill()
         if self._reader is not None:
             self._reader.join()
         self._child.stop()
@@ -84,12 +86,12 @@ class ChildPipeline:
         if self._child is None or self._child.process.stdin is None:
             raise BenchmarkError(f"{self.name} was not started")
         futures: list[Future[dict[str, Any]]] = []
-        messages = []
+        batch = []
         for request in requests:
             number = next(self._numbers)
             self._waiting[number] = Future()
             futures.append(self._waiting[number])
-            messages.append(
+            batch.append(
                 {
                     "id": number,
                     "prompt": list(request.prompt),
@@ -97,13 +99,22 @@ class ChildPipeline:
                     "json_schema": request.json_schema,
                 }
             )
-        self._child.process.stdin.write(json.dumps(messages).encode() + b"\n")
-        self._child.process.stdin.flush()
+        try:
+            self._child.process.stdin.write(json.dumps(batch).encode() + b"\n")
+            self._child.process.stdin.flush()
+        except OSError as error:
+            raise self._child.failure("takes no more requests") from error
         return futures
 
     def _read(self, output: IO[bytes]) -> None:
-        for line in output:
-            answer = json.loads(line)
+        for answer in messages(output):
             self._waiting.pop(answer["id"]).set_result(answer)
-        for future in self._waiting.values():
+        for future in list(self._waiting.values()):
             future.set_exception(BenchmarkError(f"{self.name} ended with requests open"))
+
+
+def messages(output: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Those of the child, without what the peer's library prints beside them."""
+    for line in output:
+        if line.startswith(b"{"):
+            yield json.loads(line)

@@ -34,12 +34,18 @@ class HttpEndpoint(abc.ABC):
     def answer(self, result: dict[str, Any]) -> Answer: ...
 
     async def complete(self, request: Request) -> Answer:
-        reply = await post(self.url + self.path, self.body(request, stream=False))
+        reply = await self._ask(request, stream=False)
         return self.answer(reply.json())
 
     async def stream(self, request: Request) -> float:
         """Have the answer streamed; when its first token came, on the monotonic clock."""
-        return self.first_token_at(await post(self.url + self.path, self.body(request, stream=True)), request)
+        return self.first_token_at(await self._ask(request, stream=True), request)
+
+    async def _ask(self, request: Request, *, stream: bool) -> Reply:
+        try:
+            return await post(self.url + self.path, self.body(request, stream=stream))
+        except OSError as error:
+            raise BenchmarkError(f"{self.name} at {self.url} cannot be asked: {error}") from error
 
     def first_token_at(self, reply: Reply, request: Request) -> float:
         """Raises BenchmarkError if `reply` is no streamed answer to `request`."""

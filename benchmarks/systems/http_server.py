@@ -38,16 +38,22 @@ class HttpServer(HttpEndpoint):
         started = time.monotonic()
         self._child = Child(self.command(port), self._environment)
         try:
-            return asyncio.run(self._first_token(Request(prompt, 1), started)) - started
+            return asyncio.run(self._first_token_in_time(Request(prompt, 1))) - started
         except BaseException:
             self.stop()
             raise
 
-    async def _first_token(self, request: Request, started: float) -> float:
-        """Asks until somebody listens who does not say that he is still loading."""
+    async def _first_token_in_time(self, request: Request) -> float:
         assert self._child is not None
-        while time.monotonic() - started < READY_SECONDS:
-            self._child.check()
+        try:
+            return await asyncio.wait_for(self._first_token(request, self._child), READY_SECONDS)
+        except asyncio.TimeoutError:
+            raise self._child.failure(f"was not ready after {READY_SECONDS:g} s") from None
+
+    async def _first_token(self, request: Request, child: Child) -> float:
+        """Asks until somebody listens who does not say that he is still loading."""
+        while True:
+            child.check()
             try:
                 reply = await post(self.url + self.path, self.body(request, stream=True))
             except OSError:
@@ -56,7 +62,6 @@ class HttpServer(HttpEndpoint):
             if reply.status != UNAVAILABLE:
                 return self.first_token_at(reply, request)
             await asyncio.sleep(RETRY_SECONDS)
-        raise self._child.failure(f"was not ready after {READY_SECONDS:g} s")
 
     def stop(self) -> None:
         if self._child is not None:

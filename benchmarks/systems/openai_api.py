@@ -69,10 +69,10 @@ class RunningServer(OpenAiEndpoint):
         try:
             with httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS) as client:
                 models = client.get("/v1/models")
-                self.model = models.raise_for_status().json()["data"][0]["id"]
+                self.model = model_name(models.raise_for_status())
                 self.returns_token_ids = True
                 asked = client.post(self.path, json=self.body(Request([1, 2, 3], 1), stream=False))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:
             raise BenchmarkError(f"{self.name} at {self.url} cannot be asked: {error}") from error
         self.returns_token_ids = asked.is_success
 
@@ -81,3 +81,11 @@ class RunningServer(OpenAiEndpoint):
 
     def process_ids(self) -> list[int]:
         return []
+
+
+def model_name(models: httpx.Response) -> str:
+    """Of the first one. Raises ValueError if it is no answer to ``/v1/models``."""
+    try:
+        return str(models.json()["data"][0]["id"])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"/v1/models names no model: {models.text[:200]!r}") from error

@@ -107,6 +107,18 @@ def test_our_server_tells_the_ids_of_new_tokens(our_url: str) -> None:
     assert len(asyncio.run(peer.complete(Request([1, 2], 3))).token_ids) == 3
 
 
+def test_a_server_that_names_no_model() -> None:
+    fake = FakeServer(lambda path, body: fake_server.Answer({"data": []}))
+    with fake, pytest.raises(BenchmarkError, match=r"/v1/models names no model: '{\"data\": \[\]}'"):
+        RunningServer("other", fake.url).start()
+
+
+def test_a_server_that_closes_the_connection() -> None:
+    fake = FakeServer(lambda path, body: fake_server.DROPPED)
+    with fake, pytest.raises(BenchmarkError, match=f"other at {fake.url} cannot be asked: .* without an answer"):
+        asyncio.run(RunningServer("other", fake.url).stream(Request([1], 1)))
+
+
 def test_nobody_at_the_address() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(BenchmarkError, match=f"other at {url} cannot be asked"):

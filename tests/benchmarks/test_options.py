@@ -82,7 +82,10 @@ def test_servers_that_run_already(monkeypatch: pytest.MonkeyPatch) -> None:
     assert new_measurements("title", parsed)[0].is_peer("other")
 
 
-@pytest.mark.parametrize("text", ["http://127.0.0.1:8000", "=http://127.0.0.1", "a=https://b", "a=127.0.0.1:80"])
+@pytest.mark.parametrize(
+    "text",
+    ["http://127.0.0.1:8000", "=http://127.0.0.1", "a=https://b", "a=127.0.0.1:80", "a=http://b:x", "a=http://[b"],
+)
 def test_an_address_that_is_none(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:

@@ -6,13 +6,16 @@ import asyncio
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks.processes import family
 from benchmarks.systems import openvino
 from benchmarks.systems.base import Answer, BenchmarkError, Request
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
 from benchmarks.systems.openvino import OpenVino
 from benchmarks.systems.vllm import Vllm, VllmServer, environment
+from tests.helpers.runtime import eventually
 
 MODEL = Path("model.gguf")
 
@@ -64,6 +67,47 @@ def test_openvino_that_dies_leaves_nobody_waiting(openvino_system: OpenVino) -> 
     with pytest.raises(BenchmarkError, match="ended with requests open"):
         asyncio.run(openvino_system.complete(Request([13], 2)))
     openvino_system.stop()
+
+
+def test_openvino_that_is_dead_takes_no_requests(openvino_system: OpenVino) -> None:
+    openvino_system.start()
+    for process in family(openvino_system.process_ids()):
+        process.kill()
+        process.wait()
+    with pytest.raises(BenchmarkError, match="takes no more requests"):
+        asyncio.run(openvino_system.complete(Request([5], 2)))
+    openvino_system.stop()
+
+
+TALKATIVE = """
+import json, subprocess, sys
+print("INFO loading", flush=True)
+process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], stdout=subprocess.DEVNULL)
+print(json.dumps({"ready": "1"}), flush=True)
+for line in sys.stdin:
+    print("INFO a request", flush=True)
+    for request in json.loads(line):
+        answer = {"id": request["id"], "token_ids": [process.pid], "times": [0.0], "cached_tokens": None}
+        print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_library_may_print_and_its_processes_end_with_it(
+    openvino_system: OpenVino, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino.CHILD.write_text(TALKATIVE)
+    openvino_system.start()
+    (pid,) = asyncio.run(openvino_system.complete(Request([5], 1))).token_ids
+    assert is_alive(pid)
+    openvino_system.stop()
+    eventually(lambda: not is_alive(pid), "the library's process has ended")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
