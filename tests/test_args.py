@@ -300,3 +300,10 @@ def test_words_that_the_parser_does_not_know(word: str, message: str) -> None:
     refuse_published(["--unheard-of", "quantization", "x"])
     with pytest.raises(ConfigurationError, match=message):
         refuse_published(["--unheard-of", word])
+
+
+def test_white_space_and_none_at_once_are_refused() -> None:
+    pattern = {"model_path": "m", "constrained_json_whitespace_pattern": "[ ]?"}
+    assert engine_args(**pattern, constrained_json_disable_any_whitespace=False) == engine_args(**pattern)
+    with pytest.raises(ConfigurationError, match="leave one out"):
+        engine_args(**pattern, constrained_json_disable_any_whitespace=True)

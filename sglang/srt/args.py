@@ -171,6 +171,11 @@ def _without_published(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name in published:
             published[name].check(name, value)
+    if given.get("constrained_json_disable_any_whitespace") and given.get("constrained_json_whitespace_pattern"):
+        raise ConfigurationError(
+            "constrained_json_disable_any_whitespace says that JSON has no white space, and "
+            "constrained_json_whitespace_pattern which it has; leave one out"
+        )
     return {name: value for name, value in given.items() if name not in published}
 
 

@@ -28,12 +28,13 @@ class Constraint(msgspec.Struct, frozen=True):
     """What the whole output has to match.
 
     text: a regular expression, a grammar, or the JSON of a schema, of a list of texts or of a structural tag.
-    whitespace: of the schemas in it, a regular expression of what stands between any two tokens.
+    whitespace: of the schemas in it, a regular expression of what stands between any two tokens; empty for nothing, and
+        None for what the server says.
     """
 
     kind: Literal["regex", "ebnf", "json_schema", "choices", "structural_tag"]
     text: str
-    whitespace: str = ""
+    whitespace: str | None = None
 
 
 LogprobsMode = Literal["raw_logprobs", "processed_logprobs"]
@@ -270,11 +271,11 @@ def _only_constraint(values: Mapping[str, Any]) -> Constraint | None:
         known = f"{', '.join(CONSTRAINTS[:-1])} or {CONSTRAINTS[-1]}"
         raise InvalidRequestError(f"Only one of {known} can be set, not both {names[0]} and {names[1]}")
     constraint: Constraint | None = values[names[0]] if names else None
-    if not values.get(WHITESPACE):
-        return constraint
     if constraint is None:
-        raise InvalidRequestError(f"{WHITESPACE} belongs to a json_schema, and there is none")
-    return msgspec.structs.replace(constraint, whitespace=values[WHITESPACE])
+        if values.get(WHITESPACE):
+            raise InvalidRequestError(f"{WHITESPACE} belongs to a json_schema, and there is none")
+        return None
+    return msgspec.structs.replace(constraint, whitespace=values.get(WHITESPACE))
 
 
 def _logprobs_mode(name: str, value: Any) -> str:

@@ -52,7 +52,7 @@ class Lowering:
         constraint = params.constraint
         if constraint.whitespace:
             await asyncio.to_thread(_check_whitespace, constraint, frame)
-        else:
+        elif constraint.whitespace is None:
             constraint = msgspec.structs.replace(constraint, whitespace=self._whitespace)
         key = constraint, frame
         if key in self._cache:
@@ -69,7 +69,7 @@ class Lowering:
 
 def _size(key: tuple[Constraint, Frame], grammar: str) -> int:
     constraint, frame = key
-    return len(constraint.text) + len(constraint.whitespace) + len(frame.calls) + len(grammar)
+    return len(constraint.text) + len(constraint.whitespace or "") + len(frame.calls) + len(grammar)
 
 
 def lower(constraint: Constraint, frame: Frame = BARE) -> str:
@@ -84,14 +84,14 @@ def lower(constraint: Constraint, frame: Frame = BARE) -> str:
     else:
         answer = _rules(constraint, frame.answer, frame.no_answer)
         _check_apart(constraint, frame, answer)
-        grammar = frame.around(answer, constraint.whitespace)
+        grammar = frame.around(answer, constraint.whitespace or "")
     _check_compiles(constraint, grammar)
     return grammar
 
 
 def _rules(constraint: Constraint, name: str, unless: str) -> str:
     """The rule `name`. unless: a terminal; what is regular, or begins with free text, does not match it."""
-    kind, text, whitespace = constraint.kind, constraint.text, constraint.whitespace
+    kind, text, whitespace = constraint.kind, constraint.text, constraint.whitespace or ""
     check_size(kind, text)
     check_size(WHITESPACE, whitespace)
     if kind == "regex":
