@@ -40,7 +40,7 @@ class Heads:
         return float(self.dim**-0.5)
 
 
-SHAPES = [Heads(64, 3, 2), Heads(128, 1), Heads(80, 4), Heads(16, 9), Heads(6, 2, 2), Heads(256, 7)]
+SHAPES = [Heads(64, 3, 2), Heads(128, 1), Heads(80, 4), Heads(100, 3), Heads(16, 9), Heads(6, 2, 2), Heads(256, 7)]
 
 
 @dataclass(frozen=True)
