@@ -84,6 +84,47 @@ SGL_INLINE int64_t put_lanes(uint32_t bits, int64_t first, uint32_t* out) {
 #endif
 }
 
+// --- blocks ----------------------------------------------------------------------------------------------------------
+
+SGL_INLINE bool is_impossible(const float* logits, int64_t begin, int64_t size) {
+  for (int64_t at = begin; at < begin + kVocabBlock; at += kLanes) {
+    const F32x16 x = load_logits(logits, at, size);
+    I32x16 is_possible;
+    SGL_EACH_REGISTER is_possible.part[i] = x.part[i] != -INFINITY;
+    if (bits_of(is_possible) != 0) return false;
+  }
+  return true;
+}
+
+SGL_INLINE void weigh_block(const float* logits, int64_t block, const Weighing& how, const TokenWeights& out) {
+  F64x16 sum{};
+  F32x16 largest = splat(-INFINITY);
+  const int64_t begin = block * kVocabBlock;
+  for (int64_t at = begin; at < begin + kVocabBlock; at += kLanes) {
+    const F32x16 log_weight = (load_logits(logits, at, out.size) - splat(how.highest)) / splat(how.temperature);
+    F32x16 weight = exp(log_weight);
+    SGL_EACH_REGISTER
+    weight.part[i] = log_weight.part[i] >= how.least ? weight.part[i] : FloatRegister{};
+    store(out.log_weights + at, log_weight);
+    store(out.weights + at, weight);
+    largest = max(largest, log_weight);
+    sum = sum + weight;
+  }
+  out.block_sums[block] = sum_lanes(sum);
+  out.block_maxima[block] = max_lanes(largest);
+}
+
+// What `weigh_block` does where all tokens are impossible.
+SGL_INLINE void clear_block(int64_t block, const TokenWeights& out) {
+  const int64_t begin = block * kVocabBlock;
+  for (int64_t at = begin; at < begin + kVocabBlock; at += kLanes) {
+    store(out.log_weights + at, splat(-INFINITY));
+    store(out.weights + at, splat(0.0f));
+  }
+  out.block_sums[block] = 0.0;
+  out.block_maxima[block] = -INFINITY;
+}
+
 // --- passes ----------------------------------------------------------------------------------------------------------
 
 // One pass for the value, which brings the row into the cache, and one as far as its first place.
@@ -113,23 +154,13 @@ void copy_allowed_logits(const float* logits, int64_t size, const uint32_t* mask
   }
 }
 
+// A mask that allows few tokens leaves most blocks without any, and these are not weighed.
 void weigh_logits(const float* logits, const Weighing& how, const TokenWeights& out) {
   for (int64_t begin = 0, block = 0; begin < out.size; begin += kVocabBlock, ++block) {
-    F64x16 sum{};
-    F32x16 largest = splat(-INFINITY);
-    for (int64_t at = begin; at < begin + kVocabBlock; at += kLanes) {
-      const F32x16 log_weight =
-          (load_logits(logits, at, out.size) - splat(how.highest)) / splat(how.temperature);
-      F32x16 weight = exp(log_weight);
-      SGL_EACH_REGISTER
-      weight.part[i] = log_weight.part[i] >= how.least ? weight.part[i] : FloatRegister{};
-      store(out.log_weights + at, log_weight);
-      store(out.weights + at, weight);
-      largest = max(largest, log_weight);
-      sum = sum + weight;
-    }
-    out.block_sums[block] = sum_lanes(sum);
-    out.block_maxima[block] = max_lanes(largest);
+    if (is_impossible(logits, begin, out.size))
+      clear_block(block, out);
+    else
+      weigh_block(logits, block, how, out);
   }
 }
 

@@ -320,6 +320,15 @@ def test_a_mask_shorter_or_longer_than_the_logits(level: str) -> None:
         assert set(token_ids(level, logits, [make_row(seed=s, allowed_mask=mask) for s in range(200)])) == expected
 
 
+def test_a_mask_that_leaves_most_of_a_large_vocabulary_out(level: str, rng: np.random.Generator) -> None:
+    vocab = 50_021
+    for num_allowed in (1, 3, 40):
+        masks = [mask_of(rng.integers(0, vocab, num_allowed).tolist(), vocab) for _ in SETTINGS]
+        rows = [make_row(params, 3, i, allowed_mask=masks[i]) for i, params in enumerate(SETTINGS)]
+        logits = rng.normal(0.0, 3.0, (len(rows), vocab)).astype(np.float32)
+        assert not wrong_draws(level, logits, rows)
+
+
 def test_each_request_keeps_its_own_bias_from_step_to_step(level: str) -> None:
     sampler = make_sampler(level, 50)
     logits = np.zeros((2, 50), dtype=np.float32)
@@ -355,6 +364,17 @@ def test_logprobs_are_of_the_raw_distribution(shape: str, vocab: int, level: str
         order = np.lexsort((np.arange(vocab), -own_logits))[: row.top_logprobs_num]
         assert [token_id for _, token_id in token.top] == order.tolist()
         np.testing.assert_allclose([p for p, _ in token.top], logprobs[order], rtol=0, atol=LOGPROB_TOLERANCE)
+
+
+def test_alternatives_are_ranked_through_the_impossible_ones(level: str) -> None:
+    vocab = 1000
+    logits = np.full((1, vocab), -np.inf, dtype=np.float32)
+    logits[0, [700, 3, 999]] = 2.0, 1.0, 1.5
+    for sampler_logits in (np.zeros_like(logits), logits):  # the second finds what the first left
+        (token,) = draw(level, sampler_logits, [make_row(return_logprob=True, top_logprobs_num=vocab)])
+    impossible = sorted(set(range(vocab)) - {700, 3, 999})
+    assert [token_id for _, token_id in token.top] == [700, 999, 3, *impossible]
+    assert [p for p, _ in token.top[3:]] == [-math.inf] * len(impossible)
 
 
 @pytest.mark.parametrize("mode", get_args(LogprobsMode))
