@@ -71,7 +71,9 @@ class Asker:
         """The answered ones once more, without a constraint and with nothing cached: the same prompts, and answers of
         the same numbers of tokens.
         """
-        await post(self._url + FLUSH_PATH, {})
+        flushed = await post(self._url + FLUSH_PATH, {})
+        if flushed.status != 200:
+            raise BenchmarkError(f"{FLUSH_PATH} was answered with {flushed.status}")
         waiting = iter([one for one in asked if one.num_tokens])
         await asyncio.gather(*(self._ask_some_freely(waiting) for _ in range(self._streams)))
 

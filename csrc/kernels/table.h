@@ -12,7 +12,7 @@ namespace sgl {
 constexpr int kTileColumns = 32;     // output columns of a weight tile: two vectors of 16
 constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
-constexpr int kScaledDims = 32;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
+constexpr int kScaledDims = 16;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
 constexpr int kAttentionQueries = 192;  // queries that attend together: their running sums are held at a time
 constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
 

@@ -35,13 +35,13 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     model_path: an alias such as ``smollm2``, a .gguf file, a Hugging Face folder, or a hub name.
     dtype: ``auto`` keeps the weights as they are stored, quantised or not; where torch computes, it is float32.
     kv_cache_dtype: of keys and values; ``auto`` is bfloat16, or what torch computes in where it does. ``int8`` halves
-        the memory of bfloat16, with a scale for every 32 dimensions of a head of each token.
+        the memory of bfloat16, with a scale for every 16 dimensions of a head of each token.
     context_length: at most the model's own, which is the default.
     mem_fraction_static: part of the available memory the key/value cache may use.
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
     max_running_requests: how many requests are computed in one step.
     chunked_prefill_size: how many tokens of prompts a step computes, and beside requests that are being answered a
-        quarter of that, but one at least; -1 for no limit.
+        quarter of that, or 128 if that is more; -1 for no limit.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival;
         ``random`` in an order drawn anew for every step.

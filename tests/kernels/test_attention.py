@@ -18,7 +18,7 @@ Layout = list[tuple[int, int]]
 F32 = 0  # GGUF's number of the type
 NUM_SLOTS = 1600
 CONTEXT_BLOCK = 256
-SCALED_DIMS = 32
+SCALED_DIMS = 16
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from sglang.srt.args import UNLIMITED, EngineArgs
 from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import NoPrefixCache
-from sglang.srt.scheduler.admission import PROMPT_SHARE, RunningRequests, release
+from sglang.srt.scheduler.admission import EFFICIENT_ROWS, PROMPT_SHARE, RunningRequests, release
 from sglang.srt.scheduler.build import token_budget
 from sglang.srt.scheduler.request import Request
 from tests.helpers.scheduling import VOCAB, request
@@ -45,7 +45,8 @@ class Traffic:
         decoding = [request for request in self.running.requests if is_decoding.get(request.rid)]
         prompts = [request for request in self.running.requests if not is_decoding.get(request.rid)]
         rows = sum(request.num_scheduled for request in prompts)
-        assert rows <= (max(self._budget // PROMPT_SHARE, 1) if any(is_decoding.values()) else self._budget)
+        beside_decoding = min(self._budget, max(self._budget // PROMPT_SHARE, EFFICIENT_ROWS))
+        assert rows <= (beside_decoding if any(is_decoding.values()) else self._budget)
         return decoding, prompts
 
     def compute(self) -> None:
@@ -59,7 +60,7 @@ class Traffic:
                     release(one, self._cache)
 
 
-@pytest.mark.parametrize("budget", [1, 2, 3, 4, 17, 512, sys.maxsize])
+@pytest.mark.parametrize("budget", [1, 2, 3, 4, 17, 130, 1024, sys.maxsize])
 def test_decoding_rows_wait_for_nobody_and_the_oldest_prompt_gets_on(budget: int) -> None:
     traffic = Traffic(random.Random(budget), budget, ENOUGH_SLOTS)
     num_mixed = 0

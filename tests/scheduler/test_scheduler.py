@@ -43,16 +43,17 @@ def test_chunk_size_changes_nothing(budget: int) -> None:
     assert max(len(step.token_ids) for step in bench.executor.steps) <= max(budget, len(messages))
 
 
-def test_a_long_prompt_takes_a_part_of_the_budget_beside_those_who_decode() -> None:
-    bench = Bench(budget=40)
+@pytest.mark.parametrize(("budget", "beside_decoding"), [(40, 40), (200, 128), (600, 150)])
+def test_a_long_prompt_takes_a_part_of_the_budget_beside_those_who_decode(budget: int, beside_decoding: int) -> None:
+    bench = Bench(2000, budget=budget)
     bench.add(request("decoding", range(5), max_new_tokens=100))
     bench.step()
-    bench.add(request("long", [7] * 100))
+    bench.add(request("long", [7] * 1000))
     bench.step()
-    assert len(bench.executor.steps[-1].token_ids) == 1 + 10
+    assert len(bench.executor.steps[-1].token_ids) == 1 + beside_decoding
     bench.abort("decoding")
     bench.step()
-    assert len(bench.executor.steps[-1].token_ids) == 40
+    assert len(bench.executor.steps[-1].token_ids) == budget
 
 
 def test_a_prompt_gets_on_beside_any_number_of_those_who_decode() -> None:

@@ -18,7 +18,10 @@ DECODE_RESERVE = 128
 """Tokens set aside for each request's own output when another asks to join."""
 
 PROMPT_SHARE = 4
-"""Beside decoding rows prompts have the budget divided by this. 128 rows, of the default 512, take as long a row."""
+"""Beside decoding rows prompts have the budget divided by this."""
+
+EFFICIENT_ROWS = 128
+"""Of fewer rows each takes longer: where the budget allows, prompts have as many."""
 
 
 class RunningRequests:
@@ -45,7 +48,7 @@ class RunningRequests:
         """Schedule the next tokens of every request, retracting younger ones for memory. Returns the budget left."""
         self.retracted = []
         if any(request.num_uncomputed == 1 for request in self._requests):
-            token_budget = max(token_budget // PROMPT_SHARE, 1)  # prompts always get on
+            token_budget = max(token_budget // PROMPT_SHARE, min(EFFICIENT_ROWS, token_budget))  # at least 1
         index = 0
         while index < len(self._requests):  # retraction shortens the list at its end
             request = self._requests[index]
