@@ -100,6 +100,14 @@ def test_a_model_may_begin_to_speak_after_its_calls(name: ToolCallParserName, wo
     assert parsed == ParsedAnswer.of(tool_events(name, list(written(name, F, TIME)), is_demanded=True))
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if TOOL_FORMATS[name].notation.mark])
+@pytest.mark.parametrize("space", ["", " ", "\n", "\n\n", "\r\n"])
+def test_no_marked_call_begins_in_what_is_left_out(name: ToolCallParserName, space: str) -> None:
+    notation = TOOL_FORMATS[name].notation
+    grammar = grammar_of("ebnf", answer_grammar.demanded_calls(notation, TOOLS, True))
+    assert not accepts(grammar, written(name, F) + space + notation.mark[0])
+
+
 @pytest.mark.parametrize("words", ['{"name": "f"}', "\n{", " [", ";x", ";", "   "])
 def test_what_may_be_a_bare_call_is_no_speech(words: str) -> None:
     notation = TOOL_FORMATS["llama3"].notation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from sglang.srt.formats.tool import Tool, json_call
@@ -50,21 +51,25 @@ def _calls(notation: Notation, opening: str, is_parallel: bool) -> str:
     separator = notation.between + notation.before
     more = f"({_literal(separator)} body){{0,{MAX_CALLS - 1}}}" if is_parallel else ""
     if more and not notation.last:
-        more += f" {_afterwards(separator) if notation.mark else f'/{_SPEECH}/'}?"
+        more += f" {_afterwards(separator, notation.mark) if notation.mark else f'/{_SPEECH}/'}?"
     last = _literal(notation.last) if notation.last else ""
     return " ".join(filter(None, [_literal(opening) if opening else "", "body", more, last]))
 
 
-def _afterwards(separator: str) -> str:
-    """The beginning of any text that does not begin as the separator does.
+def _afterwards(separator: str, mark: str) -> str:
+    """The beginning of any text that does not begin as the separator does, and in which no call begins.
 
     A model that has made its last call writes a line feed and goes on in words. If only an end or a separator were
     allowed there, the line feed would be taken for the beginning of a separator, and every call followed by another.
     """
-    first, second = (json.dumps(character)[1:-1] for character in separator[:2])
-    anything = r"(.|\n)"
-    most = MAX_AFTERWARDS - 1
-    return f"/[^{first}]{anything}{{0,{most}}}|{first}([^{second}]{anything}{{0,{most - 1}}})?/"
+    first, second, begin = map(_in_class, (separator[0], separator[1], mark[0]))
+    words, most = f"[^{begin}]", MAX_AFTERWARDS - 1
+    return f"/[^{first}{begin}]{words}{{0,{most}}}|{first}([^{second}{begin}]{words}{{0,{most - 1}}})?/"
+
+
+def _in_class(character: str) -> str:
+    """As it is written within the brackets of a class of characters."""
+    return r"\n" if character == "\n" else re.escape(character)
 
 
 def _bodies(notation: Notation, tools: Sequence[Tool]) -> str:
