@@ -104,13 +104,19 @@ def test_log_probabilities_of_a_call_are_all_told(real: openai.OpenAI) -> None:
     assert [token.token for token in told] == [token.token for token in whole.content]
 
 
-def test_results_are_sent_back(real: openai.OpenAI) -> None:
+def test_results_are_sent_back(real: openai.OpenAI, real_http: httpx.Client) -> None:
+    """The client's own message is an answer's; what the model makes of the result is its business."""
     message = real.chat.completions.create(**ASK, tool_choice=NAMED).choices[0].message
     assert message.tool_calls is not None
     result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "68 degrees"}
     messages: Any = [*QUESTION, message, result]
     answer = real.chat.completions.create(**{**ASK, "messages": messages, "max_tokens": 16})
-    assert "68" in (answer.choices[0].message.content or "")
+    sent = {"messages": [*QUESTION, message.model_dump(), result], "tools": TOOLS}
+    tokens = real_http.post("/tokenize", json=sent).json()["tokens"]
+    assert answer.usage is not None and answer.usage.prompt_tokens == len(tokens)
+    prompt = real_http.post("/detokenize", json={"tokens": tokens}).json()["text"]
+    ((_, arguments),) = calls_of(message)
+    assert prompt.index(json.dumps(json.loads(arguments))) < prompt.index("68 degrees")
 
 
 def test_tools_are_in_the_prompt_unless_they_may_not_be_called(real_http: httpx.Client) -> None:
