@@ -178,11 +178,8 @@ for _ in range(100_000):
         ({"json_schema": {}, "whitespace_pattern": ""}, Constraint("json_schema", "{}", "")),
         ({"choices": ["b", "a"]}, Constraint("choices", '["b", "a"]')),
         ({"choices": ("é",)}, Constraint("choices", '["\\u00e9"]')),
-        ({"regex": "", "ebnf": None, "json_schema": ""}, None),
-        (
-            {"regex": "a", "ebnf": "", "json_schema": "", "choices": None, "structural_tag": ""},
-            Constraint("regex", "a"),
-        ),
+        ({"regex": None, "ebnf": None, "json_schema": None}, None),
+        ({"regex": "a", "ebnf": None, "choices": None, "structural_tag": None}, Constraint("regex", "a")),
         ({"spaces_between_special_tokens": False, "structural_tag": None}, None),
     ],
 )
@@ -196,6 +193,11 @@ def test_one_constraint(given: Any, expected: Constraint | None) -> None:
     ("given", "message"),
     [
         ({"regex": 1}, "regex must be a string, not 1 (int)"),
+        ({"regex": ""}, "regex must not be empty; leave it out for free text"),
+        ({"ebnf": ""}, "ebnf must not be empty; leave it out for free text"),
+        ({"json_schema": ""}, "json_schema must not be empty; leave it out for free text"),
+        ({"structural_tag": ""}, "structural_tag must not be empty; leave it out for free text"),
+        ({"regex": "", "json_schema": "{}"}, "regex must not be empty; leave it out for free text"),
         ({"regex": {"type": "object"}}, "regex must be a string, not {'type': 'object'} (dict)"),
         ({"regex": "\ud800"}, "regex is not valid Unicode text: '\\ud800' (str)"),
         ({"whitespace_pattern": " "}, "whitespace_pattern belongs to a json_schema, and there is none"),

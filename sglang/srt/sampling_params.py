@@ -216,12 +216,14 @@ def _text(name: str, value: Any) -> str:
     return _unicode(name, value)
 
 
-def _constraint(name: str, value: Any) -> Constraint | None:
+def _constraint(name: str, value: Any) -> Constraint:
     text = _text(name, value)
-    return Constraint(name, text) if text else None  # type: ignore[arg-type]
+    if not text:
+        raise InvalidRequestError(f"{name} must not be empty; leave it out for free text")
+    return Constraint(name, text)  # type: ignore[arg-type]
 
 
-def _json_schema(name: str, value: Any) -> Constraint | None:
+def _json_schema(name: str, value: Any) -> Constraint:
     if isinstance(value, str):
         return _constraint(name, value)
     if not isinstance(value, (Mapping, bool)):

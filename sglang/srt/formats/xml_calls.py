@@ -149,7 +149,8 @@ def _suits(value: Any, schema: Any) -> bool:
         return True
     types = schema.get("type", _TYPES[type(value)])
     kinds = types if isinstance(types, (list, tuple)) else [types]
-    return any(kind in _TYPES[type(value)] for kind in kinds) and value in (schema.get("enum") or [value])
+    listed = [schema["const"]] if "const" in schema else schema.get("enum") or [value]
+    return any(kind in _TYPES[type(value)] for kind in kinds) and value in listed
 
 
 def _refuse_constant(name: str) -> None:

@@ -90,9 +90,9 @@ def _is_of_each(whole: Mapping[str, Any]) -> bool:
 
 def _texts(schema: Mapping[str, Any]) -> list[str]:
     """The values that the schema lists, if that is all it says and they can stand between tags."""
-    values = schema.get("enum")
-    is_list = schema.get("type") == "string" and schema.keys() <= {"type", "enum", *ANNOTATIONS}
-    if not is_list or not isinstance(values, list):
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    says_more = schema.get("type", "string") != "string" or not schema.keys() <= {"type", "enum", "const", *ANNOTATIONS}
+    if says_more or {"enum", "const"} <= schema.keys() or not isinstance(values, list):
         return []
     return values if all(isinstance(value, str) and _is_line(value) for value in values) else []
 

@@ -83,7 +83,7 @@ def test_plain_text_is_no_constraint(real: openai.OpenAI) -> None:
         messages=messages,
         max_tokens=2,
         response_format={"type": "text"},
-        extra_body={"regex": "", "ebnf": ""},
+        extra_body={"regex": None, "ebnf": None},
     )
     assert answer.usage is not None and answer.usage.completion_tokens == 2
 
