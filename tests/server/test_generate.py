@@ -118,6 +118,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": PROMPT, "seed": 0}, ["unknown field 'seed'", "it belongs in sampling_params, as 'sampling_seed'"]),
     ({"text": PROMPT, "max_tokens": 5}, ["unknown field 'max_tokens'", "sampling_params, as 'max_new_tokens'"]),
     ({"prompt": PROMPT}, ["unknown field 'prompt'", "it is called 'text' here"]),
+    ({"text": PROMPT, "return_token_ids": True}, ["'return_token_ids'", "always in the answer, as 'output_ids'"]),
     ({"text": PROMPT, "image_data": "a"}, ["image_data='a' is not supported here yet"]),
     ({"text": PROMPT, "lora_path": "a"}, ["lora_path='a' is not supported here yet"]),
     ({"text": PROMPT, "return_hidden_states": True}, ["return_hidden_states=True is not supported here yet"]),

@@ -30,6 +30,9 @@ from sglang.srt.tokenizer.native import shape_chunk, shape_results
 _OTHER_NAMES = {"prompt": "text", "seed": "sampling_seed", "max_tokens": "max_new_tokens"}
 """What other APIs call ours."""
 
+_ALWAYS_ANSWERED = {"return_token_ids": "output_ids"}
+"""What other APIs are asked for, and where it is in every answer of this one."""
+
 
 def generate_router(engine: RunningEngine) -> APIRouter:
     router = APIRouter()
@@ -72,6 +75,8 @@ def parse(body: dict[str, Any]) -> tuple[NativeInput, bool]:
 
 
 def _hint(name: str) -> str:
+    if name in _ALWAYS_ANSWERED:
+        return f"what it asks for is always in the answer, as {_ALWAYS_ANSWERED[name]!r}"
     here = _OTHER_NAMES.get(name, name)
     if here in SAMPLING_PARAMS["properties"]:
         return f"it belongs in sampling_params, as {here!r}"

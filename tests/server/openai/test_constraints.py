@@ -156,6 +156,10 @@ def test_a_stream_is_the_whole(real: openai.OpenAI) -> None:
         ({"response_format": {"type": "structural_tag"}}, "structural_tag needs format, or structures and triggers"),
         ({"response_format": {"type": "structural_tag", "format": TAG}, "regex": "a"}, "response_format and regex"),
         ({"response_format": {"type": "json_object", "triggers": ["a"]}}, "triggers is of type structural_tag"),
+        (
+            {"response_format": {"type": "json_schema", "schema": {}}},
+            "with type json_schema put the schema in response_format.json_schema.schema",
+        ),
         ({"response_format": {"type": "json_object", "json_schema": {}}}, "json_schema is of type json_schema"),
         ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema is of type json_object"),
         ({"regex": "a", "choices": ["b"]}, "Only one of regex, ebnf, json_schema, .*, not both regex and choices"),

@@ -141,7 +141,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "tool_choice",
         "names 'get_wether', which is not among the tools; did you mean 'get_weather'?",
     ),
-    ({"tool_choice": "any"}, "tool_choice", "must be none, auto, required, or an object that names a function"),
+    ({"tool_choice": "any"}, "tool_choice", "must be none, auto, required for a call of any tool, "),
+    (
+        {"tool_choice": {"type": "function", "name": "get_weather"}},
+        "tool_choice",
+        '{"type": "function", "function": {"name": ...}} for a call of one, ',
+    ),
     ({"tools": [TOOLS[1], TOOLS[1]]}, "tools[1].function.name", "two functions of the name 'get_time'"),
     (with_parameters({"type": "string"}), "tools[1].function.parameters", "must be a schema of type 'object'"),
     (

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sglang.srt.errors import did_you_mean, shown
-from sglang.srt.server.body import unserved_field
+from sglang.srt.server.body import Body, unserved_field
 from sglang.srt.server.openai.aliases import with_own_names
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.requests import NOT_HERE, GenerationRequest
+from sglang.srt.server.openai.sampling import REQUEST_NAMES
 
 R = TypeVar("R", bound=GenerationRequest)
 
@@ -20,6 +21,13 @@ Path = tuple[int | str, ...]
 
 MAX_STEP = 80
 """Characters of a field's name that an error shows."""
+
+_EXPECTED = {
+    "model_type": "an object",
+    "string_pattern_mismatch": "a string that matches {pattern!r}",
+    "too_short": "a list of {min_length} or more",
+}
+"""By the type of a complaint, what was expected; the messages of other types say so after "Input should be"."""
 
 
 def parse(kind: type[R], body: dict[str, Any]) -> R:
@@ -31,13 +39,17 @@ def parse(kind: type[R], body: dict[str, Any]) -> R:
         raise FieldError(f"{unserved}={shown(body[unserved])} is not supported here{instead}", unserved)
     for name in body:
         if name not in kind.model_fields and name not in kind.not_here:
-            hint = did_you_mean(name, kind.model_fields, "fields")
-            raise FieldError(f"unknown field {shown(name)}; {hint}", name[:MAX_STEP])
+            raise FieldError(f"unknown field {shown(name)}; {_hint(name, kind)}", name[:MAX_STEP])
     given = {name: value for name, value in body.items() if name in kind.model_fields and value is not None}
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise _refusal(kind, given, error.errors(include_url=False, include_context=False)) from error
+        raise _refusal(kind, given, error.errors(include_url=False)) from error
+
+
+def _hint(name: str, kind: type[GenerationRequest]) -> str:
+    own = REQUEST_NAMES.get(name)
+    return f"did you mean {own!r}?" if own in kind.model_fields else did_you_mean(name, kind.model_fields, "fields")
 
 
 def _refusal(kind: type[R], given: dict[str, Any], complaints: Sequence[ErrorDetails]) -> FieldError:
@@ -50,7 +62,7 @@ def _refusal(kind: type[R], given: dict[str, Any], complaints: Sequence[ErrorDet
     is_mixed = len({path for path in paths if len(path) == len(longest)}) > 1 and same[0]["loc"][1] != longest[1]
     if len(longest) > 1 and not is_mixed:
         param = name + "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP]}" for step in longest[1:])
-        return FieldError(_nested(param, same), param)
+        return FieldError(_nested(kind, param, same), param)
     found = shown(given[name]) if name in given else "missing"
     return FieldError(f"{name} must be {kind.model_fields[name].description}, not {found}", name)
 
@@ -68,12 +80,13 @@ def _path(given: dict[str, Any], complaint: ErrorDetails) -> Path:
     return tuple(path)
 
 
-def _nested(param: str, complaints: Sequence[ErrorDetails]) -> str:
+def _nested(kind: type[Body], param: str, complaints: Sequence[ErrorDetails]) -> str:
     first = complaints[0]
     if first["type"] == "missing":
         return f"{param} is missing"
     if first["type"] == "extra_forbidden":
-        return f"unknown field {param}"
+        *way, name = first["loc"]
+        return f"unknown field {param}; {did_you_mean(name, _field_names(kind, way), 'fields')}"
     if first["type"] == NOT_HERE:
         return f"{param} {first['msg']}"
     expected = dict.fromkeys(map(_expected, complaints))
@@ -81,4 +94,24 @@ def _nested(param: str, complaints: Sequence[ErrorDetails]) -> str:
 
 
 def _expected(complaint: ErrorDetails) -> str:
-    return "an object" if complaint["type"] == "model_type" else complaint["msg"].removeprefix("Input should be ")
+    if complaint["type"] in _EXPECTED:
+        return _EXPECTED[complaint["type"]].format_map(complaint.get("ctx", {}))
+    return complaint["msg"].removeprefix("Input should be ")
+
+
+def _field_names(kind: type[Body], way: Sequence[int | str]) -> list[str]:
+    """Of the objects that a complaint's way leads to: its steps are fields, places, and the types that were tried."""
+    bodies = [kind]
+    for step in way:
+        tried = [body for body in bodies if body.__name__ == step]
+        fields = [field for body in bodies for name, field in body.model_fields.items() if name == step]
+        inner = [body for field in fields for body in _bodies(field.annotation)]
+        bodies = tried or inner or bodies
+    return [field.alias or name for body in bodies for name, field in body.model_fields.items()]
+
+
+def _bodies(annotation: Any) -> Iterator[type[Body]]:
+    if isinstance(annotation, type) and issubclass(annotation, Body):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _bodies(part)

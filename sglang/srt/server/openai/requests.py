@@ -247,7 +247,9 @@ class ChatCompletionRequest(GenerationRequest):
 
     tools: list[ToolOfRequest] = Field([], description="a list of tools: objects of type function")
     tool_choice: Literal["none", "auto", "required"] | NamedTool | ToolsOfChoice = Field(
-        "auto", description="none, auto, required, or an object that names a function or allowed_tools"
+        "auto",
+        description='none, auto, required for a call of any tool, {"type": "function", "function": {"name": ...}} for '
+        'a call of one, or {"type": "allowed_tools", "allowed_tools": {"mode": ..., "tools": [...]}}',
     )
     parallel_tool_calls: bool = Field(True, description=_FLAG)
     separate_reasoning: bool = Field(True, description=f"{_FLAG}; true needs a server with a reasoning parser")

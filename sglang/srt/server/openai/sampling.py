@@ -32,6 +32,7 @@ SAME_NAME = (
     "skip_special_tokens",
 )
 RENAMED = {"min_tokens": "min_new_tokens", "seed": "sampling_seed"}
+REQUEST_NAMES = {engine: own for own, engine in RENAMED.items()}
 NUM_SEEDS = 2**63
 JSON_OBJECT = {"type": "object"}
 FIELD_TYPES = {
@@ -40,6 +41,8 @@ FIELD_TYPES = {
     **dict.fromkeys(("format", "structures", "triggers"), "structural_tag"),
 }
 """The type of a ``response_format`` that each of its other fields belongs to."""
+
+_PLACE_OF_SCHEMA = "; with type json_schema put the schema in response_format.json_schema.schema"
 
 
 def sampling_params(request: GenerationRequest, max_tokens: int | None) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def in_request_names(
 
     own_names: the API's words for the engine's, beside those of RENAMED.
     """
-    own = {**own_names, **{engine: own for own, engine in RENAMED.items()}}
+    own = {**own_names, **REQUEST_NAMES}
     message = re.sub(rf"\b({'|'.join(own)})\b", lambda name: _own_name(name, own), str(error))
     field = message.partition(" ")[0].partition("=")[0]
     return FieldError(message, field) if field in type(request).model_fields else InvalidRequestError(message)
@@ -84,7 +87,8 @@ def _response_constraint(request: GenerationRequest) -> dict[str, Any]:
     given = {name: value for name, value in fields.items() if value is not None}
     for name in given:
         if FIELD_TYPES[name] != wanted.type:
-            raise FieldError(f"response_format.{name} is of type {FIELD_TYPES[name]}", "response_format")
+            hint = _PLACE_OF_SCHEMA if (name, wanted.type) == ("schema", "json_schema") else ""
+            raise FieldError(f"response_format.{name} is of type {FIELD_TYPES[name]}{hint}", "response_format")
     if wanted.type == "text":
         return {}
     if wanted.type == "structural_tag":
