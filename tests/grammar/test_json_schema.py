@@ -193,6 +193,16 @@ REFUSED: list[tuple[Any, str]] = [
     # Not exact.
     ({"type": "array", "uniqueItems": True}, f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of at"),
     (
+        {"type": "array", "items": {"enum": list(range(9))}, "uniqueItems": True},
+        f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of at most 8 values that are listed, like "
+        "those of an enum; without 'uniqueItems' a list can be had, which may repeat items",
+    ),
+    (
+        {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "contains": {"const": True}},
+        f"json_schema has 'uniqueItems' with 'contains' at #, {CANNOT}; "
+        "without 'uniqueItems' a list can be had, which may repeat items",
+    ),
+    (
         {"type": "number", "not": {"multipleOf": 3}},
         f"json_schema has multipleOf negated at #, {CANNOT} but for divisors of powers of ten, and among at most 1000",
     ),

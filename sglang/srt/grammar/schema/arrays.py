@@ -20,6 +20,8 @@ MAX_UNIQUE = 8
 MAX_OPTIONAL_ITEMS = 60
 """Items of their own kind that an array may end before."""
 
+_INSTEAD = "without 'uniqueItems' a list can be had, which may repeat items"
+
 
 def settle_array(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
     """The same without unique items and without items that have to be contained: as an array, or else as a machine.
@@ -35,7 +37,7 @@ def settle_array(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
     if shape.is_unique and not _cannot_repeat(solver, shape):
         if contains:
             raise InvalidRequestError(
-                f"json_schema has 'uniqueItems' with 'contains' at {place}, which cannot be enforced"
+                f"json_schema has 'uniqueItems' with 'contains' at {place}, which cannot be enforced; {_INSTEAD}"
             )
         return _unique(solver, shape, place)
     if contains:
@@ -60,7 +62,7 @@ def _unique(solver: Solver, shape: Arrays, place: str) -> Machine:
     if None in kinds or len(values) > MAX_UNIQUE:
         raise InvalidRequestError(
             f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of at most "
-            f"{MAX_UNIQUE} values that are listed, like those of an enum"
+            f"{MAX_UNIQUE} values that are listed, like those of an enum; {_INSTEAD}"
         )
 
     def steps(used: frozenset[str]) -> Iterator[tuple[Item, frozenset[str]]]:
