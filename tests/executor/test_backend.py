@@ -37,6 +37,28 @@ def test_what_computes_is_reported(tiny: Path, level: str, monkeypatch: pytest.M
     assert (loaded.dtype, loaded.max_total_tokens, loaded.num_threads) == ("float32", 64, 1)
 
 
+@pytest.mark.parametrize(
+    ("context_length", "max_total_tokens", "said"),
+    [
+        (512, 10, ["a cache of 10 tokens is too small", "max_total_tokens=256 holds", "the whole context needs 512"]),
+        (512, 255, ["a cache of 255 tokens"]),
+        (512, 256, []),
+        (64, 63, ["a cache of 63 tokens", "max_total_tokens=64 holds"]),
+        (64, 64, []),
+    ],
+)
+def test_a_cache_for_hardly_any_request_is_warned_of(
+    tmp_path: Path, context_length: int, max_total_tokens: int, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(make_tiny_llama(tmp_path, max_position_embeddings=context_length))
+    args = engine_args(model_path=path, num_threads=1, max_total_tokens=max_total_tokens, log_level="warning")
+    with caplog.at_level("WARNING", "sglang.srt.executor.build"):
+        loaded = load_engine_model(args, path)
+    assert loaded.info.max_total_tokens == max_total_tokens
+    assert len(caplog.messages) == bool(said)
+    assert all(part in message for message in caplog.messages for part in said)
+
+
 @pytest.mark.parametrize("level", LEVELS[-2:])
 def test_a_cache_of_bfloat16(tiny: Path, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = info(tiny, level, monkeypatch, dtype="bfloat16", kv_cache_dtype="bfloat16")

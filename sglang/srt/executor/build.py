@@ -23,6 +23,9 @@ DEFAULT_MEM_FRACTION = 0.5
 DEFAULT_TOKENS_CAP = 65_536
 """Unless asked for more, the cache is at most this long (or one context, if that is longer)."""
 
+SMALLEST_USEFUL_CACHE = 256
+"""Tokens of the shortest chats: some tens for the template and its system message, a question, and a paragraph."""
+
 DEFAULT_CHUNK = 512
 DEFAULT_MAX_RUNNING = 256
 
@@ -67,7 +70,18 @@ def load_engine_model(args: EngineArgs, model_path: str) -> LoadedModel:
         config.architecture, info.load_seconds, info.dtype, backend.description, info.num_threads, max_total_tokens,
         info.kv_cache_dtype, max_total_tokens * info.kv_bytes_per_token / 2**30,
     )  # fmt: skip
+    _warn_of_a_small_cache(info)
     return LoadedModel(runner, info)
+
+
+def _warn_of_a_small_cache(info: EngineInfo) -> None:
+    useful = min(info.context_length, SMALLEST_USEFUL_CACHE)
+    if info.max_total_tokens < useful:
+        logger.warning(
+            "a cache of %d tokens is too small for most requests: a prompt and its answer have to fit in it together; "
+            "max_total_tokens=%d holds a short chat, and the whole context needs %d",
+            info.max_total_tokens, useful, info.context_length,
+        )  # fmt: skip
 
 
 def _context_length(args: EngineArgs, config: ModelConfig) -> int:
