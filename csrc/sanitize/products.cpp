@@ -48,7 +48,8 @@ void products(const KernelTable& kernels, Random& random) {
   constexpr Epilogue kEpilogues[] = {Epilogue::kStore, Epilogue::kAdd, Epilogue::kSiluAndMul};
   const Epilogue epilogue = random.one_of(kEpilogues);
   const bool is_gated = epilogue == Epilogue::kSiluAndMul;
-  const int64_t columns = random.integer(1, 4) * kTileColumns / (is_gated ? 2 : 1) + (is_gated ? 0 : random.integer(-31, 0));
+  const int64_t tiles = random.integer(1, 4);
+  const int64_t columns = is_gated ? tiles * kTileColumns / 2 : tiles * kTileColumns - random.integer(0, 31);
   const int64_t count = random.integer(1, 14);
 
   WeightStorage storage(format_of(type), inputs, is_gated ? 2 * columns : columns);

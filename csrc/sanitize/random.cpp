@@ -62,7 +62,8 @@ std::vector<uint8_t> Random::checkpoint_rows(GgufType type, int64_t rows, int64_
   }
   for (uint8_t& byte : bytes) byte = uint8_t(integer(0, 255));
   const auto put_half = [&](size_t at, int low, int high) {  // any half or bfloat16 between two, of either sign
-    const auto bits = uint16_t(integer(low, high) | (chance(0.5) ? 0x8000 : 0));
+    const int64_t magnitude = integer(low, high);
+    const auto bits = uint16_t(magnitude | (chance(0.5) ? 0x8000 : 0));
     std::memcpy(bytes.data() + at, &bits, 2);
   };
   const Block* block = block_of(type);

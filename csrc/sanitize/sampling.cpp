@@ -98,7 +98,8 @@ void score(const KernelTable& kernels, const Work& work, Random& random) {
 }  // namespace
 
 void sampling(const KernelTable& kernels, Random& random) {
-  const Work work(random.integer(1, 3000), random.integer(1, 6), random);
+  const int64_t vocab_size = random.integer(1, 3000), count = random.integer(1, 6);
+  const Work work(vocab_size, count, random);
   const Results one = sample(kernels, 1, work), several = sample(kernels, 3, work);
   require_same_bits(one.token_ids, several.token_ids, "sampling with three threads");
   require_same_bits(one.values, several.values, "sampling with three threads");
