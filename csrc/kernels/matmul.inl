@@ -72,10 +72,7 @@ SGL_INLINE U8x64 low_halves(const U8x64& packed) {
 
 SGL_INLINE U8x64 high_halves(const U8x64& packed) {
   U8x64 result;
-  SGL_EACH_REGISTER {
-    typedef uint16_t Words __attribute__((vector_size(SGL_REGISTER_BYTES)));
-    result.part[i] = (ByteRegister)((Words)packed.part[i] >> 4) & 15;
-  }
+  SGL_EACH_REGISTER result.part[i] = (ByteRegister)((Word16Register)packed.part[i] >> 4) & 15;
   return result;
 }
 

@@ -36,6 +36,8 @@ constexpr int kRegisterLanes = kLanes / kRegisters;
 typedef float FloatRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef int32_t IntRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef int16_t Int16Register __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef uint16_t Word16Register __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint8_t ByteRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 
 struct F32x16 {
@@ -246,6 +248,11 @@ SGL_INLINE uint16_t float_to_bf16(float value) {
 
 // --- dot products ----------------------------------------------------------------------------------------------------
 
+SGL_INLINE IntRegister sum_pairs(const Int16Register& a) {
+  const IntRegister lanes = (IntRegister)a;
+  return ((IntRegister)((WordRegister)lanes << 16) >> 16) + (lanes >> 16);
+}
+
 // acc[lane] += sum over 4 of codes[4 * lane + j] * values[j]; `values` are four int8 (not -128), the same for all lanes.
 // The sum is exact. kMaxCode bounds the codes: 15 or 255.
 template <int kMaxCode>
@@ -271,15 +278,16 @@ SGL_INLINE I32x16 dot(const I32x16& acc, const U8x64& codes, int32_t values) {
     result.part[i] = (IntRegister)_mm256_add_epi32((__m256i)acc.part[i], sum);
   }
 #else
-  int8_t x[4];
-  uint8_t c[64];
-  int32_t sums[kLanes];
-  std::memcpy(x, &values, 4);
-  store(c, codes);
-  store(sums, acc);
-  for (int lane = 0; lane < kLanes; ++lane)
-    sums[lane] += c[4 * lane] * x[0] + c[4 * lane + 1] * x[1] + c[4 * lane + 2] * x[2] + c[4 * lane + 3] * x[3];
-  result = load<I32x16>(sums);
+  // A product, at most 255 * 128, fits 16 bits, and so does the sum of two if the codes are small. Bytes with even and
+  // with odd index are multiplied apart.
+  const WordRegister x = WordRegister{} + uint32_t(values);
+  const Int16Register x_even = (Int16Register)((Word16Register)x << 8) >> 8, x_odd = (Int16Register)x >> 8;
+  SGL_EACH_REGISTER {
+    const Word16Register c = (Word16Register)codes.part[i];
+    const Int16Register even = (Int16Register)(c & 255) * x_even, odd = (Int16Register)(c >> 8) * x_odd;
+    const IntRegister sum = kMaxCode <= 127 ? sum_pairs(even + odd) : sum_pairs(even) + sum_pairs(odd);
+    result.part[i] = acc.part[i] + sum;
+  }
 #endif
   return result;
 }
