@@ -34,8 +34,8 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
 
     model_path: an alias such as ``smollm2``, a .gguf file, a Hugging Face folder, or a hub name.
     dtype: ``auto`` keeps the weights as they are stored, quantised or not; where torch computes, it is float32.
-    kv_cache_dtype: of keys and values; ``auto`` is bfloat16, or what torch computes in where it does. ``int8`` halves
-        the memory of bfloat16, with a scale for every 16 dimensions of a head of each token.
+    kv_cache_dtype: of keys and values; ``auto`` is bfloat16, or what torch computes in where it does. ``int8`` takes
+        56 % of the memory of bfloat16, with a scale for every 16 dimensions of a head of each token.
     context_length: at most the model's own, which is the default.
     mem_fraction_static: part of the available memory the key/value cache may use.
     max_total_tokens: size of the key/value cache in tokens; given, it replaces the choice by memory.
