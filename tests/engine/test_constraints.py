@@ -222,3 +222,10 @@ def test_an_answer_that_hits_a_limit_on_the_way_is_ended_there(tiny_engine: sgl.
     finish = result["meta_info"]["finish_reason"]
     assert (finish["type"], finish["closed"]) == ("length", True)
     assert set(result["text"]) == {"a"} and 500 <= len(result["text"]) <= 1000
+
+
+def test_an_end_token_that_is_text_elsewhere_ends_nothing_too_soon(tiny_engine: sgl.Engine) -> None:
+    """Token 2 is "#" to the tiny model's tokenizer, and the model's end."""
+    fields = {"json_schema": '{"type": "string", "maxLength": 3}', "max_new_tokens": 16}
+    answers = tiny_engine.generate(["A"] * 500, [{**fields, "sampling_seed": seed} for seed in range(500)])
+    assert all(isinstance(json.loads(answer["text"]), str) for answer in answers)

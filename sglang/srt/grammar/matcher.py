@@ -206,9 +206,8 @@ class Constrained:
         words = self.allowed_mask
         self._matcher.unsafe_compute_mask_ptr(self._mask_address, words.nbytes)
         may_end = self._matcher.is_accepting()
-        if may_end:
-            for token_id in end_tokens(self._vocab):
-                words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
+        for token_id in end_tokens(self._vocab):  # also where the output may not end: one may be text to the library
+            words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
         problem = failure(self._matcher)
         if problem is None and not words.any():
             self.is_at_end = may_end
