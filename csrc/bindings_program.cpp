@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <string>
@@ -10,6 +11,8 @@
 
 #include "level.h"
 #include "program.h"
+
+NB_MAKE_OPAQUE(std::vector<float>)  // FloatVector, which is a class for Python and no list
 
 namespace nb = nanobind;
 using namespace sgl;
@@ -74,11 +77,13 @@ StepRows step_rows(const Int64s& positions, const Int64s& slots, const Int64s& f
 
 void run_step(Program& program, const Int64s& token_ids, const Int64s& positions, const Int64s& slots,
               const Int64s& first_row, const Int64s& row_count, const Int64s& run_begin, const Int64s& run_start,
-              const Int64s& run_length) {
+              const Int64s& run_length, const Int64s& read_rows) {
   Program::Inputs inputs;
   inputs.rows = step_rows(positions, slots, first_row, row_count, run_begin, run_start, run_length);
   require_sizes(token_ids.size() == positions.size());
   inputs.token_ids = token_ids.data();
+  inputs.read_rows = read_rows.data();
+  inputs.num_read = int64_t(read_rows.size());
   nb::gil_scoped_release release;
   program.run(inputs);
 }
@@ -174,9 +179,11 @@ void bind_program(nb::module_& module) {
            },
            nb::arg("qkv"), nb::arg("num_heads"), nb::arg("query_scale"), nb::arg("cos_sin"), nb::arg("cache"),
            nb::arg("layer"), nb::arg("output"))
+      .def("narrow", &Program::narrow, nb::arg("buffers"))
       .def_prop_ro("num_instructions", &Program::num_instructions)
       .def("run", run_step, nb::arg("token_ids"), nb::arg("positions"), nb::arg("slots"), nb::arg("first_row"),
-           nb::arg("row_count"), nb::arg("run_begin"), nb::arg("run_start"), nb::arg("run_length"))
+           nb::arg("row_count"), nb::arg("run_begin"), nb::arg("run_start"), nb::arg("run_length"),
+           nb::arg("read_rows"))
       .def("run_rows", run_rows, nb::arg("source"), nb::arg("buffer"), nb::arg("rows"))
       .def("values", [](nb::handle self, int buffer) { return view(nb::cast<const Program&>(self), buffer, self); },
            nb::arg("buffer"));

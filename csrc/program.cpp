@@ -10,7 +10,6 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kRowChunk = 192;      // rows of a product that go through all weights together: they fit in L2
-constexpr int64_t kFewAttentionRows = 16;  // rows of a prompt that attend together where larger groups would be too few
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr int64_t kPartsPerThread = 8;  // how finely work is dealt out
 constexpr size_t kAlignment = 64;
@@ -54,7 +53,8 @@ size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
 
 }  // namespace
 
-Program::Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool) : kernels_(kernels), pool_(std::move(pool)) {
+Program::Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool)
+    : kernels_(kernels), pool_(std::move(pool)), planner_(*pool_) {
   scratch_.resize(size_t(pool_->num_threads()));
   upcoming_.resize(size_t(pool_->num_threads()));
 }
@@ -69,7 +69,7 @@ int Program::buffer(RowKind kind, int64_t size) {
   buffer.rows.kind = kind;
   buffer.rows.size = size;
   buffers_.push_back(std::move(buffer));
-  capacity_ = num_rows_ = 0;
+  capacity_ = num_results_ = 0;
   return int(buffers_.size()) - 1;
 }
 
@@ -85,12 +85,14 @@ void Program::check_float(int buffer, int64_t least_size) const {
 
 void Program::embed(Weight weight, int output) {
   check_float(output, weight->view().inputs);
+  require(narrow_at_ < 0, "rows are embedded before they are narrowed");
   require(rows(output).size == weight->view().inputs, "embeddings have another size than the buffer");
   instructions_.emplace_back(Embed{std::move(weight), output});
 }
 
 void Program::gather(int output) {
   check_float(output, 1);
+  require(narrow_at_ < 0, "rows are gathered before they are narrowed");
   instructions_.emplace_back(Gather{output});
 }
 
@@ -141,6 +143,7 @@ void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, i
 
 void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector cos_sin,
                         std::shared_ptr<const KvCache> cache, int64_t layer, int output) {
+  require(narrow_at_ < 0, "rows attend before they are narrowed");
   require(layer >= 0 && layer < cache->num_layers(), "the cache has no such layer");
   const KvLayer& kv = cache->layer(layer);
   require(num_heads >= 1 && num_heads % kv.num_kv_heads == 0, "query heads are a multiple of key/value heads");
@@ -165,20 +168,33 @@ void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector co
       Attention{qkv, num_heads, query_scale, std::move(cos_sin), std::move(cache), layer, queries, output});
 }
 
+void Program::narrow(std::vector<int> buffers) {
+  require(narrow_at_ < 0, "rows are narrowed once");
+  for (int buffer : buffers) check_float(buffer, 1);
+  auto* last = instructions_.empty() ? nullptr : std::get_if<Attention>(&instructions_.back());
+  if (last != nullptr) last->is_narrow = true;
+  narrow_at_ = num_instructions();
+  instructions_.emplace_back(Narrow{std::move(buffers)});
+}
+
 // --- running ---------------------------------------------------------------------------------------------------------
 
 void Program::run(const Inputs& inputs) {
   check(inputs);
-  num_rows_ = inputs.rows.num_rows;
-  if (num_rows_ == 0) return;
-  reserve(num_rows_);
-  if (num_kv_heads_ > 0) plan_attention(inputs.rows);
+  const int64_t num_rows = inputs.rows.num_rows;
+  num_results_ = narrow_at_ < 0 ? num_rows : inputs.num_read;
+  if (num_rows == 0) return;
+  reserve(num_rows);
+  if (num_kv_heads_ > 0) plan_attention(inputs);
   if (next_weights_.size() != instructions_.size()) find_upcoming();
-  for (Upcoming& upcoming : upcoming_) upcoming.layer = nullptr;
+  for (Upcoming& upcoming : upcoming_) upcoming.attention = nullptr;
+  const size_t wide_end = narrow_at_ < 0 ? instructions_.size() : size_t(narrow_at_);
+  const size_t end = num_results_ == 0 ? wide_end : instructions_.size();
   pool_->run([&](int thread) {
-    for (size_t index = 0; index < instructions_.size(); ++index) {
-      look_ahead(index, thread);
-      std::visit([&](const auto& instruction) { execute(instruction, inputs, thread); }, instructions_[index]);
+    for (size_t index = 0; index < end; ++index) {
+      const Turn turn{inputs, thread, index < wide_end ? num_rows : num_results_};
+      look_ahead(index, turn);
+      std::visit([&](const auto& instruction) { execute(instruction, turn); }, instructions_[index]);
     }
   });
 }
@@ -191,6 +207,7 @@ const float* Program::values(int buffer) const {
 void Program::check(const Inputs& inputs) const {
   const int64_t count = inputs.rows.num_rows;
   if (count == 0) return;
+  if (narrow_at_ >= 0) check_read_rows(inputs);
   const Attention* checked = nullptr;  // layers mostly share cache and table
   for (const Instruction& instruction : instructions_) {
     if (const auto* embed = std::get_if<Embed>(&instruction)) {
@@ -242,6 +259,12 @@ void Program::check_attention(const Attention& instruction, const StepRows& step
   require(next_row == step.num_rows, "sequences do not add up to the rows");
 }
 
+void Program::check_read_rows(const Inputs& inputs) const {
+  for (int64_t i = 0; i < inputs.num_read; ++i)
+    require(inputs.read_rows[i] > (i > 0 ? inputs.read_rows[i - 1] : -1) && inputs.read_rows[i] < inputs.rows.num_rows,
+            "the rows to be read are not rows of the step in order");
+}
+
 void Program::reserve(int64_t num_rows) {
   if (num_rows <= capacity_) return;
   capacity_ = std::max(num_rows, 2 * capacity_);
@@ -253,75 +276,22 @@ void Program::reserve(int64_t num_rows) {
 
 void Program::find_upcoming() {
   next_weights_.assign(instructions_.size(), nullptr);
-  next_layers_.assign(instructions_.size(), nullptr);
+  next_attentions_.assign(instructions_.size(), nullptr);
   const PackedWeight* weight = nullptr;
-  const KvLayer* layer = nullptr;
+  const Attention* attention = nullptr;
   for (size_t index = instructions_.size(); index-- > 0;) {
     next_weights_[index] = weight;
-    next_layers_[index] = layer;
+    next_attentions_[index] = attention;
     if (const auto* matmul = std::get_if<Matmul>(&instructions_[index])) weight = &matmul->weight->view();
-    if (const auto* attention = std::get_if<Attention>(&instructions_[index]))
-      layer = &attention->cache->layer(attention->layer);
+    if (const auto* next = std::get_if<Attention>(&instructions_[index])) attention = next;
   }
 }
 
-// A prompt's rows go in groups, its later ones, which take longer, first. Larger groups read keys and values less often;
-// smaller ones keep all threads at work, and where even the smallest are few, each query head is a task of its own.
-void Program::plan_attention(const StepRows& step) {
-  tasks_.clear();
-  const int64_t group = num_heads_ / num_kv_heads_, threads = pool_->num_threads();
-  const auto num_groups = [&](int64_t sequence, int64_t rows) { return (step.row_count[sequence] + rows - 1) / rows; };
-  const auto num_tasks = [&](int64_t rows) {
-    int64_t tasks = 0;
-    for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence)
-      tasks += num_groups(sequence, rows) * num_kv_heads_;
-    return tasks;
-  };
-  int64_t rows = std::max(kAttentionQueries / group, kFewAttentionRows);
-  while (rows > kFewAttentionRows && num_tasks(rows) < kPartsPerThread * threads)
-    rows = std::max(rows / 2, kFewAttentionRows);
-  const int64_t heads_per_task = num_tasks(rows) < threads ? 1 : group;
-  for (int64_t sequence = 0; sequence < step.num_sequences; ++sequence) {
-    const int64_t first = step.first_row[sequence], count = step.row_count[sequence], groups = num_groups(sequence, rows);
-    for (int64_t part = groups; part-- > 0;)
-      for (int64_t head = 0; head < num_heads_; head += heads_per_task)
-        tasks_.push_back(AttentionTask{int32_t(sequence), int32_t(first + count * part / groups),
-                                       int32_t(first + count * (part + 1) / groups), int32_t(head / group),
-                                       int32_t(head), int32_t(head + heads_per_task)});
-  }
-  plan_contexts(step);
-}
-
-// The blocks of slots that each thread's share of the attention tasks reads, each block once. The last to be read are the
-// first to be fetched, so that the first to be read are still in the thread's own cache.
-void Program::plan_contexts(const StepRows& step) {
-  is_planned_.clear();
-  const int64_t num_tasks = int64_t(tasks_.size());
-  for (int thread = 0; thread < pool_->num_threads(); ++thread) {
-    std::vector<Prefetcher::Run>& runs = upcoming_[size_t(thread)].context_runs;
-    runs.clear();
-    int64_t planned = -1;
-    for (int64_t task = pool_->share(thread + 1, num_tasks); task-- > pool_->share(thread, num_tasks);) {
-      const int64_t sequence = tasks_[size_t(task)].sequence;
-      if (sequence != planned) plan_context(step, sequence, runs);
-      planned = sequence;
-    }
-  }
-}
-
-void Program::plan_context(const StepRows& step, int64_t sequence, std::vector<Prefetcher::Run>& runs) {
-  for (int64_t run = step.run_begin[sequence]; run < step.run_begin[sequence + 1]; ++run) {
-    const int64_t last = (step.run_start[run] + step.run_length[run] - 1) / kSlotBlock;
-    if (int64_t(is_planned_.size()) <= last) is_planned_.resize(size_t(last) + 1);
-    for (int64_t block = step.run_start[run] / kSlotBlock; block <= last; ++block) {
-      if (is_planned_[size_t(block)]) continue;
-      is_planned_[size_t(block)] = true;
-      if (!runs.empty() && runs.back().first + runs.back().count == block)
-        ++runs.back().count;
-      else
-        runs.push_back({block, 1});
-    }
-  }
+void Program::plan_attention(const Inputs& inputs) {
+  planner_.plan(inputs.rows, all_rows(inputs.rows), num_heads_, num_kv_heads_, &plan_);
+  if (narrow_at_ >= 0)
+    planner_.plan(inputs.rows, rows_in_ranges(inputs.rows, inputs.read_rows, inputs.num_read), num_heads_, num_kv_heads_,
+                  &narrow_plan_);
 }
 
 template <class Body>
@@ -333,22 +303,24 @@ void Program::for_parts(int thread, int64_t count, int64_t grain, Body&& body) {
 }
 
 template <class Body>
-void Program::for_rows(int thread, Body&& body) {
-  for_parts(thread, num_rows_, std::max<int64_t>(1, num_rows_ / (kPartsPerThread * pool_->num_threads())), body);
+void Program::for_rows(const Turn& turn, Body&& body) {
+  const int64_t parts = kPartsPerThread * pool_->num_threads();
+  for_parts(turn.thread, turn.num_rows, std::max<int64_t>(1, turn.num_rows / parts), body);
 }
 
-void Program::look_ahead(size_t instruction, int thread) {
-  Upcoming& upcoming = upcoming_[size_t(thread)];
-  const PackedWeight* weight = num_rows_ <= kStreamedRows ? next_weights_[instruction] : nullptr;
-  if (weight != upcoming.weight) aim_at_weight(weight, thread);
-  const KvLayer* layer = next_layers_[instruction];
-  if (layer == upcoming.layer) return;
-  upcoming.layer = layer;
+void Program::look_ahead(size_t instruction, const Turn& turn) {
+  Upcoming& upcoming = upcoming_[size_t(turn.thread)];
+  const PackedWeight* weight = turn.num_rows <= kStreamedRows ? next_weights_[instruction] : nullptr;
+  if (weight != upcoming.weight) aim_at_weight(weight, turn.thread);
+  const Attention* attention = next_attentions_[instruction];
+  if (attention == upcoming.attention) return;
+  upcoming.attention = attention;
   upcoming.contexts = Prefetcher{};
-  if (layer == nullptr) return;
-  const Prefetcher::Run* runs = upcoming.context_runs.data();
-  upcoming.contexts = Prefetcher{static_cast<const uint8_t*>(layer->blocks), size_t(slot_block_bytes(*layer)), runs,
-                                 runs + upcoming.context_runs.size()};
+  if (attention == nullptr) return;
+  const KvLayer& layer = attention->cache->layer(attention->layer);
+  const std::vector<Prefetcher::Run>& runs = plan(*attention).context_runs[size_t(turn.thread)];
+  upcoming.contexts = Prefetcher{static_cast<const uint8_t*>(layer.blocks), size_t(slot_block_bytes(layer)), runs.data(),
+                                 runs.data() + runs.size()};
 }
 
 void Program::aim_at_weight(const PackedWeight* weight, int thread) {
@@ -362,83 +334,96 @@ void Program::aim_at_weight(const PackedWeight* weight, int thread) {
   upcoming.weights = Prefetcher{weight->tiles, weight->tile_bytes, &upcoming.weight_run, &upcoming.weight_run + 1};
 }
 
-void Program::execute(const Embed& instruction, const Inputs& inputs, int thread) {
-  for_rows(thread, [&](int64_t begin, int64_t end) {
-    kernels_.embed(instruction.weight->view(), inputs.token_ids, rows(instruction.output).floats, begin, end);
+void Program::execute(const Embed& instruction, const Turn& turn) {
+  for_rows(turn, [&](int64_t begin, int64_t end) {
+    kernels_.embed(instruction.weight->view(), turn.inputs.token_ids, rows(instruction.output).floats, begin, end);
   });
 }
 
-void Program::execute(const Gather& instruction, const Inputs& inputs, int thread) {
+void Program::execute(const Gather& instruction, const Turn& turn) {
   const Rows& target = rows(instruction.output);
-  for_rows(thread, [&](int64_t begin, int64_t end) {
+  const Inputs& inputs = turn.inputs;
+  for_rows(turn, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       std::memcpy(target.floats + row * target.size, inputs.gathered + inputs.gathered_rows[row] * target.size,
                   size_t(target.size) * sizeof(float));
   });
 }
 
-void Program::execute(const RmsNorm& instruction, const Inputs&, int thread) {
+void Program::execute(const RmsNorm& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(thread, [&](int64_t begin, int64_t end) {
+  for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.rms_norm(source.floats, source.size, instruction.weight->data(), instruction.eps, rows(instruction.output),
                       begin, end);
   });
 }
 
-void Program::execute(const Convert& instruction, const Inputs&, int thread) {
+void Program::execute(const Convert& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(thread, [&](int64_t begin, int64_t end) {
+  for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.convert(source.floats + instruction.first_column, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const SiluAndMul& instruction, const Inputs&, int thread) {
+void Program::execute(const SiluAndMul& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(thread, [&](int64_t begin, int64_t end) {
+  for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.silu_and_mul(source.floats, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const Add& instruction, const Inputs&, int thread) {
+void Program::execute(const Add& instruction, const Turn& turn) {
   const Rows &source = rows(instruction.input), &target = rows(instruction.output);
-  for_rows(thread, [&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
+  for_rows(turn, [&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
 }
 
 // Parts are (chunk of rows, tile of columns), all tiles of a chunk before the next chunk.
-void Program::execute(const Matmul& instruction, const Inputs&, int thread) {
+void Program::execute(const Matmul& instruction, const Turn& turn) {
   const PackedWeight& weight = instruction.weight->view();
   const Rows& target = rows(instruction.output);
   const MatmulArgs args{rows(instruction.input), &weight,
                         instruction.bias ? instruction.bias->data() : nullptr, instruction.epilogue,
-                        target.floats + instruction.first_column, target.size, &upcoming_[size_t(thread)].contexts};
+                        target.floats + instruction.first_column, target.size, &upcoming_[size_t(turn.thread)].contexts};
   const int64_t tiles = num_tiles(weight);
   const int64_t threads = pool_->num_threads();
-  const int64_t chunks = std::max((num_rows_ + kRowChunk - 1) / kRowChunk,
-                                  std::min((num_rows_ + 5) / 6, (2 * threads + tiles - 1) / tiles));
+  const int64_t chunks = std::max((turn.num_rows + kRowChunk - 1) / kRowChunk,
+                                  std::min((turn.num_rows + 5) / 6, (2 * threads + tiles - 1) / tiles));
   const int64_t grain = std::max<int64_t>(1, tiles * chunks / (kPartsPerThread * threads));
-  for_parts(thread, tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
+  for_parts(turn.thread, tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t chunk = begin / tiles, tile = begin % tiles;
       const int64_t tile_end = std::min(tiles, tile + end - begin);
-      kernels_.matmul(args, tile, tile_end, chunk * num_rows_ / chunks, (chunk + 1) * num_rows_ / chunks);
+      kernels_.matmul(args, tile, tile_end, chunk * turn.num_rows / chunks, (chunk + 1) * turn.num_rows / chunks);
       begin += tile_end - tile;
     }
   });
 }
 
 // Every key and value of the step is stored before any row attends: a row may read what another row writes.
-void Program::execute(const Attention& instruction, const Inputs& inputs, int thread) {
+void Program::execute(const Attention& instruction, const Turn& turn) {
   const KvLayer& layer = instruction.cache->layer(instruction.layer);
   const Rows& qkv = rows(instruction.qkv);
   uint16_t* queries = rows(instruction.queries).bf16;
   const RotaryArgs rotary{qkv.floats, qkv.size, instruction.num_heads, instruction.cos_sin->data(),
                           instruction.query_scale * kLog2E, queries};
-  for_rows(thread, [&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, inputs.rows, begin, end); });
+  for_rows(turn, [&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, turn.inputs.rows, begin, end); });
   const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
-  void* scratch = scratch_[size_t(thread)].data();
-  for_parts(thread, int64_t(tasks_.size()), 1, [&](int64_t begin, int64_t end) {
+  void* scratch = scratch_[size_t(turn.thread)].data();
+  const std::vector<AttentionTask>& tasks = plan(instruction).tasks;
+  for_parts(turn.thread, int64_t(tasks.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task)
-      kernels_.attend(args, layer, inputs.rows, tasks_[size_t(task)], scratch);
+      kernels_.attend(args, layer, turn.inputs.rows, tasks[size_t(task)], scratch);
+  });
+}
+
+// In place, in order: a row moves to where a row before it was.
+void Program::execute(const Narrow& instruction, const Turn& turn) {
+  for_parts(turn.thread, int64_t(instruction.buffers.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const Rows& moved = rows(instruction.buffers[size_t(index)]);
+      for (int64_t row = 0; row < turn.num_rows; ++row)
+        std::copy_n(moved.floats + turn.inputs.read_rows[row] * moved.size, moved.size, moved.floats + row * moved.size);
+    }
   });
 }
 

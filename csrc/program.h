@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "attention_plan.h"
 #include "kernels/table.h"
 #include "kv_cache.h"
 #include "memory.h"
@@ -18,7 +19,7 @@ using Weight = std::shared_ptr<const WeightStorage>;
 using Vector = std::shared_ptr<const std::vector<float>>;
 
 // Built once, instruction by instruction, over numbered buffers of rows; then run for every step. A buffer has one row
-// per row of the step. Building checks sizes and throws std::invalid_argument; running checks its inputs likewise,
+// per row of the step, after `narrow` one per row that is read. Building checks sizes and throws std::invalid_argument; running checks its inputs likewise,
 // before anything is computed. Not thread-safe; `run` uses all threads of the pool.
 class Program {
  public:
@@ -41,6 +42,10 @@ class Program {
   // qkv: queries, keys and values side by side. cos_sin: [positions, head_dim].
   void attention(int qkv, int64_t num_heads, float query_scale, Vector cos_sin, std::shared_ptr<const KvCache> cache,
                  int64_t layer, int output);
+  // From here on only the rows `Inputs::read_rows` are computed: every row's keys and values are stored by now, and rows
+  // meet nowhere else. The attention right before it attends for these rows alone. buffers: what later instructions read
+  // of earlier ones, float. At most once in a program.
+  void narrow(std::vector<int> buffers);
 
   struct Inputs {
     StepRows rows{};
@@ -48,13 +53,15 @@ class Program {
     const float* gathered = nullptr;         // [gathered_count, gathered_size], if it gathers
     const int64_t* gathered_rows = nullptr;  // [rows]
     int64_t gathered_count = 0, gathered_size = 0;
+    const int64_t* read_rows = nullptr;  // [num_read] ascending, if the program narrows
+    int64_t num_read = 0;
   };
   void run(const Inputs& inputs);
 
   // Rows of a float buffer as the last run left them, valid until the next run.
   const float* values(int buffer) const;
   int64_t size(int buffer) const { return buffers_.at(size_t(buffer)).rows.size; }
-  int64_t num_rows() const { return num_rows_; }
+  int64_t num_rows() const { return num_results_; }  // of the last run's results
   int64_t num_instructions() const { return int64_t(instructions_.size()); }
 
  private:
@@ -103,17 +110,27 @@ class Program {
     int64_t layer;
     int queries;  // a bfloat16 buffer
     int output;
+    bool is_narrow = false;  // attends for the rows that are read
   };
-  using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention>;
+  struct Narrow {
+    std::vector<int> buffers;
+  };
+  using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention, Narrow>;
+
+  // What a thread does of a run, instruction by instruction.
+  struct Turn {
+    const Inputs& inputs;
+    int thread;
+    int64_t num_rows;  // that the instruction computes
+  };
 
   // What a thread has fetched before it needs it.
   struct alignas(64) Upcoming {
     Prefetcher weights;   // of the next product, where reading them takes the time: while others are waited for
     Prefetcher contexts;  // keys and values of the next attention: while multiplying, and while others are waited for
-    std::vector<Prefetcher::Run> context_runs;  // blocks of slots, of the thread's share of a layer's attention
     Prefetcher::Run weight_run{0, 0};
-    const PackedWeight* weight = nullptr;  // that `weights` is aimed at
-    const KvLayer* layer = nullptr;        // that `contexts` is aimed at
+    const PackedWeight* weight = nullptr;   // that `weights` is aimed at
+    const Attention* attention = nullptr;  // that `contexts` is aimed at
   };
 
   const Rows& rows(int buffer) const { return buffers_[size_t(buffer)].rows; }
@@ -121,40 +138,42 @@ class Program {
   void check_float(int buffer, int64_t least_size) const;
   void check(const Inputs& inputs) const;
   void check_attention(const Attention& instruction, const StepRows& step) const;
+  void check_read_rows(const Inputs& inputs) const;
   void reserve(int64_t num_rows);
-  void plan_attention(const StepRows& step);
-  void plan_contexts(const StepRows& step);
-  void plan_context(const StepRows& step, int64_t sequence, std::vector<Prefetcher::Run>& runs);
+  void plan_attention(const Inputs& inputs);
+  const AttentionPlan& plan(const Attention& attention) const { return attention.is_narrow ? narrow_plan_ : plan_; }
   void find_upcoming();
 
   // In the region, by all threads.
-  void execute(const Embed& instruction, const Inputs& inputs, int thread);
-  void execute(const Gather& instruction, const Inputs& inputs, int thread);
-  void execute(const RmsNorm& instruction, const Inputs& inputs, int thread);
-  void execute(const Convert& instruction, const Inputs& inputs, int thread);
-  void execute(const SiluAndMul& instruction, const Inputs& inputs, int thread);
-  void execute(const Add& instruction, const Inputs& inputs, int thread);
-  void execute(const Matmul& instruction, const Inputs& inputs, int thread);
-  void execute(const Attention& instruction, const Inputs& inputs, int thread);
+  void execute(const Embed& instruction, const Turn& turn);
+  void execute(const Gather& instruction, const Turn& turn);
+  void execute(const RmsNorm& instruction, const Turn& turn);
+  void execute(const Convert& instruction, const Turn& turn);
+  void execute(const SiluAndMul& instruction, const Turn& turn);
+  void execute(const Add& instruction, const Turn& turn);
+  void execute(const Matmul& instruction, const Turn& turn);
+  void execute(const Attention& instruction, const Turn& turn);
+  void execute(const Narrow& instruction, const Turn& turn);
   template <class Body>
   void for_parts(int thread, int64_t count, int64_t grain, Body&& body);
   template <class Body>
-  void for_rows(int thread, Body&& body);
-  void look_ahead(size_t instruction, int thread);
+  void for_rows(const Turn& turn, Body&& body);
+  void look_ahead(size_t instruction, const Turn& turn);
   void aim_at_weight(const PackedWeight* weight, int thread);
 
   const KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
   std::vector<Buffer> buffers_;
   std::vector<Instruction> instructions_;
-  std::vector<AttentionTask> tasks_;  // of the step being run, the same for all layers
-  std::vector<Pages> scratch_;      // one per thread
+  AttentionPlanner planner_;
+  AttentionPlan plan_, narrow_plan_;  // of the step being run, the same for all layers; and of the narrow one
+  std::vector<Pages> scratch_;        // one per thread
   std::vector<Upcoming> upcoming_;  // one per thread
   std::vector<const PackedWeight*> next_weights_;  // per instruction: of the next product after it
-  std::vector<const KvLayer*> next_layers_;        // per instruction: of the next attention after it
-  std::vector<bool> is_planned_;                   // per block of slots: among somebody's context_runs
+  std::vector<const Attention*> next_attentions_;  // per instruction: the next one after it
   int64_t num_kv_heads_ = 0, num_heads_ = 0;
-  int64_t num_rows_ = 0;  // of the last run
+  int64_t narrow_at_ = -1;    // the instruction that narrows
+  int64_t num_results_ = 0;   // rows that the last run left
   int64_t capacity_ = 0;  // rows that the buffers hold
 };
 

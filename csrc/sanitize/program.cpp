@@ -70,6 +70,7 @@ class Builder {
     program_.matmul(normed(hidden, layer.qkv), layer.qkv, nullptr, Epilogue::kStore, qkv, 0);
     const int attended = program_.buffer(RowKind::kFloat, kHidden);
     program_.attention(qkv, kHeads, 0.125f, model_.cos_sin, cache_, index, attended);
+    if (index == kLayers - 1) program_.narrow({hidden, attended});
     program_.matmul(converted(attended, layer.output), layer.output, nullptr, Epilogue::kAdd, hidden, 0);
     const int gated = program_.buffer(RowKind::kFloat, kHidden);
     program_.matmul(normed(hidden, layer.gate_up), layer.gate_up, nullptr, Epilogue::kSiluAndMul, gated, 0);
@@ -95,33 +96,42 @@ class Builder {
 
 struct Prompts {
   std::vector<int64_t> lengths, token_ids;  // of all prompts, one after the other
+  std::vector<bool> is_read;                // by token
 
   explicit Prompts(Random& random) {
     for (int prompt = 0; prompt < 3; ++prompt) lengths.push_back(random.integer(1, kPositions - 4));
     const int64_t count = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
     for (int64_t i = 0; i < count; ++i) token_ids.push_back(random.integer(0, kVocab - 1));
+    const int64_t read_of_4 = random.integer(1, 4);
+    for (int64_t i = 0; i < count; ++i) is_read.push_back(random.integer(0, 3) < read_of_4);
   }
 };
 
-// The logits of all tokens, computed in steps that end where `chunk_ends` says.
+// The logits of all tokens that are read, 0 for the others, computed in steps that end where `chunk_ends` says.
 std::vector<float> logits_of(const KernelTable& kernels, int num_threads, const Model& model, const Prompts& prompts,
                              const std::vector<std::vector<int64_t>>& chunk_ends, Random& random) {
   Program program(kernels, std::make_shared<ThreadPool>(num_threads));
   const auto cache = std::make_shared<const KvCache>(kLayers, kKvHeads, kHeadDim, kSlots, KvDtype::kBf16);
   const int logits = Builder(program, model, cache).build();
   const std::vector<SlotsByPosition> slots = scatter(prompts.lengths, kSlots, random);
-  std::vector<float> results = poisoned<float>(int64_t(prompts.token_ids.size()) * kVocab);
+  std::vector<float> results(prompts.token_ids.size() * kVocab, 0.0f);
   std::vector<int64_t> begin(prompts.lengths.size(), 0);
   for (const std::vector<int64_t>& end : chunk_ends) {
     const Step step(slots, begin, end);
-    std::vector<int64_t> token_ids;
-    for (int64_t row = 0; row < step.num_rows(); ++row) token_ids.push_back(prompts.token_ids[size_t(step.token(row))]);
+    std::vector<int64_t> token_ids, read_rows;
+    for (int64_t row = 0; row < step.num_rows(); ++row) {
+      token_ids.push_back(prompts.token_ids[size_t(step.token(row))]);
+      if (prompts.is_read[size_t(step.token(row))]) read_rows.push_back(row);
+    }
     Program::Inputs inputs;
     inputs.rows = step.view();
     inputs.token_ids = token_ids.data();
+    inputs.read_rows = read_rows.data();
+    inputs.num_read = int64_t(read_rows.size());
     program.run(inputs);
     const float* values = program.values(logits);
-    scatter(step, {values, values + step.num_rows() * kVocab}, kVocab, &results);
+    for (size_t i = 0; i < read_rows.size(); ++i)
+      std::copy_n(values + int64_t(i) * kVocab, kVocab, &results[size_t(step.token(read_rows[i]) * kVocab)]);
     begin = end;
   }
   return results;

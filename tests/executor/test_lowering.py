@@ -121,7 +121,7 @@ class Lowered:
         buffer = source.buffer("float", SIZE)
         source.embed(table, buffer)
         count, nothing = np.arange(len(rows)), np.empty(0, np.int64)
-        source.run(count, count, count, nothing, nothing, np.zeros(1, np.int64), nothing, nothing)
+        source.run(count, count, count, nothing, nothing, np.zeros(1, np.int64), nothing, nothing, count)
         self._program.run_rows(source, buffer, count)
         return torch.from_numpy(self._program.values(self._output).copy())
 

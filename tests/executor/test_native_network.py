@@ -17,7 +17,7 @@ from sglang.srt.kernels import ops, reference
 from sglang.srt.kernels.native import usable_levels
 from sglang.srt.model.config import load_config
 from sglang.srt.model.loader.load import load_model
-from tests.helpers.runners import Floats, Stream, compute, compute_all, native_backend
+from tests.helpers.runners import Floats, Stream, compute, compute_all, native_backend, step_of
 from tests.helpers.stored_blocks import FLOAT_KINDS
 from tests.helpers.tiny_models import TINY, make_tiny_llama, write_gguf
 from tests.kernels.row_program import rounded_to_int8
@@ -102,6 +102,23 @@ def test_every_level_is_close_to_torch(plain: Path, level: str) -> None:
 def test_an_int8_cache_costs_a_little(plain: Path, level: str) -> None:
     error = relative_error(native_logits(plain, level, "int8"), torch_logits(plain, DenseAttention))
     assert 1e-3 < error < 2e-2
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("variant", ["plain", "one layer", "multi-head", "multi-query", "mlp bias"])
+def test_rows_that_are_not_read_change_nothing_in_those_that_are(tmp_path: Path, level: str, variant: str) -> None:
+    """Neither in this step, nor in one that reads their keys and values."""
+    backend = native_backend(make_tiny_llama(tmp_path, **VARIANTS[variant]), level, num_threads=2)
+    token_ids = random_ids(NUM_TOKENS, 1)
+    expected = compute_all(backend.make_runner(NUM_SLOTS), token_ids)
+    for read in ([], [29], [0, 29], [3, 4, 5, 20], list(range(30))):
+        runner = backend.make_runner(NUM_SLOTS)
+        stream, other = Stream.at_slots(token_ids, 300), Stream.at_slots(token_ids, 100)
+        step = step_of([(other, 11), (stream, 30)])
+        logits = runner.logits(step, 11 + np.array(read, dtype=np.int64))
+        assert logits.tobytes() == expected[read].tobytes()
+        stream.num_computed = 30
+        assert compute(runner, (stream, NUM_TOKENS - 30))[0].tobytes() == expected[30:].tobytes()
 
 
 # --- GGUF files of every type ---------------------------------------------------------------------------------------

@@ -51,9 +51,11 @@ class RowProgram:
         self.program.matmul(buffer, identity(kind, size), None, "store", output, 0)
         return output
 
-    def run(self, token_ids: Ints, output: int) -> Floats:
+    def run(self, token_ids: Ints, output: int, read_rows: Ints | None = None) -> Floats:
+        """All rows, or after narrowing those that are read."""
         rows = np.arange(len(token_ids))
-        self.program.run(token_ids, rows, rows, NONE, NONE, ZERO, NONE, NONE)
+        read_rows = rows if read_rows is None else read_rows
+        self.program.run(token_ids, rows, rows, NONE, NONE, ZERO, NONE, NONE, read_rows)
         values: Floats = self.program.values(output).copy()
         return values
 

@@ -85,6 +85,7 @@ class Model:
             np.cumsum([0, *(len(s.layout) for s in sequences)]),
             np.ascontiguousarray(runs[:, 0]),
             np.ascontiguousarray(runs[:, 1]),
+            np.arange(sum(counts)),
         )
         output: Floats = self.program.values(self.output).reshape(-1, self.heads.num_queries, self.heads.dim).copy()
         return output

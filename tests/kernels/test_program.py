@@ -82,6 +82,7 @@ MISFITS: dict[str, tuple[Build, str]] = {
     "attention qkv": (lambda b: b.attention(qkv=b.program.buffer("float", 31)), "narrow"),
     "attention output": (lambda b: b.attention(output=b.large), "as wide as its queries"),
     "attention table": (lambda b: b.attention(cos_sin=vector(41)), "rotary table"),
+    "narrow kind": (lambda b: b.program.narrow([b.large, b.bf16]), "must be of floats"),
 }  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def test_buffers_that_do_not_exist_are_refused(level: str, buffer: int) -> None:
         lambda b: b.program.matmul(buffer, weight(), None, "store", b.small, 0),
         lambda b: b.program.matmul(b.large, weight(), None, "store", buffer, 0),
         lambda b: b.program.values(buffer),
+        lambda b: b.program.narrow([b.large, buffer]),
     ]
     buffers = Buffers(level)
     for call in calls:
@@ -186,7 +188,48 @@ def test_rows_that_do_not_fit_are_refused(level: str) -> None:
     with pytest.raises(ValueError, match="needs token ids"):
         source.program.run_rows(program, 0, ZERO)
     with pytest.raises(ValueError, match="rows of another program"):
-        program.run(np.array([0]), ZERO, ZERO, NONE, NONE, ZERO, NONE, NONE)
+        program.run(np.array([0]), ZERO, ZERO, NONE, NONE, ZERO, NONE, NONE, ZERO)
+
+
+# --- rows that are read ---------------------------------------------------------------------------------------------
+
+
+def test_after_narrowing_only_the_rows_that_are_read_are_there(level: str, rng: np.random.Generator) -> None:
+    table = rng.standard_normal((50, 5)).astype(np.float32)
+    rows = RowProgram(level, num_threads=2)
+    first, second = rows.table(table), rows.table(2 * table)
+    rows.program.narrow([first, second])
+    sums = rows.program.buffer("float", 5)
+    rows.program.convert(first, 0, sums)
+    rows.program.add(second, sums)
+    token_ids = rng.integers(0, 50, 40)
+    for read in ([], [39], [0, 1, 2], [3, 17, 18, 30], list(range(40))):
+        values = rows.run(token_ids, sums, np.array(read, np.int64))
+        assert np.array_equal(values, table[token_ids[read]] + 2 * table[token_ids[read]])
+
+
+@pytest.mark.parametrize("read", [[-1], [3], [1, 1], [2, 0], [1 << 62]])
+def test_rows_to_read_that_are_none_of_the_step_are_refused(level: str, read: list[int]) -> None:
+    rows = RowProgram(level)
+    output = rows.table(np.ones((5, 3), np.float32))
+    rows.program.narrow([output])
+    with pytest.raises(ValueError, match="the rows to be read"):
+        rows.run(np.arange(3), output, np.array(read))
+    assert rows.run(np.arange(3), output).all()
+
+
+def test_what_concerns_all_rows_comes_before_narrowing(level: str) -> None:
+    buffers = Buffers(level)
+    buffers.program.narrow([buffers.large])
+    calls: list[Build] = [
+        lambda b: b.program.embed(weight(), b.large),
+        lambda b: b.program.gather(b.large),
+        lambda b: b.attention(),
+        lambda b: b.program.narrow([b.large]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="narrowed"):
+            call(buffers)
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
@@ -205,6 +248,7 @@ def attention(level: str) -> Callable[..., Floats]:
         arrays: dict[str, list[int]] = {
             "token_ids": [0, 1, 2], "positions": [0, 1, 0], "slots": [3, 4, 9], "first_row": [0, 2],
             "row_count": [2, 1], "run_begin": [0, 1, 2], "run_start": [3, 9], "run_length": [2, 1],
+            "read_rows": [0, 1, 2],
         }  # fmt: skip
         given: dict[str, Ints] = {name: np.array(values) for name, values in {**arrays, **changes}.items()}
         buffers.program.run(**given)

@@ -2,7 +2,8 @@
 
 Ops become instructions where they stand. Fused on the way: a norm writes the kind of rows that the products after it
 read; a product whose only use is to be added to another value, or to go through `silu_and_mul`, does so itself; turning
-queries and keys is part of attention. A buffer is used again when no later op reads it.
+queries and keys is part of attention. A buffer is used again when no later op reads it. After the last attention only
+the rows that are read are computed: rows meet nowhere else.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ class Lowering:
         gathered_size: what a program over gathered rows has as its argument; else the argument is a ForwardBatch.
         """
         self._uses_left = Counter({node: len(node.users) for node in graph.nodes})
+        last_attention = _last_attention(graph)
         for node in graph.nodes:
             if node.op == "output":
                 buffer = self._as_kind(_node(_arguments(node)[0]), FLOAT)
@@ -119,6 +121,8 @@ class Lowering:
                 self._values[node] = self._value(node, gathered_size)
             for argument in node.inputs:
                 self._release_use(argument)
+            if node is last_attention:
+                self._narrow()
         raise AssertionError("a graph ends with an output")
 
     def _value(self, node: Node, gathered_size: int | None) -> Any:
@@ -137,12 +141,19 @@ class Lowering:
         self._uses_left[node] -= 1
         if self._uses_left[node]:
             return
-        value = self._values[node]
-        for part in value if isinstance(value, tuple) else (value,):
+        for part in _parts(self._values[node]):
             if isinstance(part, Rows):
                 self._buffers.give_back(part.buffer)
         for buffer in self._converted.pop(node, {}).values():
             self._buffers.give_back(buffer)
+
+    def _narrow(self) -> None:
+        """From here on, only the rows that are read: where all that later ops read is rows of floats."""
+        live = [node for node, uses in self._uses_left.items() if uses and node in self._values]
+        if any(self._converted.get(node) for node in live):
+            return
+        parts = [part for node in live for part in _parts(self._values[node])]
+        self._program.narrow(sorted({part.buffer for part in parts if isinstance(part, Rows)}))
 
     def _alias(self, value: Rows) -> Rows:
         """Another name for a part of a buffer, which keeps it in use."""
@@ -331,6 +342,14 @@ class Lowering:
 
     def _float(self, node: Node) -> Rows:
         return self._alias(self._rows(_arguments(node)[0]))
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _last_attention(graph: Graph) -> Node | None:
+    return next((node for node in reversed(graph.nodes) if node.target == "forward"), None)
 
 
 def paired_weights(graph: Graph) -> set[str]:

@@ -26,12 +26,15 @@ L_contra = TypeVar("L_contra", contravariant=True)
 class Network(Protocol[L_co]):
     """A model and its keys and values."""
 
-    def compute(self, step: StepInput) -> None:
-        """Compute all rows of a step and store their keys and values."""
+    def compute(self, step: StepInput, read_rows: IntArray) -> None:
+        """Compute all rows of a step and store their keys and values.
+
+        read_rows: ascending, those whose logits may be asked for. Of others the last layers need not be computed.
+        """
         ...
 
     def logits(self, rows: IntArray) -> L_co:
-        """Of some rows of the step computed last, valid until the next call."""
+        """Of some of the rows read of the step computed last, valid until the next call."""
         ...
 
 
@@ -55,7 +58,7 @@ class ModelRunner(Generic[L]):
         self._sampler = sampler
 
     def execute(self, step: StepInput) -> StepResult:
-        self._network.compute(step)
+        self._network.compute(step, step.read_rows())
         samples: Sequence[SampledToken] = []
         if step.samples:
             samples = self._sampler.sample(self._network.logits(step.sample_rows), step.samples)
@@ -63,8 +66,11 @@ class ModelRunner(Generic[L]):
         return StepResult(samples, prompt_logprobs, self._score_candidates(step.candidates))
 
     def logits(self, step: StepInput, rows: IntArray) -> npt.NDArray[np.float32]:
-        """Compute a step, but instead of drawing return the logits of these of its rows: [rows, vocab_size]."""
-        self._network.compute(step)
+        """Compute a step, but instead of drawing return the logits of these of its rows: [rows, vocab_size].
+
+        rows: ascending.
+        """
+        self._network.compute(step, rows)
         logits: npt.NDArray[np.float32] = np.asarray(self._network.logits(rows), dtype=np.float32).copy()
         return logits
 

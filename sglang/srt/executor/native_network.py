@@ -31,11 +31,12 @@ class NativeNetwork:
     ) -> None:
         self._body, self._head = Program(level, pool), Program(level, pool)
         self._hidden, hidden_size = Lowering(self._body, weights, tables, cache).run(forward)
+        self._read_rows = np.empty(0, dtype=np.int64)
         self._logits, _ = Lowering(self._head, weights, tables, cache).run(compute_logits, hidden_size)
 
-    def compute(self, step: StepInput) -> None:
+    def compute(self, step: StepInput, read_rows: IntArray) -> None:
         sequences = step.sequences
-        runs = np.concatenate([rows.runs for rows in sequences]).T
+        run_start, run_length = np.ascontiguousarray(np.concatenate([rows.runs for rows in sequences]).T)
         run_counts = np.array([len(rows.runs) for rows in sequences], dtype=np.int64)
         self._body.run(
             step.token_ids,
@@ -44,9 +45,13 @@ class NativeNetwork:
             np.array([rows.first_row for rows in sequences], dtype=np.int64),
             np.array([rows.num_rows for rows in sequences], dtype=np.int64),
             np.concatenate((_RUN_BEGINS_AT_0, run_counts.cumsum())),
-            *np.ascontiguousarray(runs),
+            run_start,
+            run_length,
+            read_rows,
         )
+        self._read_rows = read_rows
 
     def logits(self, rows: IntArray) -> npt.NDArray[np.float32]:
-        self._head.run_rows(self._body, self._hidden, rows)
+        places = np.searchsorted(self._read_rows, rows)
+        self._head.run_rows(self._body, self._hidden, places)
         return self._head.values(self._logits)

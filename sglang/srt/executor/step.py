@@ -46,7 +46,7 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True)
 class StepInput:
-    """``sample_rows[i]`` is the row whose logits draw the token described by ``samples[i]``."""
+    """``sample_rows[i]``, ascending, is the row whose logits draw the token described by ``samples[i]``."""
 
     token_ids: IntArray  # [rows]
     positions: IntArray  # [rows]
@@ -56,6 +56,14 @@ class StepInput:
     samples: Sequence[SamplingRow]
     prompt_logprobs: Sequence[PromptLogprobRows]
     candidates: Sequence[CandidateRow] = ()
+
+    def read_rows(self) -> IntArray:
+        """The rows whose logits are asked for, each once, ascending."""
+        if not self.prompt_logprobs and not self.candidates:
+            return self.sample_rows
+        scored = [np.arange(rows.first_row, rows.first_row + len(rows.targets)) for rows in self.prompt_logprobs]
+        asked = np.array([candidate.row for candidate in self.candidates], dtype=np.int64)
+        return np.unique(np.concatenate((self.sample_rows, asked, *scored)))
 
 
 @dataclass(frozen=True, slots=True)

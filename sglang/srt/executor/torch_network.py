@@ -34,7 +34,7 @@ class TorchNetwork:
         self._hidden = torch.empty(0)
 
     @torch.inference_mode()
-    def compute(self, step: StepInput) -> None:
+    def compute(self, step: StepInput, read_rows: IntArray) -> None:
         self._hidden = self._model.forward(self._forward_batch(step))
 
     @torch.inference_mode()

@@ -79,6 +79,10 @@ class Program:
         layer: int,
         output: int,
     ) -> None: ...
+    def narrow(self, buffers: list[int]) -> None:
+        """From here on compute only the rows that are read. The attention right before attends for these rows alone,
+        but stores the keys and values of all. buffers: floats that later instructions read of earlier ones."""
+
     @property
     def num_instructions(self) -> int: ...
     def run(
@@ -91,9 +95,11 @@ class Program:
         run_begin: npt.NDArray[np.int64],
         run_start: npt.NDArray[np.int64],
         run_length: npt.NDArray[np.int64],
+        read_rows: npt.NDArray[np.int64],
     ) -> None:
         """One step. Sequence i has rows first_row[i] to + row_count[i], in order of position, and the slots of runs
-        run_begin[i] to [i + 1]."""
+        run_begin[i] to [i + 1]. read_rows: ascending, those that a program computes after it narrows; values have only
+        these then."""
 
     def run_rows(self, source: Program, buffer: int, rows: npt.NDArray[np.int64]) -> None:
         """Run over some rows of another program's buffer, which `gather` copies."""
