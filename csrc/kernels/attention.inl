@@ -570,6 +570,11 @@ SGL_INLINE Query query_at(const AttentionArgs& args, const KvLayer& layer, const
   return {args.queries + at * layer.padded_dim, rows.positions[row] + 1, args.output + at * layer.head_dim};
 }
 
+// Asks for what write_output will write, which is seldom in a near cache.
+SGL_INLINE void fetch_output(const float* output, int64_t head_dim) {
+  for (int64_t dim = 0; dim < head_dim; dim += kLanes) __builtin_prefetch(output + dim, 1, 2);
+}
+
 SGL_INLINE void write_output(const KvLayer& layer, const Scratch& scratch, int64_t query) {
   const F32x16 total = splat(sum_lanes(load<F32x16>(scratch.sums + query * kLanes)));
   float* values = scratch.outputs + query * layer.padded_dim;
@@ -588,6 +593,7 @@ void attend_task(const AttentionArgs& args, const KvLayer& layer, const StepRows
     const int64_t count = smaller(kAttentionQueries, total - first);
     for (int64_t i = 0; i < count; ++i) {
       scratch.queries[i] = query_at(args, layer, rows, task, first + i);
+      fetch_output(scratch.queries[i].output, layer.head_dim);
       scratch.maxima[i] = -INFINITY;
     }
     std::memset(scratch.outputs, 0, size_t(count * layer.padded_dim) * sizeof(float));

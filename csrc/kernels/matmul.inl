@@ -24,8 +24,6 @@ constexpr int kCacheLine = 64;
 // Of the next tile and of what comes after the product: lines per block of inputs. A block takes some 50 ns, in which
 // memory could give 12.
 constexpr int kLinesAhead = 6;
-// Of more groups of rows than these, the first waits for a tile and the others make up for it.
-constexpr int64_t kFewGroups = 8;
 
 // What the micro-kernel needs to know of a quantised format at compile time.
 template <WeightFormat kFormat>
@@ -294,9 +292,22 @@ SGL_INLINE void finish_row(const MatmulArgs& args, int64_t tile, int64_t row, F3
   }
 }
 
+// Asks for the lines that finish_row is about to write. Another instruction wrote them last, so they are seldom in the
+// nearest cache, and a store that waits for its line soon makes the next products wait.
+template <int kRows>
+SGL_INLINE void fetch_outputs(const MatmulArgs& args, int64_t tile, int64_t first_row) {
+  const bool is_half = args.epilogue == Epilogue::kSiluAndMul;
+  const float* out = args.output + first_row * args.output_stride + tile * kTileColumns / (is_half ? 2 : 1);
+  for (int row = 0; row < kRows; ++row, out += args.output_stride) {
+    __builtin_prefetch(out, 1);
+    if (!is_half) __builtin_prefetch(out + kLanes, 1);
+  }
+}
+
 template <WeightFormat kFormat, int kRows>
 SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row, bool is_streamed) {
   const uint8_t* bytes = args.weight->tiles + size_t(tile) * args.weight->tile_bytes;
+  fetch_outputs<kRows>(args, tile, first_row);
   F32x16 values[kRows][kPanels];
 #pragma GCC unroll 2
   for (int panel = 0; panel < kPanels; panel += kPanelTile)
@@ -320,7 +331,7 @@ template <WeightFormat kFormat>
 void matmul_format(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
   const int64_t rows = row_end - row_begin, groups = (rows + kRowTile - 1) / kRowTile;
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
-    if (groups > 1 && groups <= kFewGroups)
+    if (groups > 1)
       args.ahead->demand(args.weight->tiles + size_t(tile + 1) * args.weight->tile_bytes, args.weight->tile_bytes);
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_begin + group * rows / groups, to = row_begin + (group + 1) * rows / groups;
