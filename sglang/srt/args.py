@@ -44,7 +44,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         quarter of that, or 128 if that is more; -1 for no limit.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival;
-        ``random`` in an order drawn anew for every step.
+        ``random`` in an order drawn anew for every step, but whom chance passes over for too long goes first.
     disable_in_flight_sharing: a prefix is shared from the end of the request that computed it on, instead of from the
         step on in which it is computed.
     random_seed: makes the seeds of requests that bring none repeat from start to start.

@@ -14,6 +14,7 @@ from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, Prefi
 from sglang.srt.scheduler.build import make_cache, make_policy
 from sglang.srt.scheduler.policy import (
     AGEING_TOKENS,
+    RANDOM_PATIENCE,
     FirstComeFirstServed,
     LongestPrefixMatch,
     RandomOrder,
@@ -264,6 +265,25 @@ def test_a_random_order_is_drawn_anew() -> None:
         orders.append(list(bench.finished))
     assert sorted(orders[0]) == sorted(orders[1]) == names
     assert orders[0] != names != orders[1] != orders[0]
+
+
+class LastArrivals(random.Random):
+    """Draws whoever came last first: the worst that chance can do to an old request."""
+
+    def sample(self, population: Any, k: int, *, counts: Any = None) -> list[Any]:
+        return list(reversed(population))[:k]
+
+
+def test_chance_passes_nobody_over_for_ever() -> None:
+    """Every step brings a new request, and there is room for one at a time."""
+    bench = Bench(total=20_000, max_running=1, policy=RandomOrder(LastArrivals()))
+    bench.add(*(request(rid, [9] * 10, max_new_tokens=1) for rid in ("first", "second")))
+    while "second" not in bench.finished:
+        bench.add(request(f"s{bench.scheduler.counters.steps}", [5] * 10, max_new_tokens=1))
+        bench.step()
+        assert bench.scheduler.counters.steps <= 3 * RANDOM_PATIENCE + 3, "an old request starves"
+    assert bench.scheduler.counters.steps > 2 * RANDOM_PATIENCE, "its turn did not come by chance"
+    assert "first" in bench.finished
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,6 +15,11 @@ AGEING_TOKENS = 64
 
 LOOKAHEAD = 256
 """Only this many of the oldest waiting requests are looked up in the cache; the rest follow by arrival."""
+
+RANDOM_PATIENCE = 8
+"""In a random order a request is passed over in at most this many rounds for each request that waits. Chance alone
+would do that to 1 of e**8, so the bound leaves the order random.
+"""
 
 
 class SchedulePolicy(Protocol):
@@ -44,10 +50,17 @@ class LongestPrefixMatch:
 
 
 class RandomOrder:
-    """Any order, drawn anew each time: what the others are measured against."""
+    """Any order, drawn anew each time: what the others are measured against. None starves: who was passed over more
+    than RANDOM_PATIENCE times the number of those waiting goes first.
+    """
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
 
     def order(self, waiting: Sequence[Request], cache: PrefixCache) -> list[Request]:
-        return self._draw.sample(waiting, len(waiting))
+        patience = RANDOM_PATIENCE * len(waiting)
+
+        def turn(request: Request) -> float:
+            return request.arrival if request.times_passed_over > patience else math.inf
+
+        return sorted(self._draw.sample(waiting, len(waiting)), key=turn)
