@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.measurements import Measurements
 from benchmarks.report import machine, show, write_json, write_plot
-from benchmarks.systems.base import PEERS, BatchSystem, BenchmarkError, Endpoint
+from benchmarks.systems.base import PEERS, REQUEST_SECONDS, BatchSystem, BenchmarkError, Endpoint
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
 from benchmarks.systems.openai_api import RunningServer
 from benchmarks.systems.openvino import OpenVino
@@ -60,6 +61,13 @@ def make_parser(description: str | None, *, rounds: int, peers: Sequence[str] = 
             default="auto",
             metavar="NAMES",
             help=f"none, auto (those found), or {','.join(peers)}",
+        )
+        add(
+            "--request-seconds",
+            type=_seconds,
+            default=REQUEST_SECONDS,
+            metavar="SECONDS",
+            help="how long a peer may take over what is asked of it at once (default: %(default)g)",
         )
     if "llama.cpp" in peers:
         _add_llama(parser)
@@ -174,6 +182,13 @@ def _files(text: str) -> list[Path]:
     return [Path(part) for part in text.split(os.pathsep) if part]
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number of seconds above 0")
+    return seconds
+
+
 def _integers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -227,7 +242,9 @@ def batch_systems(options: argparse.Namespace) -> list[BatchSystem]:
     systems: list[BatchSystem] = [OurEngine(name, **given) for name, given in our_configurations(options).items()]
     if is_wanted(options, "llama.cpp", options.llama_bin, options.llama_models):
         systems += [
-            LlamaBatchedBench(_label("llama.cpp", model), options.llama_bin, model, options.threads)
+            LlamaBatchedBench(
+                _label("llama.cpp", model), options.llama_bin, model, options.threads, options.request_seconds
+            )
             for model in options.llama_models
         ]
     systems += [*openvino_systems(options), *vllm_systems(options)]
@@ -249,7 +266,16 @@ def llama_servers(
         return []
     total = slots * slot_tokens
     return [
-        LlamaServer(_label("llama.cpp", model) + suffix, options.llama_bin, model, options.threads, total, slots, given)
+        LlamaServer(
+            _label("llama.cpp", model) + suffix,
+            options.llama_bin,
+            model,
+            options.threads,
+            total,
+            slots,
+            given,
+            options.request_seconds,
+        )
         for model in options.llama_models
     ]
 
@@ -265,6 +291,7 @@ def openvino_systems(options: argparse.Namespace) -> list[OpenVino]:
             model,
             options.threads,
             ["--max-batched-tokens", str(budget)],
+            options.request_seconds,
         )
         for model in options.openvino_models
         for budget in budgets
@@ -272,12 +299,15 @@ def openvino_systems(options: argparse.Namespace) -> list[OpenVino]:
 
 
 def vllm_systems(options: argparse.Namespace) -> list[Vllm]:
-    return [Vllm(_label("vllm", model), options.vllm_python, model, options.threads) for model in _vllm_models(options)]
+    return [
+        Vllm(_label("vllm", model), options.vllm_python, model, options.threads, options.request_seconds)
+        for model in _vllm_models(options)
+    ]
 
 
 def vllm_servers(options: argparse.Namespace, *, suffix: str = "") -> list[VllmServer]:
     return [
-        VllmServer(_label("vllm", model) + suffix, options.vllm_python, model, options.threads)
+        VllmServer(_label("vllm", model) + suffix, options.vllm_python, model, options.threads, options.request_seconds)
         for model in _vllm_models(options)
     ]
 
@@ -290,7 +320,7 @@ def _vllm_models(options: argparse.Namespace) -> list[Path]:
 def running_servers(options: argparse.Namespace) -> list[RunningServer]:
     if not is_wanted(options, "url", options.peer_url):
         return []
-    return [RunningServer(name, url) for name, url in options.peer_url]
+    return [RunningServer(name, url, options.request_seconds) for name, url in options.peer_url]
 
 
 def _label(peer: str, model: Path) -> str:

@@ -25,9 +25,6 @@ from sglang.lang.ir import SamplingArguments
 from sglang.lang.state import ProgramState
 from sglang.srt.errors import ProgramError
 
-REQUEST_SECONDS = 600.0
-"""After which the client gives a request up."""
-
 
 class ProgramSystem(System, Protocol):
     """Runs programs, all items at a time."""
@@ -92,7 +89,8 @@ class WithClient(_Started):
     async def _run(self, program: Program, items: Sequence[Item]) -> Run:
         counts = Counts()
         url = f"{self._server.url}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=REQUEST_SECONDS, max_retries=0) as client:
+        timeout = self._server.request_seconds
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=timeout, max_retries=0) as client:
             model = (await client.models.list()).data[0].id
             asking = ApiClient(client, model, self._options_body, counts)
             started = time.monotonic()

@@ -11,6 +11,12 @@ Tokens = Sequence[int]
 PEERS = ("llama.cpp", "openvino", "vllm")
 """Peers that drivers start; the name of such a system begins with one of these."""
 
+READY_SECONDS = 300.0
+"""How long a system may take to start."""
+
+REQUEST_SECONDS = 600.0
+"""How long a peer may take over a request, or over all that are given to it at once, unless it is told otherwise."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -71,3 +77,7 @@ class Endpoint(System, Protocol):
 
 class BenchmarkError(Exception):
     """A system cannot be started, or did not do what was asked of it."""
+
+
+def late(system: str, seconds: float) -> BenchmarkError:
+    return BenchmarkError(f"{system} did not answer within {seconds:g} s")

@@ -8,21 +8,32 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.processes import Child
-from benchmarks.systems.base import Answer, BenchmarkError, Request, Tokens
+from benchmarks.systems.base import READY_SECONDS, REQUEST_SECONDS, Answer, BenchmarkError, Request, Tokens, late
 
 CHILDREN = Path(__file__).parents[1] / "children"
 
 
 class ChildPipeline:
-    """``environment``: variables of the child, beside those of this process."""
+    """``environment``: variables of the child, beside those of this process.
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    ``request_seconds``: requests given at once that are not all answered in that time are a BenchmarkError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self.name = name
+        self.request_seconds = request_seconds
         self._command = command
         self._environment = {**environment, "PYTHONPATH": str(CHILDREN.parents[1])}
         self._child: Child | None = None
@@ -34,14 +45,19 @@ class ChildPipeline:
         self._child = Child(self._command, self._environment, has_pipes=True)
         output = self._child.process.stdout
         assert output is not None
+        is_ready: Future[bool] = Future()
+        self._reader = threading.Thread(target=self._read, args=(output, is_ready), daemon=True)
+        self._reader.start()
         try:
-            if next(messages(output), None) is None:
+            if not is_ready.result(READY_SECONDS):
                 raise self._child.failure("did not start")
+        except futures.TimeoutError:
+            failure = self._child.failure(f"was not ready after {READY_SECONDS:g} s")
+            self.stop()
+            raise failure from None
         except BaseException:
             self.stop()
             raise
-        self._reader = threading.Thread(target=self._read, args=(output,), daemon=True)
-        self._reader.start()
 
     def stop(self) -> None:
         if self._child is None:
@@ -76,21 +92,30 @@ class ChildPipeline:
 
     async def complete(self, request: Request) -> Answer:
         (future,) = self._submit([request])
-        result = await asyncio.wrap_future(future)
+        answering = asyncio.shield(asyncio.wrap_future(future))  # the reader still has the future to set
+        try:
+            result = await asyncio.wait_for(answering, self.request_seconds)
+        except asyncio.TimeoutError:
+            raise late(self.name, self.request_seconds) from None
         return Answer(result["token_ids"], result["cached_tokens"])
 
     def _generate(self, prompts: Sequence[Tokens], new_tokens: int) -> list[dict[str, Any]]:
-        return [future.result() for future in self._submit([Request(prompt, new_tokens) for prompt in prompts])]
+        waiting = self._submit([Request(prompt, new_tokens) for prompt in prompts])
+        deadline = time.monotonic() + self.request_seconds
+        try:
+            return [future.result(max(0.0, deadline - time.monotonic())) for future in waiting]
+        except futures.TimeoutError:
+            raise late(self.name, self.request_seconds) from None
 
     def _submit(self, requests: Sequence[Request]) -> list[Future[dict[str, Any]]]:
         if self._child is None or self._child.process.stdin is None:
             raise BenchmarkError(f"{self.name} was not started")
-        futures: list[Future[dict[str, Any]]] = []
+        waiting: list[Future[dict[str, Any]]] = []
         batch = []
         for request in requests:
             number = next(self._numbers)
             self._waiting[number] = Future()
-            futures.append(self._waiting[number])
+            waiting.append(self._waiting[number])
             batch.append(
                 {
                     "id": number,
@@ -104,10 +129,12 @@ class ChildPipeline:
             self._child.process.stdin.flush()
         except OSError as error:
             raise self._child.failure("takes no more requests") from error
-        return futures
+        return waiting
 
-    def _read(self, output: IO[bytes]) -> None:
-        for answer in messages(output):
+    def _read(self, output: IO[bytes], is_ready: Future[bool]) -> None:
+        answers = messages(output)
+        is_ready.set_result(next(answers, None) is not None)
+        for answer in answers:
             self._waiting.pop(answer["id"]).set_result(answer)
         for future in list(self._waiting.values()):
             future.set_exception(BenchmarkError(f"{self.name} ended with requests open"))

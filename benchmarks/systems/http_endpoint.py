@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 from typing import Any, ClassVar
 
-from benchmarks.systems.base import Answer, BenchmarkError, Request
+from benchmarks.systems.base import REQUEST_SECONDS, Answer, BenchmarkError, Request, late
 from benchmarks.thin_http import Reply, post
 
 
 class HttpEndpoint(abc.ABC):
-    """``url``: where the server is, without a path. A subclass says how to put a request."""
+    """``url``: where the server is, without a path. A subclass says how to put a request.
+
+    ``request_seconds``: a request that is not answered in that time is a BenchmarkError, as from a server that hangs.
+    """
 
     path: ClassVar[str]
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, request_seconds: float = REQUEST_SECONDS) -> None:
         self.name = name
         self.url = url
+        self.request_seconds = request_seconds
 
     @abc.abstractmethod
     def start(self) -> None: ...
@@ -43,7 +48,13 @@ class HttpEndpoint(abc.ABC):
 
     async def _ask(self, request: Request, *, stream: bool) -> Reply:
         try:
-            return await post(self.url + self.path, self.body(request, stream=stream))
+            return await asyncio.wait_for(self._post(self.body(request, stream=stream)), self.request_seconds)
+        except asyncio.TimeoutError:
+            raise late(f"{self.name} at {self.url}", self.request_seconds) from None
+
+    async def _post(self, body: dict[str, Any]) -> Reply:
+        try:
+            return await post(self.url + self.path, body)
         except OSError as error:
             raise BenchmarkError(f"{self.name} at {self.url} cannot be asked: {error}") from error
 

@@ -8,11 +8,10 @@ import time
 from collections.abc import Mapping
 
 from benchmarks.processes import Child, free_port
-from benchmarks.systems.base import Request
+from benchmarks.systems.base import READY_SECONDS, REQUEST_SECONDS, Request
 from benchmarks.systems.http_endpoint import HttpEndpoint
 from benchmarks.thin_http import post
 
-READY_SECONDS = 300.0
 RETRY_SECONDS = 0.01
 UNAVAILABLE = 503
 
@@ -20,8 +19,10 @@ UNAVAILABLE = 503
 class HttpServer(HttpEndpoint):
     """A subclass says how to start the server and how to put a request. ``environment``: variables of the server."""
 
-    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(name, "")
+    def __init__(
+        self, name: str, environment: Mapping[str, str] | None = None, *, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        super().__init__(name, "", request_seconds)
         self._environment = environment
         self._child: Child | None = None
 

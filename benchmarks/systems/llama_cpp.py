@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems.base import Answer, BenchmarkError, Request, Tokens
+from benchmarks.systems.base import REQUEST_SECONDS, Answer, BenchmarkError, Request, Tokens, late
 from benchmarks.systems.http_server import HttpServer
 
 
 class LlamaBatchedBench:
     """Starts a process for each measurement; loading the model is not in its times."""
 
-    def __init__(self, name: str, folder: Path, model: Path, threads: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, model: Path, threads: int, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
         self.name = name
+        self.request_seconds = request_seconds
         self._command = [str(folder / "llama-batched-bench"), "-m", str(model), "-t", str(threads)]
 
     def start(self) -> None:
@@ -51,7 +54,10 @@ class LlamaBatchedBench:
         context = streams * (length + new_tokens)
         work = ["-npp", str(length), "-ntg", str(new_tokens), "-npl", str(streams), "-c", str(context)]
         command = [*self._command, *work, "--output-format", "jsonl"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=self.request_seconds)
+        except subprocess.TimeoutExpired:
+            raise late(self.name, self.request_seconds) from None
         lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
         if run.returncode != 0 or len(lines) != 1:
             raise BenchmarkError(f"{command!r} ended with {run.returncode}:\n{(run.stdout + run.stderr)[-2000:]}")
@@ -73,8 +79,9 @@ class LlamaServer(HttpServer):
         total_tokens: int,
         slots: int,
         options: Sequence[str] = (),
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, request_seconds=request_seconds)
         self._start = [
             *(str(folder / "llama-server"), "-m", str(model), "-t", str(threads)),
             *("-c", str(total_tokens), "-np", str(slots), "--no-ui", *options),

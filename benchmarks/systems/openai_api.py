@@ -10,8 +10,6 @@ from benchmarks.systems.base import Answer, BenchmarkError, Request
 from benchmarks.systems.http_endpoint import HttpEndpoint
 from benchmarks.thin_http import Reply
 
-REQUEST_SECONDS = 60.0
-
 
 class OpenAiEndpoint(HttpEndpoint):
     """Puts requests to ``/v1/completions``. ``model``: as the server calls it.
@@ -67,7 +65,7 @@ class RunningServer(OpenAiEndpoint):
     def start(self) -> None:
         """Finds out what it calls its model, and whether it can return token ids. Raises BenchmarkError."""
         try:
-            with httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS) as client:
+            with httpx.Client(base_url=self.url, timeout=self.request_seconds) as client:
                 models = client.get("/v1/models")
                 self.model = model_name(models.raise_for_status())
                 self.returns_token_ids = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.systems.base import REQUEST_SECONDS
 from benchmarks.systems.child_pipeline import CHILDREN, ChildPipeline
 from benchmarks.systems.http_server import HttpServer
 from benchmarks.systems.openai_api import OpenAiEndpoint
@@ -26,8 +27,10 @@ def environment(threads: int) -> dict[str, str]:
 class Vllm(ChildPipeline):
     """Its engine without a server: the way in which it is fastest. ``model``: a Hugging Face folder."""
 
-    def __init__(self, name: str, python: str, model: Path, threads: int) -> None:
-        super().__init__(name, [python, str(CHILD), str(model)], environment(threads))
+    def __init__(
+        self, name: str, python: str, model: Path, threads: int, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        super().__init__(name, [python, str(CHILD), str(model)], environment(threads), request_seconds)
 
 
 class VllmServer(HttpServer, OpenAiEndpoint):
@@ -35,8 +38,10 @@ class VllmServer(HttpServer, OpenAiEndpoint):
 
     model = "default"
 
-    def __init__(self, name: str, python: str, model: Path, threads: int) -> None:
-        super().__init__(name, environment(threads))
+    def __init__(
+        self, name: str, python: str, model: Path, threads: int, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        super().__init__(name, environment(threads), request_seconds=request_seconds)
         self._start = [
             *(python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
             *("--served-model-name", self.model, "--dtype", "bfloat16", "--enable-prompt-tokens-details"),

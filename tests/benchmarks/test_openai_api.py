@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_a_server_that_closes_the_connection() -> None:
     fake = FakeServer(lambda path, body: fake_server.DROPPED)
     with fake, pytest.raises(BenchmarkError, match=f"other at {fake.url} cannot be asked: .* without an answer"):
         asyncio.run(RunningServer("other", fake.url).stream(Request([1], 1)))
+
+
+def test_a_server_that_hangs_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        peer = RunningServer("other", url, request_seconds=0.05)
+        with pytest.raises(BenchmarkError, match=rf"other at {url} did not answer within 0\.05 s"):
+            asyncio.run(peer.stream(Request([1], 1)))
+        with pytest.raises(BenchmarkError, match=rf"other at {url} cannot be asked: timed out"):
+            peer.start()
 
 
 def test_nobody_at_the_address() -> None:

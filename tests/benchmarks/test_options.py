@@ -19,9 +19,11 @@ from benchmarks.options import (
     parse,
     parse_pairs,
     run,
+    vllm_servers,
     vocab_size,
 )
 from benchmarks.systems.base import BenchmarkError
+from benchmarks.systems.ours import OurEngine
 
 VARIABLES = ("LLAMA_BIN", "LLAMA_MODELS", "OPENVINO_PYTHON", "OPENVINO_MODELS", "VLLM_PYTHON", "VLLM_MODELS")
 
@@ -59,6 +61,27 @@ def test_peers_are_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert [system.name for system in endpoints(options(monkeypatch), slots=2, slot_tokens=8)] == everything
     assert names(options(monkeypatch, "--peers", "openvino")) == ["sglang", "openvino Q4_0"]
     assert names(options(monkeypatch, "--peers", "none")) == ["sglang"]
+
+
+def test_how_long_peers_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGLANG_BENCH_LLAMA_BIN", "/llama")
+    monkeypatch.setenv("SGLANG_BENCH_LLAMA_MODELS", "/m/model.Q4_0.gguf")
+    monkeypatch.setenv("SGLANG_BENCH_OPENVINO_PYTHON", "/openvino/python")
+    monkeypatch.setenv("SGLANG_BENCH_OPENVINO_MODELS", "/m/model.Q4_0.gguf")
+    monkeypatch.setenv("SGLANG_BENCH_VLLM_PYTHON", "/vllm/python")
+    monkeypatch.setenv("SGLANG_BENCH_VLLM_MODELS", "/m/model.BF16")
+    for given, seconds in (((), 600.0), (("--request-seconds", "5.5"), 5.5)):
+        parsed = options(monkeypatch, "--peer-url", "other=http://127.0.0.1:8000", *given)
+        asked = endpoints(parsed, slots=2, slot_tokens=8) + batch_systems(parsed)[:-1] + list(vllm_servers(parsed))
+        peers = [system for system in asked if not isinstance(system, OurEngine)]
+        assert len(peers) == 8
+        assert {vars(peer)["request_seconds"] for peer in peers} == {seconds}
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_that_is_none(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    with pytest.raises(SystemExit):
+        options(monkeypatch, f"--request-seconds={seconds}")
 
 
 def test_a_peer_asked_for_by_name_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks.processes import family
-from benchmarks.systems import openvino
+from benchmarks.systems import child_pipeline, openvino
 from benchmarks.systems.base import Answer, BenchmarkError, Request
 from benchmarks.systems.llama_cpp import LlamaBatchedBench, LlamaServer
 from benchmarks.systems.openvino import OpenVino
@@ -67,6 +67,34 @@ def test_openvino_that_dies_leaves_nobody_waiting(openvino_system: OpenVino) -> 
     with pytest.raises(BenchmarkError, match="ended with requests open"):
         asyncio.run(openvino_system.complete(Request([13], 2)))
     openvino_system.stop()
+
+
+SILENT = """
+import json, sys
+print(json.dumps({"ready": "1"}), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_library_that_hangs_is_named(openvino_system: OpenVino) -> None:
+    openvino.CHILD.write_text(SILENT)
+    system = OpenVino("openvino Q4", sys.executable, MODEL, threads=1, request_seconds=0.05)
+    system.start()
+    try:
+        with pytest.raises(BenchmarkError, match=r"openvino Q4 did not answer within 0\.05 s"):
+            asyncio.run(system.complete(Request([5], 2)))
+        with pytest.raises(BenchmarkError, match=r"openvino Q4 did not answer within 0\.05 s"):
+            system.total_seconds([[5], [6]], 2)
+    finally:
+        system.stop()
+
+
+def test_a_library_that_never_starts_is_ended(openvino_system: OpenVino, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino.CHILD.write_text("import sys; sys.stdin.read()")
+    monkeypatch.setattr(child_pipeline, "READY_SECONDS", 0.05)
+    with pytest.raises(BenchmarkError, match=r"child\.py.* was not ready after 0\.05 s"):
+        openvino_system.start()
+    assert openvino_system.process_ids() == []
 
 
 def test_openvino_that_is_dead_takes_no_requests(openvino_system: OpenVino) -> None:
@@ -210,6 +238,13 @@ def test_batched_bench_is_asked_for_this_work(tmp_path: Path) -> None:
 def test_batched_bench_that_fails(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"ended with 3(.|\n)*no such model"):
         install_batched_bench(tmp_path, "echo no such model >&2; exit 3").prefill_seconds([[1]])
+
+
+def test_batched_bench_that_hangs_is_named(tmp_path: Path) -> None:
+    install_batched_bench(tmp_path, "exec sleep 600")
+    system = LlamaBatchedBench("llama.cpp Q4", tmp_path, MODEL, threads=2, request_seconds=0.05)
+    with pytest.raises(BenchmarkError, match=r"llama\.cpp Q4 did not answer within 0\.05 s"):
+        system.prefill_seconds([[1]])
 
 
 def test_batched_bench_takes_equal_lengths_only(tmp_path: Path) -> None:
