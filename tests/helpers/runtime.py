@@ -19,14 +19,18 @@ import sglang as sgl
 SECONDS = 60.0
 """How long anything that has to happen may take on a busy machine. A failure takes this long, a success never."""
 
+POLL_SECONDS = 0.005
+
 ENGINE_MODULE = "sglang.srt.scheduler.process"
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {SECONDS:g} s: {what}"
-        time.sleep(0.005)
+    """Looks often instead of long: a machine that stands still for a minute takes no look away."""
+    for _ in range(round(SECONDS / POLL_SECONDS)):
+        if condition():
+            return
+        time.sleep(POLL_SECONDS)
+    raise AssertionError(f"not so after {SECONDS:g} s of looking: {what}")
 
 
 def engine_processes(parent: int | None = None) -> list[int]:
@@ -83,7 +87,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        if not self._is_ready.wait(SECONDS) or self._url is None:
+        try:
+            eventually(self._is_ready.is_set, "the server is ready or has ended")
+        except AssertionError as error:
+            self._fail(str(error))
+        if self._url is None:
             self._fail("the server did not start")
         return self._url
 

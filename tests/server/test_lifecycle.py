@@ -236,7 +236,7 @@ def test_a_signal_ends_both_processes_and_leaves_no_files(
 
 def test_sigterm_lets_answers_end_that_are_under_way_and_then_ends_both_processes(tiny_server: Server) -> None:
     url, engine_pid, events = tiny_server.url, tiny_server.engine_pid, list[str]()
-    params = {**LONG, "max_new_tokens": 1000}
+    params = {**LONG, "max_new_tokens": 300}  # also on a busy machine in far less time than they are given
     body = {"text": "a", "sampling_params": params, "stream": True}
     with httpx.stream("POST", f"{url}/generate", json=body, timeout=SECONDS) as response:
         lines = response.iter_lines()
@@ -244,7 +244,7 @@ def test_sigterm_lets_answers_end_that_are_under_way_and_then_ends_both_processe
         tiny_server.process.send_signal(signal.SIGTERM)
         events += [line for line in lines if line]
     assert events[-1] == "data: [DONE]"
-    assert len(json.loads(events[-2].removeprefix("data: "))["output_ids"]) == 1000
+    assert len(json.loads(events[-2].removeprefix("data: "))["output_ids"]) == 300
     assert tiny_server.process.wait(SECONDS) in (0, -signal.SIGTERM)
     eventually(lambda: is_gone(engine_pid), "the engine process has ended")
     assert "Traceback" not in tiny_server.log
