@@ -90,6 +90,17 @@ def test_what_needs_no_key(guarded: Server) -> None:
     assert preflight.headers["access-control-allow-headers"] == "authorization"
 
 
+def test_head_is_get_without_the_body(guarded: Server, client: httpx.Client) -> None:
+    """What watchers of a server ask by default."""
+    for path in ("/health", "/v1/models", "/model_info", "/nowhere"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["content-length"] == str(len(got.content))
+    assert httpx.head(f"{guarded.url}/health").status_code == 200
+    assert httpx.head(f"{guarded.url}/model_info").status_code == 401
+    assert client.head("/generate").status_code == 405
+
+
 def test_a_page_of_another_origin_may_read_answers(guarded: Server, client: httpx.Client) -> None:
     origin = {"Origin": "https://example.org"}
     assert client.get("/model_info", headers=origin).headers["access-control-allow-origin"] == "*"

@@ -13,6 +13,7 @@ from sglang.srt.server.auth import BearerAuth
 from sglang.srt.server.choices import choices_router
 from sglang.srt.server.control import control_router
 from sglang.srt.server.generate import generate_router
+from sglang.srt.server.head import HeadAsGet
 from sglang.srt.server.health import health_router
 from sglang.srt.server.info import info_router, served_model_name
 from sglang.srt.server.metrics import metrics_router
@@ -39,6 +40,7 @@ def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
     app.include_router(health_router(engine))
     app.include_router(metrics_router(engine, model_name))
     _answer_errors(app)
+    app.add_middleware(HeadAsGet)
     if args.api_key is not None:
         app.add_middleware(BearerAuth, api_key=args.api_key)
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])  # outermost
