@@ -40,13 +40,18 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 async def _read_body(request: Request) -> bytearray:
-    """Kept only as far as it is no larger than it may be."""
+    """Kept only as far as it is no larger than it may be, and not waited for where its length is said to be more."""
+    _check_length(int(request.headers.get("content-length", 0)))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLargeError(f"the body may have up to {MAX_BODY_BYTES} bytes")
+        _check_length(len(body))
     return body
+
+
+def _check_length(num_bytes: int) -> None:
+    if num_bytes > MAX_BODY_BYTES:
+        raise BodyTooLargeError(f"the body may have up to {MAX_BODY_BYTES} bytes")
 
 
 def json_response(value: object, status: int = 200) -> Response:
