@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from sglang.srt.errors import ConfigurationError
-from sglang.srt.server.listener import address, listen
+from sglang.srt.server.listener import address, allow_many_connections, listen
 
 
 def test_a_port_has_one_listener() -> None:
@@ -30,3 +32,21 @@ def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
 
 def test_addresses() -> None:
     assert [address("127.0.0.1", 5), address("::1", 5)] == ["127.0.0.1:5", "[::1]:5"]
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """How many the system lets this process have if it asks for them."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+    yield most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+
+
+def test_as_many_connections_as_the_system_lets_us_have(few_files: int) -> None:
+    allow_many_connections()
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert most == few_files
+    assert allowed == (65_536 if most == resource.RLIM_INFINITY else min(65_536, most)) > 256
+    allow_many_connections()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed, most)

@@ -18,7 +18,7 @@ import uvloop
 
 from sglang.srt.args import EngineArgs, ServerArgs
 from sglang.srt.model.source import resolve_model
-from sglang.srt.server.listener import address, listen
+from sglang.srt.server.listener import address, allow_many_connections, listen
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
 def serve(engine_args: EngineArgs, server_args: ServerArgs, listener: socket.socket) -> None:
     """`run_server` on a socket that listens."""
     logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
+    allow_many_connections()
     path = resolve_model(engine_args.model_path, engine_args.revision)
     uvloop.run(_serve(engine_args, server_args, path, listener))
 

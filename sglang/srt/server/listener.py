@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 
 from sglang.srt.errors import ConfigurationError
 
 BACKLOG = 2048
+
+
+MAX_OPEN_FILES = 65_536
+
+
+def allow_many_connections() -> None:
+    """Each takes an open file, of which many systems let a process have 1,024 unless it asks for more."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if most == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def listen(host: str, port: int) -> socket.socket:
