@@ -28,7 +28,7 @@ from sglang.srt.vocab import Vocab
 
 logger = logging.getLogger(__name__)
 
-LAST_WORDS_SECONDS = 0.2
+LAST_WORDS_SECONDS = 2.0
 """How long the end of the process may come after the end of its messages, or the other way round."""
 
 SHUTDOWN_SECONDS = 5.0
