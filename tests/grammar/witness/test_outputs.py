@@ -31,6 +31,8 @@ SCHEMAS: list[Any] = [
     {"type": "string", "pattern": "^a[b-d]+$", "minLength": 4},
     {"type": "string", "pattern": "[A-Z]{3}-[0-9]{2,4}", "maxLength": 20},
     {"type": "string", "minLength": 2, "not": {"enum": ["ab", "aa"]}},
+    {"type": "string", "pattern": r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?!.*\s)[\w ]{8,}$"},
+    {"type": "string", "pattern": r"^[\p{L}\p{Nd}]+$"},
     {"type": "string", "format": "date-time"},
     {"enum": ["one", 2, None, {"three": [3]}]},
     {"type": "object", "additionalProperties": {"type": "boolean"}, "minProperties": 1},

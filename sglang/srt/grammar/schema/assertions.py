@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from sglang.srt.grammar.schema.document import Document, Node
-from sglang.srt.grammar.schema.ecma_regex import texts_with
+from sglang.srt.grammar.schema.ecma_regex import conditions_for, texts_with
 from sglang.srt.grammar.schema.formats import INTEGER_RANGES, format_texts, format_type
 from sglang.srt.grammar.schema.keywords import is_number
 from sglang.srt.grammar.schema.numbers import Numbers
@@ -100,7 +100,8 @@ class Assertion:
         return self._yes_or_no(positive, Strings(longest=high), Strings(shortest=high + 1))
 
     def pattern(self, positive: bool) -> Iterable[Branch]:
-        return [Branch(Strings(None, ((texts_with(_PATTERN.format(self._node.place), self._value), positive),)))]
+        found = conditions_for(_PATTERN.format(self._node.place), self._value)
+        return self._yes_or_no(positive, Strings(None, found), *_denials(found))
 
     def format(self, positive: bool) -> Iterable[Branch]:
         if self._value in INTEGER_RANGES:
@@ -114,8 +115,10 @@ class Assertion:
                 for patterns in (found.required, found.chosen, found.preferred)
             )
             return [Branch(Strings(None, required, chosen=chosen, preferred=preferred))]
-        denied: list[Conditions] = [((pattern, False),) for pattern in found.required]
-        return [Branch(Strings(None, chosen=one) if found.chosen else Strings(None, one)) for one in denied]
+        required = tuple((pattern, True) for pattern in found.required)
+        if found.chosen:
+            return [Branch(Strings(None, chosen=denial.conditions)) for denial in _denials(required)]
+        return map(Branch, _denials(required))
 
     # --- arrays
 
@@ -222,6 +225,11 @@ def present(*names: str) -> Objects:
 
 def absent(name: str) -> Objects:
     return Objects(((name, Slot(ANYTHING, Presence.FORBIDDEN)),))
+
+
+def _denials(conditions: Conditions) -> list[Strings]:
+    """What of them does not hold, in alternatives."""
+    return [Strings(None, ((pattern, not wanted),)) for pattern, wanted in conditions]
 
 
 def _patterns(node: Node) -> dict[str, Any]:

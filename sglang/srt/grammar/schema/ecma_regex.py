@@ -26,6 +26,9 @@ from sglang.srt.grammar.pattern import (
     union,
 )
 from sglang.srt.grammar.python_regex import END_ANCHORS, START_ANCHORS, RegexReader, parse_tree
+from sglang.srt.grammar.schema.lookaround import without_lookaround
+from sglang.srt.grammar.schema.strings import Conditions
+from sglang.srt.grammar.schema.unicode_properties import PROPERTIES, with_property
 
 ANY_TEXT = repeat(chars(cs.ANY), 0, None)
 
@@ -41,8 +44,9 @@ _CLASSES |= {name.upper(): cs.complement(members) for name, members in _CLASSES.
 _PART = re.compile(
     r"\\u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|\\u\{(?P<braced>[0-9a-fA-F]{1,6})\}|\\(?:u(?P<code>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2}))"
+    rf"|\\(?P<not>[pP])\{{(?P<property>{'|'.join(PROPERTIES)})\}}"
     r"|\\c(?P<control>[A-Za-z])|\\(?P<class>[dDwWsS])|\\(?P<zero>0)(?![0-9])|\\(?P<kept>[tnrfvbB1-9])"
-    r"|\\(?P<sign>[^A-Za-z0-9])|(?P<wrong>\\.?)"
+    r"|\\(?P<sign>[^A-Za-z0-9])|(?P<wrong>\\[pP]\{[^}]*\}|\\.?)"
     r"|(?P<empty>\[\])|(?P<all>\[\^\])|(?P<open>\[\^?)|(?P<close>\])"
     r"|(?P<named>\(\?<(?![=!])[^>]*>)|(?P<flags>\(\?[a-zA-Z-]+[:)])|(?P<dot>\.)|(?P<other>.)",
     re.DOTALL,
@@ -63,9 +67,26 @@ def texts_with(name: str, source: str) -> Pattern:
 
     Raises InvalidRequestError, which begins with `name`, for what is no regular expression in the strict sense.
     """
-    translated = _translated(name, source)
-    parsed = parse_tree(name, translated)
-    pattern = _SearchReader(name, source).sequence(parsed, parsed.state.flags, first=True, last=True)
+    tree = parse_tree(name, _translated(name, source))
+    return _with_any_text_around(name, source, tree, tree.state.flags)
+
+
+@lru_cache(maxsize=1024)
+def conditions_for(name: str, source: str) -> Conditions:
+    """What holds of the texts in which the expression is found somewhere, and of no others. It may look around, as far
+    as `without_lookaround` goes.
+
+    Raises InvalidRequestError as `texts_with` does.
+    """
+    tree = parse_tree(name, _translated(name, source))
+    return tuple(
+        (_with_any_text_around(name, source, items, tree.state.flags), wanted)
+        for items, wanted in without_lookaround(tree)
+    )
+
+
+def _with_any_text_around(name: str, source: str, tree: Any, flags: int) -> Pattern:
+    pattern = _SearchReader(name, source).sequence(tree, flags, first=True, last=True)
     return union(
         concat([EMPTY_TEXT if at_start else ANY_TEXT, body, EMPTY_TEXT if at_end else ANY_TEXT])
         for (at_start, at_end), body in _by_anchors(name, source, pattern).items()
@@ -103,12 +124,22 @@ def _part(kind: str, match: re.Match[str], in_set: bool) -> str:
     text = match[0]
     if kind == "low":
         return re.escape(bytes.fromhex(match["high"] + match["low"]).decode("utf-16-be"))
-    if kind in ("class", "dot", "all"):
-        ranges = _ranges({"dot": cs.complement(_LINE_ENDS), "all": cs.ANY}.get(kind) or _CLASSES[match["class"]])
+    if (members := _members(kind, match)) is not None:
+        ranges = _ranges(members)
         return ranges if in_set else f"[{ranges}]"
     if kind == "kept" and in_set and text == r"\b":
         return r"\x08"
     return _SPELLINGS[kind](match[kind]) if kind in _SPELLINGS else text
+
+
+def _members(kind: str, match: re.Match[str]) -> CharSet | None:
+    """Of what stands for one character of a class; None if the match is something else."""
+    if kind == "class":
+        return _CLASSES[match["class"]]
+    if kind == "property":
+        found = with_property(match["property"])
+        return cs.complement(found) if match["not"] == "P" else found
+    return {"dot": cs.complement(_LINE_ENDS), "all": cs.ANY}.get(kind)
 
 
 def _ranges(members: CharSet) -> str:

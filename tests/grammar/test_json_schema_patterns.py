@@ -1,0 +1,76 @@
+"""JSON Schema's patterns: where they look around, and classes of characters by their Unicode properties."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+
+from sglang.srt.errors import InvalidRequestError
+from tests.grammar.texts import acceptor, grammar_of
+
+LOOKAROUNDS = [
+    r"^(?!a)(?!.*//)[ab/]*$",
+    r"^(?=.*a)(?=.*b).{3,}$",
+    r"^(?!\.)(?!.*\.\.)[a.]*b$",
+    r"^(?!a*$).+",
+    r"^(?!ab|b/)",
+    r"^((?!ab)[ab/])+$",
+    r"^(?:(?!a.b).)*$",
+    r"^(?!b)((?!aa).){2,3}$",
+    r"^[ab./]*(?<!\.)$",
+    r"(?<=a)(?<!ba)$",
+    r"^(?!b)(?:b|ab*)(?<!bb)$",
+    r"^(((?=a)(?!ab).*))$",
+    r"(?i)^(?!A)(?=.*B)",
+]
+
+
+@pytest.mark.parametrize("is_negated", [False, True])
+@pytest.mark.parametrize("pattern", LOOKAROUNDS)
+def test_lookarounds_hold_for_the_texts_for_which_python_says_so(pattern: str, is_negated: bool) -> None:
+    texts = ["".join(letters) for length in range(5) for letters in itertools.product("ab./", repeat=length)]
+    schema = {"not": {"pattern": pattern}} if is_negated else {"pattern": pattern}
+    accepts = acceptor(grammar_of("json_schema", {"type": "string", **schema}))
+    expected = [text for text in texts if bool(re.search(pattern, text)) != is_negated]
+    assert [text for text in texts if accepts(json.dumps(text))] == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?!a)b", r"^a(?=b)", r"(?<!a)b$", r"^((?!a|)b)*$", r"^(?!(?!a)b)", r"^(?!a)b|^c"]
+)
+def test_other_lookarounds_are_refused(pattern: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"pattern at # has a lookaround \(position"):
+        grammar_of("json_schema", {"type": "string", "pattern": pattern})
+
+
+PROPERTIES = [
+    (r"^\p{L}+$", "aZéßжקあ漢ª", "1_ ́€"),
+    (r"^\p{Lu}\p{Lowercase_Letter}*$", "É", "é"),
+    (r"^[\p{L}\p{Mark}'-]$", "é́'-", "0 "),
+    (r"^\P{L}$", "1 _", "aé"),
+    (r"^[^\p{Letter}\p{digit}]$", "- _", "aé1٣"),
+    (r"^\p{gc=Nd}$", "1٣৪", "²Ⅷa"),
+    (r"^\p{General_Category=Cased_Letter}$", "aAǅ", "ªあ"),
+    (r"^\p{Sc}$", "$€¥", "%a"),
+    (r"^[\p{ASCII}]$", "a~", "é"),
+    (r"^\p{Any}$", "aé\n", ""),
+    (r"^\p{Assigned}$", "aé", "\u0378"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "accepted", "rejected"), PROPERTIES, ids=[row[0] for row in PROPERTIES])
+def test_unicode_properties(pattern: str, accepted: str, rejected: str) -> None:
+    accepts = acceptor(grammar_of("json_schema", {"type": "string", "pattern": pattern}))
+    texts = [json.dumps(character, ensure_ascii=False) for character in (*accepted, *rejected)]
+    assert [accepts(text) for text in texts] == [True] * len(accepted) + [False] * len(rejected)
+
+
+@pytest.mark.parametrize("name", ["Script=Greek", "Emoji", "l", "gc=Greek", ""])
+def test_other_properties_are_refused_by_name(name: str) -> None:
+    with pytest.raises(
+        InvalidRequestError, match=re.escape(f"'\\\\p{{{name}}}' at position 1, which is not supported")
+    ):
+        grammar_of("json_schema", {"type": "string", "pattern": rf"^\p{{{name}}}$"})
