@@ -101,7 +101,7 @@ REFUSED: list[tuple[Any, str]] = [
             {"type": "object", "properties": {"a": {keyword: value}}},
             f"json_schema has '{keyword}' at #/properties/a, {CANNOT}",
         )
-        for keyword, value in {"$recursiveRef": "#", "nullable": True, "contentEncoding": "base64"}.items()
+        for keyword, value in {"$recursiveRef": "#", "nullable": True, "contentMediaType": "text/html"}.items()
     ),
     ({"typ": "object"}, "json_schema has 'typ' at #, which is no keyword of JSON Schema; did you mean 'type'?"),
     (
@@ -132,6 +132,11 @@ REFUSED: list[tuple[Any, str]] = [
     ({"items": 3}, "json_schema has items 3 at #; it has to be a schema or a list of schemas"),
     ({"required": "a"}, "json_schema has required 'a' at #; it has to be a list of strings"),
     ({"minLength": -1}, "json_schema has minLength -1 at #; it has to be a whole number, 0 or more"),
+    (
+        {"exclusiveMinimum": True},
+        "json_schema has exclusiveMinimum True at #, which is draft-04; it has to be a number",
+    ),
+    ({"contentEncoding": "base32"}, "json_schema has contentEncoding 'base32' at #; it has to be one of base64, "),
     ({"minimum": "1"}, "json_schema has minimum '1' at #; it has to be a number"),
     ({"type": "thing"}, "json_schema has type 'thing' at #; it has to be of null, boolean, "),
     ({"type": "string", "format": "foo"}, "json_schema has format 'foo' at #; it has to be one of date, "),

@@ -18,6 +18,7 @@ from tests.grammar.texts import acceptor, accepts, grammar_of
 
 SUITE = Path(__file__).parents[3] / "shared" / "data" / "json-schema-test-suite" / "tests"
 DRAFT_2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+DRAFT_4 = {"$schema": "http://json-schema.org/draft-04/schema#"}
 DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
 
 OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
@@ -121,6 +122,18 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ['{"a":1}', '{"a":1,"b":2}'],
         ["{}", '{"a":1,"b":2,"c":3}'],
     ),
+    ({"type": "string", "contentEncoding": "base64"}, ['"aGk="', '""'], ['"aGk"', "1"]),
+    ({**DRAFT_4, "minimum": 0, "exclusiveMinimum": True, "type": "integer", "maximum": 9}, ["1", "9"], ["0", "10"]),
+    ({**DRAFT_4, "maximum": 2, "exclusiveMaximum": True, "minimum": 1, "exclusiveMinimum": False}, ["1"], ["2"]),
+    ({**DRAFT_4, "not": {"minimum": 2, "exclusiveMinimum": True}, "type": "integer"}, ["2", "-1"], ["3"]),
+    (
+        {
+            "$ref": "#/components/schemas/a",
+            "components": {"schemas": {"a": {"items": {"$ref": "#/components/schemas/b"}}, "b": {"type": "null"}}},
+        },
+        ["[null]"],
+        ["[1]"],
+    ),
     ({"$defs": {"a": {"$anchor": "here", "type": "null"}}, "items": {"$ref": "#here"}}, ["[null]"], ["[1]"]),
     (
         {"$id": "http://x.org/a", "$defs": {"b": {"$id": "b", "type": "null"}}, "items": {"$ref": "b"}},
@@ -171,10 +184,25 @@ FORMATS = {
     "date-time": (["2024-05-06T07:08:09Z"], ["2024-05-06 07:08:09Z", "2024-05-06"]),
     "duration": (["P1Y2M3DT4H5M6S", "PT36H", "P2W"], ["P", "P1D2H", "P1Y2D", "PT0.5S"]),
     "email": (["a.b@example.com", '"a b"@example.org'], ["a@", "a..b@example.com", "a b@example.com"]),
+    "idn-email": (
+        ["a.b@example.com", "δοκιμή@παράδειγμα.δοκιμή", "実例@実例.jp", "я@bücher.de", '"é"@[1.2.3.4]', "ñ@[IPv6:::1]"],
+        ["@é", "é@", "é..a@b.c", "a@\u0301.de", "a@b\u0300.de", "a@-é.de", "a@xn--bcher-kva.de", "a@é．de", "a@É.de"],
+    ),
     "hostname": (["www.example.com", "a--b.com"], ["-a.com", "a_b", "ab--c.com", "a" * 64, ".".join(["a" * 60] * 5)]),
     "ipv4": (["127.0.0.1"], ["127.0.0.256", "1.2.3", "01.2.3.4"]),
     "ipv6": (["::1", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "1::"], [":::", "1:2:3:4:5:6:7", "1::2::3", "12345::"]),
     "uuid": (["2eb8aa08-aa98-11ea-b4aa-73b441d16380"], ["2eb8aa08aa9811eab4aa73b441d16380"]),
+    "uuid4": (
+        ["2eb8aa08-aa98-41ea-b4aa-73b441d16380", "2EB8AA08-AA98-41EA-84AA-73B441D16380"],
+        ["2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08-aa98-41ea-c4aa-73b441d16380"],
+    ),
+    "uuid7": (["01890a5d-ac96-774b-bcce-b302099a8057"], ["01890a5d-ac96-474b-bcce-b302099a8057"]),
+    "ipvanyaddress": (["127.0.0.1", "::1"], ["127.0.0.256", ":::", "::1/8"]),
+    "ipv4interface": (["10.0.0.1/8", "10.0.0.1"], ["10.0.0.1/33", "10.0.0.1/08", "::1/8"]),
+    "cidrv4": (["10.0.0.0/8", "0.0.0.0/0", "1.2.3.4/32"], ["10.0.0.0", "10.0.0.0/33"]),
+    "cidrv6": (["::/0", "2001:db8::/128"], ["::", "::/129", "1.2.3.4/8"]),
+    "e164": (["+4915112345678"], ["4915112345678", "+0915112345678", "+1234567890123456", "+"]),
+    "ulid": (["01ARZ3NDEKTSV4RRFFQ69G5FAV"], ["81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FA", "U" * 26]),
     "uri": (["http://a.b/c?d#e", "urn:x:y"], ["a/b", "http://a b", "//a"]),
     "uri-reference": (["a/b", "//a", "#x", "http://a"], ["a b", "\\\\x"]),
     "iri": (["http://ü.de/ä"], ["ä", "http://a b"]),
@@ -182,6 +210,7 @@ FORMATS = {
     "json-pointer": (["", "/a~1b/0"], ["a", "/~2"]),
     "relative-json-pointer": (["0", "1/a", "2#"], ["-1", "01", "#"]),
     "byte": (["", "aGk=", "aA==", "+/+/"], ["a", "aGk", "aGl=", "aB==", "-_-_", "aGk=aGk=", "aG k"]),
+    "base64": (["", "aGk=", "aA=="], ["a", "aGk", "-_-_"]),
     "base64url": (["", "aGk=", "aGk", "aA", "-_-_"], ["a", "aGl", "aB==", "+/+/", "aA="]),
     "char": (["a", "ü", "\n", '"'], ["", "ab"]),
     "decimal": (["0", "-12.50", "100000000000000000000"], ["", "1.", ".5", "1e5", "+1", "007", "1,5"]),
@@ -265,6 +294,8 @@ NUMBER_FORMATS: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "integer", "format": "uint64"}, ["18446744073709551615"], ["18446744073709551616", "-1"]),
     ({"type": "integer", "format": "double-int"}, ["-9007199254740991", "9007199254740991"], ["9007199254740992"]),
     ({"type": "string", "format": "binary"}, ['"ü"'], ["1"]),
+    ({"type": "string", "format": "path"}, ['"../a b"'], ["1"]),
+    ({"anyOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}, ['"80%"', "80"], ["0.5"]),
     ({"type": "number", "format": "int32"}, ["7"], ["0.5", "3000000000"]),
     ({"type": "number", "not": {"format": "int32"}}, ["0.5", "3000000000"], ["7", "-2147483648"]),
     ({"type": ["number", "null"], "format": "float"}, ["0.1", "-3", "null"], ['"a"']),

@@ -64,20 +64,26 @@ class Assertion:
     # --- numbers
 
     def minimum(self, positive: bool) -> Iterable[Branch]:
-        bound = Fraction(self._value)
-        return self._yes_or_no(positive, Numbers(low=bound), Numbers(high=bound, is_high_open=True))
+        return self._from(self._node.schema.get("exclusiveMinimum") is True, positive)
 
     def maximum(self, positive: bool) -> Iterable[Branch]:
-        bound = Fraction(self._value)
-        return self._yes_or_no(positive, Numbers(high=bound), Numbers(low=bound, is_low_open=True))
+        return self._up_to(self._node.schema.get("exclusiveMaximum") is True, positive)
 
     def exclusive_minimum(self, positive: bool) -> Iterable[Branch]:
-        bound = Fraction(self._value)
-        return self._yes_or_no(positive, Numbers(low=bound, is_low_open=True), Numbers(high=bound))
+        return self._yes_or_no(positive, Numbers()) if isinstance(self._value, bool) else self._from(True, positive)
 
     def exclusive_maximum(self, positive: bool) -> Iterable[Branch]:
+        return self._yes_or_no(positive, Numbers()) if isinstance(self._value, bool) else self._up_to(True, positive)
+
+    def _from(self, is_open: bool, positive: bool) -> Iterable[Branch]:
         bound = Fraction(self._value)
-        return self._yes_or_no(positive, Numbers(high=bound, is_high_open=True), Numbers(low=bound))
+        below = Numbers(high=bound, is_high_open=not is_open)
+        return self._yes_or_no(positive, Numbers(low=bound, is_low_open=is_open), below)
+
+    def _up_to(self, is_open: bool, positive: bool) -> Iterable[Branch]:
+        bound = Fraction(self._value)
+        above = Numbers(low=bound, is_low_open=not is_open)
+        return self._yes_or_no(positive, Numbers(high=bound, is_high_open=is_open), above)
 
     def multiple_of(self, positive: bool) -> Iterable[Branch]:
         multiple = Fraction(self._value)
@@ -248,6 +254,7 @@ _KEYWORDS: dict[str, tuple[tuple[Kind, ...], _Method]] = {
     "maxLength": (("string",), Assertion.max_length),
     "pattern": (("string",), Assertion.pattern),
     "format": (("string", "number"), Assertion.format),
+    "contentEncoding": (("string",), Assertion.format),
     "prefixItems": (("array",), Assertion.prefix_items),
     "items": (("array",), Assertion.items),
     "additionalItems": (("array",), Assertion.additional_items),

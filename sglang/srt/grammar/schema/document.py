@@ -10,7 +10,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.limits import MAX_SCHEMA_NESTING
-from sglang.srt.grammar.schema.keywords import check_keywords, children
+from sglang.srt.grammar.schema.keywords import EXCLUSIVE, check_keywords, children
 
 _OWN_BASE = "http://schema.invalid/"
 _LEGACY = ("draft-04", "draft-06", "draft-07")
@@ -152,6 +152,12 @@ class Document:
             )
         if any(draft in own for draft in _LEGACY) != self.is_legacy and place != "#":
             raise InvalidRequestError(f"json_schema has another $schema at {place}: {shown(own)}; it may have only one")
+        for keyword in EXCLUSIVE if "draft-04" not in self._dialect else ():
+            if isinstance(schema.get(keyword), bool):
+                raise InvalidRequestError(
+                    f"json_schema has {keyword} {shown(schema[keyword])} at {place}, which is draft-04; it has to be a "
+                    "number, or the $schema to name that draft"
+                )
         for keyword in _LATER if self.is_legacy else ():
             if keyword in schema:
                 raise InvalidRequestError(

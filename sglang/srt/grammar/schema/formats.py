@@ -41,6 +41,7 @@ _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?"
 _HOSTNAME = rf"{_LABEL}(\.{_LABEL})*"
 _BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}"
+_BITS, _BITS_OF_IPV6 = "(3[0-2]|[12]?[0-9])", "(12[0-8]|1[01][0-9]|[1-9]?[0-9])"
 _H16 = "[0-9a-fA-F]{1,4}"
 _LS32 = f"({_H16}:{_H16}|{_IPV4})"
 _IPV6 = (
@@ -56,9 +57,17 @@ _IPV6 = (
     )
     + ")"
 )
-_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?\^_`{|}~\-]+"
-_QUOTED = r'"([ !#-\[\]-~]|\\[ -~])*"'
-_EMAIL = rf"({_ATOM}(\.{_ATOM})*|{_QUOTED})@({_HOSTNAME}|\[{_IPV4}\]|\[IPv6:{_IPV6}\])"
+
+
+def _mailbox(wide: str, hostname: str) -> str:
+    """`wide`: letters beyond ASCII that may occur before the @."""
+    atom = rf"[a-zA-Z0-9!#$%&'*+/=?\^_`{{|}}~\-{wide}]+"
+    quoted = rf'"([ !#-\[\]-~{wide}]|\\[ -~])*"'
+    return rf"({atom}(\.{atom})*|{quoted})@({hostname}|\[{_IPV4}\]|\[IPv6:{_IPV6}\])"
+
+
+_BEYOND_ASCII = "\u0080-\U0010ffff"
+_WIDE_LABEL = rf"[a-zA-Z0-9{_BEYOND_ASCII}]([a-zA-Z0-9{_BEYOND_ASCII}\-]{{0,61}}[a-zA-Z0-9{_BEYOND_ASCII}])?"
 
 
 def _uri(wide: str) -> tuple[str, str]:
@@ -97,16 +106,28 @@ def _base64(last_two: str, padding: tuple[str, str]) -> str:
     return f"({digit}{{4}})*({digit}[AQgw]{padding[0]}|{digit}{{2}}[AEIMQUYcgkosw048]{padding[1]})?"
 
 
+def _uuid(version: int) -> str:
+    return f"[0-9a-fA-F]{{8}}-[0-9a-fA-F]{{4}}-{version}[0-9a-fA-F]{{3}}-[89abAB][0-9a-fA-F]{{3}}-[0-9a-fA-F]{{12}}"
+
+
 _SOURCES = {
     "date": _DATE,
     "time": _TIME,
     "date-time": f"{_DATE}[Tt]{_TIME}",
     "duration": f"P({_DAYS}({_TIMES})?|{_TIMES}|[0-9]+W)",
-    "email": _EMAIL,
+    "email": _mailbox("", _HOSTNAME),
+    "idn-email": _mailbox(_BEYOND_ASCII, rf"{_WIDE_LABEL}(\.{_WIDE_LABEL})*"),
     "hostname": _HOSTNAME,
     "ipv4": _IPV4,
     "ipv6": _IPV6,
+    "ipvanyaddress": f"({_IPV4}|{_IPV6})",
+    "ipv4interface": f"{_IPV4}(/{_BITS})?",
+    "cidrv4": f"{_IPV4}/{_BITS}",
+    "cidrv6": f"{_IPV6}/{_BITS_OF_IPV6}",
+    "e164": r"\+[1-9][0-9]{1,14}",
+    "ulid": "[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}",
     "uuid": "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
+    **{f"uuid{version}": _uuid(version) for version in range(1, 9)},
     "uri": _uri("")[0],
     "uri-reference": _uri("")[1],
     "iri": _uri(_WIDE)[0],
@@ -116,7 +137,7 @@ _SOURCES = {
     "relative-json-pointer": f"(?s:(0|[1-9][0-9]*)(#|{_POINTER}))",
     "date-time-local": f"{_DATE}[Tt]{_LOCAL_TIME}",
     "time-local": _LOCAL_TIME,
-    "byte": _base64("+/", ("==", "=")),
+    **dict.fromkeys(("byte", "base64"), _base64("+/", ("==", "="))),
     "base64url": _base64(r"_\-", ("(==)?", "=?")),
     "char": "(?s:.)",
     "decimal": r"-?[0-9]+(\.[0-9]+)?",
@@ -125,14 +146,21 @@ _SOURCES = {
 _LONGEST = {"hostname": "(?s:.{1,253})"}
 _NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
 _CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
+_LETTERS = (
+    "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f"
+    "\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
+)
+_CHOSEN_WIDE_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
 _CHOSEN = {
     "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
+    "idn-email": rf".*@({_CHOSEN_WIDE_LABEL}(\.{_CHOSEN_WIDE_LABEL})*|\[.*\])",
     "time": _CHOSEN_TIME,
     "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
     "time-local": _NO_LEAP_SECOND,
     "date-time-local": f"[0-9-]*[Tt]{_NO_LEAP_SECOND}",
 }
-"""No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
+"""No encoded international labels (two hyphens as third and fourth character), which take tables to check, and others
+only of letters that are sure to be right in any order, not so many that they are too long encoded; leap seconds
 in Greenwich only, and none where the time of Greenwich is not known."""
 
 _FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
@@ -151,7 +179,9 @@ INTEGER_RANGES = {
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
     "double-int": (-(2**53) + 1, 2**53 - 1),
 }
-_ANNOTATIONS = ("float", "double", "unixtime", "password", "binary", "commonmark", "html")
+_ANNOTATIONS = ("float", "double", "unixtime", "password", "binary", "commonmark", "html", "path", "int-or-string")
+ENCODINGS = ("base64", "base64url")
+"""Formats that are also names of what ``contentEncoding`` may be."""
 FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 

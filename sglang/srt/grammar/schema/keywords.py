@@ -9,23 +9,26 @@ from decimal import Decimal
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
-from sglang.srt.grammar.schema.formats import FORMATS
+from sglang.srt.grammar.schema.formats import ENCODINGS, FORMATS
 from sglang.srt.grammar.schema.numbers import MAX_DIGITS
 
 TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 ANNOTATIONS = (
     *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "$comment"),
-    *("discriminator", "$vocabulary"),
+    *("discriminator", "$vocabulary", "components", "externalDocs", "xml"),
+    *("enumNames", "enumDescriptions", "markdownDescription", "markdownEnumDescriptions", "deprecationMessage"),
+    *("errorMessage", "patternErrorMessage", "defaultSnippets", "allowTrailingCommas", "allowComments", "tsType"),
 )
+"""Those of the standard, of OpenAPI and of editors; none says anything of values. A reference may lead into them."""
 ONE_SCHEMA = (
     *("additionalProperties", "additionalItems", "items", "not", "if", "then", "else", "contains", "propertyNames"),
     *("unevaluatedItems", "unevaluatedProperties"),
 )
 LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-_NOT_ENFORCED = (
-    *("$recursiveRef", "$recursiveAnchor", "nullable", "contentEncoding", "contentMediaType", "contentSchema"),
-)
+EXCLUSIVE = ("exclusiveMinimum", "exclusiveMaximum")
+"""In draft-04 they are true or false, and say what ``minimum`` and ``maximum`` mean."""
+_NOT_ENFORCED = (*("$recursiveRef", "$recursiveAnchor", "nullable", "contentMediaType", "contentSchema"),)
 
 _CLOSE = 0.8
 """From this likeness on, by difflib's measure, an unknown keyword is taken for a misspelling: a letter or two of it."""
@@ -70,7 +73,8 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(LISTS_OF_SCHEMAS, _SCHEMAS),
     **dict.fromkeys(NAMED_SCHEMAS, _NAMED),
     **dict.fromkeys(("$ref", "$dynamicRef", "$anchor", "$dynamicAnchor", "$id", "id", "$schema", "pattern"), _A_TEXT),
-    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _A_NUMBER),
+    **dict.fromkeys(("minimum", "maximum"), _A_NUMBER),
+    **dict.fromkeys(EXCLUSIVE, (lambda value: is_number(value) or isinstance(value, bool), "a number")),
     **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _A_COUNT),
     **dict.fromkeys(("minContains", "maxContains"), _A_COUNT),
     "items": (
@@ -94,6 +98,7 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: all(one in TYPES for one in value) if isinstance(value, list) else value in TYPES,
         f"of {', '.join(TYPES)}, or a list of them",
     ),
+    "contentEncoding": (lambda value: value in ENCODINGS, f"one of {', '.join(ENCODINGS)}, which can be enforced"),
     "format": (lambda value: value in FORMATS, f"one of {', '.join(FORMATS)}, which can be enforced"),
 }
 
