@@ -3,9 +3,10 @@
     python -m benchmarks.json_schema_suite DIRECTORY [--list wrongly-accepted | wrongly-rejected | refused]
 
 DIRECTORY is a checkout of json-schema-org/JSON-Schema-Test-Suite. A test is an instance that a schema accepts or not;
-it passes if the grammar agrees. Instances are written as a model has to write them: compact, properties in the order in
-which the schema mentions them and others behind, numbers in one of their spellings. Objects are left open here: that
-they are closed otherwise is a choice, not a matter of what is valid.
+it passes if the grammar agrees. Instances are written as a model has to write them: compact, numbers in one of their
+spellings, properties in the order in which the schema mentions them and others behind, or in any order where they are
+few: the grammar has one, and none may be accepted of what is not valid. Objects are left open here: that they are
+closed otherwise is a choice, not a matter of what is valid.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,9 @@ DRAFTS = {
     "draft2020-12": "https://json-schema.org/draft/2020-12/schema",
     "draft7": "http://json-schema.org/draft-07/schema#",
 }
+MAX_PERMUTED = 4
+"""Properties of an instance that are tried in every order."""
+
 OUTCOMES = ("passed", "refused", "wrongly accepted", "wrongly rejected")
 
 
@@ -72,8 +77,7 @@ def _run_group(file: str, group: dict[str, Any], lower: Callable[[str], str]) ->
     for test in group["tests"]:
         outcome = "refused" if grammar is None else "passed"
         if grammar is not None:
-            text = _written(test["data"], order).encode(errors="surrogatepass")
-            accepted = TextMatcher(grammar).is_satisfied_by(text)
+            accepted = any(TextMatcher(grammar).is_satisfied_by(text) for text in _spellings(test["data"], order))
             if accepted != test["valid"]:
                 outcome = "wrongly accepted" if accepted else "wrongly rejected"
         yield Result(file, group["description"], test["description"], outcome, reason)
@@ -119,8 +123,12 @@ def _inside(value: Any) -> Iterator[Any]:
             yield from _inside(inner)
 
 
-def _written(value: Any, order: dict[str, int]) -> str:
-    return _as_json(_ordered(value, order))
+def _spellings(value: Any, order: dict[str, int]) -> Iterator[bytes]:
+    written = _ordered(value, order)
+    yield _as_json(written).encode(errors="surrogatepass")
+    if isinstance(written, dict) and len(written) <= MAX_PERMUTED:
+        for names in permutations(written):
+            yield _as_json({name: written[name] for name in names}).encode(errors="surrogatepass")
 
 
 def _ordered(value: Any, order: dict[str, int]) -> Any:
@@ -161,6 +169,8 @@ def main() -> None:
     parser.add_argument("--list", choices=[outcome.replace(" ", "-") for outcome in OUTCOMES])
     arguments = parser.parse_args()
     tests = arguments.directory / "tests"
+    if not any((tests / draft).is_dir() for draft in DRAFTS):
+        parser.error(f"{arguments.directory} has none of {', '.join(f'tests/{draft}' for draft in DRAFTS)}")
     ours = list(run_suite(tests, our_grammar))
     if arguments.list:
         for result in ours:

@@ -146,25 +146,23 @@ _SOURCES = {
 _LONGEST = {"hostname": "(?s:.{1,253})"}
 _NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
 _CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
-_LETTERS = (
-    "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f"
-    "\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
-)
-_CHOSEN_WIDE_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
 _CHOSEN = {
     "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
-    "idn-email": rf".*@({_CHOSEN_WIDE_LABEL}(\.{_CHOSEN_WIDE_LABEL})*|\[.*\])",
     "time": _CHOSEN_TIME,
     "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
     "time-local": _NO_LEAP_SECOND,
     "date-time-local": f"[0-9-]*[Tt]{_NO_LEAP_SECOND}",
 }
-"""No encoded international labels (two hyphens as third and fourth character), which take tables to check, and others
-only of letters that are sure to be right in any order, not so many that they are too long encoded; leap seconds
+"""No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
 in Greenwich only, and none where the time of Greenwich is not known."""
 
 _FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+_LETTERS = "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
+_PREFERRED_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
+"""Of an international name: letters that are right in any order, not so many that they are too long when encoded."""
+
 _PREFERRED = {
+    "idn-email": rf"[^\x80-\xa0\n]*@({_PREFERRED_LABEL}(\.{_PREFERRED_LABEL})*|\[.*\])",
     "date": _FROM_YEAR_1,
     "time": _NO_LEAP_SECOND,
     "date-time": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
