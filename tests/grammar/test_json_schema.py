@@ -196,11 +196,12 @@ REFUSED: list[tuple[Any, str]] = [
         "json_schema cannot be satisfied: nothing is valid at #/$defs/a",
     ),
     # Not exact.
-    ({"type": "array", "uniqueItems": True}, f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of at"),
+    ({"type": "array", "uniqueItems": True}, f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of few"),
     (
         {"type": "array", "items": {"enum": list(range(9))}, "uniqueItems": True},
-        f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of at most 8 values that are listed, like "
-        "those of an enum; without 'uniqueItems' a list can be had, which may repeat items",
+        f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of few values that are listed, like those "
+        "of an enum: at most 8, or more where 'maxItems' is small; without 'uniqueItems' a list can be had, which may "
+        "repeat items",
     ),
     (
         {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "contains": {"const": True}},

@@ -55,6 +55,16 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
     ),
     ({"dependentSchemas": {"a": {"maxProperties": 1}}}, ['{"a":1}', '{"b":1,"c":1}'], ['{"a":1,"b":1}']),
     ({"items": {"enum": ["a", "b", 1]}, "uniqueItems": True}, ["[]", '["b","a"]', '["a",1,"b"]'], ['["a","a"]', "[2]"]),
+    (
+        {"items": {"enum": [f"v{i}" for i in range(22)]}, "uniqueItems": True, "minItems": 2, "maxItems": 3},
+        ['["v0","v21"]', '["v3","v1","v2"]'],
+        ['["v1"]', '["v1","v1"]', '["v1","v2","v1"]', '["v1","v2","v3","v4"]'],
+    ),
+    (
+        {"items": {"type": "integer", "minimum": 1, "maximum": 49}, "uniqueItems": True, "maxItems": 2},
+        ["[49,1]", "[]"],
+        ["[7,7]", "[1,2,3]", "[50]"],
+    ),
     ({"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 2}, ["[true,false]"], ["[true]", "[true,true]"]),
     (
         {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False, "uniqueItems": True},

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations, product
+from math import comb
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.schema.machine import Item, Machine, build_machine
@@ -14,8 +15,14 @@ from sglang.srt.grammar.schema.shapes import ANYTHING, KINDS, Arrays, Contains, 
 from sglang.srt.grammar.schema.solver import Solver
 from sglang.srt.grammar.schema.strings import Strings
 
-MAX_UNIQUE = 8
+MAX_TOLD_APART = 8
+"""Items of an array that are compared with each other to see that no two can be equal."""
+
+MAX_UNIQUE = 64
 """Values that an array may have each only once."""
+
+MAX_SELECTIONS = 256
+"""Of values that may have been used so far in such an array: all those of 8 values, or of 22 values at most 2."""
 
 MAX_OPTIONAL_ITEMS = 60
 """Items of their own kind that an array may end before."""
@@ -50,7 +57,7 @@ def _cannot_repeat(solver: Solver, shape: Arrays) -> bool:
     high = shape.high
     if high is None and solver.is_void(shape.rest):
         high = len(shape.prefix)
-    if high is None or high > MAX_UNIQUE:
+    if high is None or high > MAX_TOLD_APART:
         return False
     states = [shape.item(place) for place in range(high)]
     return all(solver.is_void(one | other) for one, other in combinations(states, 2))
@@ -59,17 +66,20 @@ def _cannot_repeat(solver: Solver, shape: Arrays) -> bool:
 def _unique(solver: Solver, shape: Arrays, place: str) -> Machine:
     kinds = [_values(solver, state) for state in (*shape.prefix, shape.rest)]
     values = list(dict.fromkeys(value for found in kinds for value in found or ()))
-    if None in kinds or len(values) > MAX_UNIQUE:
+    high = len(values) if shape.high is None else min(shape.high, len(values))
+    if None in kinds or sum(comb(len(values), count) for count in range(high)) >= MAX_SELECTIONS:
         raise InvalidRequestError(
-            f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of at most "
-            f"{MAX_UNIQUE} values that are listed, like those of an enum; {_INSTEAD}"
+            f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of few values that "
+            f"are listed, like those of an enum: at most 8, or more where 'maxItems' is small; {_INSTEAD}"
         )
 
+    full = frozenset(values)
+
     def steps(used: frozenset[str]) -> Iterator[tuple[Item, frozenset[str]]]:
-        if shape.high is None or len(used) < shape.high:
+        if len(used) < high:
             for value in kinds[min(len(used), len(shape.prefix))] or ():
                 if value not in used:
-                    yield Item(text=value), used | {value}
+                    yield Item(text=value), used | {value} if len(used) + 1 < high else full
 
     return build_machine(
         False, frozenset[str](), steps, lambda used: len(used) >= shape.low, f"unique items at {place}"

@@ -45,6 +45,7 @@ class _Writer:
         self._patterns = TerminalWriter(f"{name.upper()}_")
         self._names = {state: f"{name}_value_{number}" for number, state in enumerate(plan.values)}
         self._terminals: dict[str, str] = {}
+        self._literals: dict[tuple[str, ...], str] = {}
         self._rules: list[str] = []
         self._num_rules = 0
         self._space = self._optional(whitespace)
@@ -96,7 +97,9 @@ class _Writer:
 
     def _literal(self, *texts: str) -> str:
         """Values, as JSON without white space."""
-        return self._terminal(self._patterns.write(union(map(self._with_whitespace, texts))))
+        if texts not in self._literals:
+            self._literals[texts] = self._terminal(self._patterns.write(union(map(self._with_whitespace, texts))))
+        return self._literals[texts]
 
     def _with_whitespace(self, text: str) -> Pattern:
         tokens = [literal(token) for token in _JSON_TOKEN.findall(text)]
