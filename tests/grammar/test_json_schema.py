@@ -64,7 +64,23 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ({"$ref": "#/$defs/b", "properties": {"a": {}}, "$defs": {"b": {"required": ["b"]}}}, ['{"a":1,"b":2}'], ["{}"]),
     ({"required": ["b"], "properties": {"a": {}}, "type": "object"}, ['{"a":1,"b":2}', '{"b":2}'], ["{}", '{"a":1}']),
     ({"type": "object", "additionalProperties": {"type": "integer"}}, ['{"a":1}'], ['{"a":"b"}']),
-    ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, ['{"ab":1,"b":"x"}'], ['{"ab":"x"}']),
+    (
+        {"type": "object", "patternProperties": {"^a": {"type": "integer"}, "z$": {}}},
+        ["{}", '{"ab":1,"z":"x"}'],
+        ['{"ab":"x"}', '{"b":1}'],
+    ),
+    (
+        {"properties": {"b": {}}, "patternProperties": {"^a": {"type": "integer"}}, "type": "object"},
+        ['{"b":"x","ab":1}'],
+        ['{"c":1}'],
+    ),
+    ({"type": "object", "patternProperties": {"^a": False}}, ['{"b":1}'], ['{"a":1}']),
+    (
+        {"patternProperties": {"^a": {}}, "propertyNames": {"maxLength": 2}, "type": "object"},
+        ['{"bc":1}'],
+        ['{"abc":1}'],
+    ),
+    ({"patternProperties": {"^a": {}}, "additionalProperties": {"type": "null"}}, ['{"b":null}'], ['{"b":1}']),
     ({"type": "object", "minProperties": 1}, ['{"a":1}'], ["{}"]),
     (
         {"type": "null", "x-origin": "somewhere", "$schema": "https://json-schema.org/draft/2020-12/schema"},

@@ -69,7 +69,7 @@ class Record:
 
 def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> list[Record]:
     """The objects of the shape, in alternatives. closes: an object that names its properties has no others, unless
-    something is said of others.
+    something is said of others, and then only those that are spoken of.
 
     Raises InvalidRequestError for what cannot be enforced.
     """
@@ -82,7 +82,7 @@ def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> l
     free = [keys for keys in key_sets if keys.texts is None]
     is_enough = sum(slot.presence is not Presence.FORBIDDEN for slot in slots.values()) >= shape.low
     is_closed = closes and shape.declares and not shape.is_open and is_enough
-    extras = [] if is_closed else _extras(solver, shape, _without(free, slots), place)
+    extras = [] if is_closed else _extras(solver, shape, _without(free, slots), place, closes)
     found: list[_Way] = [(slots, None)]
     for witness in shape.witnesses:
         found = [way for before in found for way in _with_witness(solver, *before, extras, witness, place)]
@@ -122,8 +122,10 @@ def _without(key_sets: list[Strings], slots: dict[str, Slot]) -> list[Strings]:
     return [met for keys in key_sets if (met := keys.meet(names)) is not None]
 
 
-def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str) -> list[Item]:
-    """Kinds of names by the patterns that they match, each with what its properties are like."""
+def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str, closes: bool) -> list[Item]:
+    """Kinds of names by the patterns that they match, each with what its properties are like. closes: where patterns
+    are all that speaks of names, and one of them lets properties be, a name matches one.
+    """
     rules = [rule for rule in shape.rules if rule[1] != ANYTHING]
     patterns = dict.fromkeys(p for selector, _ in rules for p in (selector.pattern, *selector.others) if p is not None)
     cells: list[tuple[Strings, frozenset[Pattern]]] = [(keys, frozenset()) for keys in key_sets]
@@ -138,8 +140,13 @@ def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str)
             raise InvalidRequestError(
                 f"json_schema has patterns at {place} that tell more than {MAX_NAME_KINDS} kinds of names apart"
             )
-    items = [Item(_state(rules, matched), keys) for keys, matched in cells]
-    return [item for item in items if not solver.is_void(item.state)]
+    items = [(Item(_state(rules, matched), keys), matched) for keys, matched in cells]
+    possible = [(item, matched) for item, matched in items if not solver.is_void(item.state)]
+    spoken_of = [item for item, matched in possible if matched]
+    has_patterns_only = (
+        shape.keys == ANYTHING and not shape.witnesses and all(selector.pattern for selector, _ in shape.rules)
+    )
+    return spoken_of if closes and has_patterns_only and spoken_of else [item for item, _ in possible]
 
 
 def _state(rules: list[Rule], matched: frozenset[Pattern]) -> State:
