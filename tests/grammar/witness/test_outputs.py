@@ -34,6 +34,7 @@ SCHEMAS: list[Any] = [
     {"type": "string", "pattern": r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?!.*\s)[\w ]{8,}$"},
     {"type": "string", "pattern": r"^[\p{L}\p{Nd}]+$"},
     {"type": "string", "format": "date-time"},
+    {"type": "string", "format": "idn-email"},
     {"enum": ["one", 2, None, {"three": [3]}]},
     {"type": "object", "additionalProperties": {"type": "boolean"}, "minProperties": 1},
     {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}], "minItems": 1, "maxItems": 3},

@@ -162,7 +162,7 @@ _PREFERRED_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
 """Of an international name: letters that are right in any order, not so many that they are too long when encoded."""
 
 _PREFERRED = {
-    "idn-email": rf"[^\x80-\xa0\n]*@({_PREFERRED_LABEL}(\.{_PREFERRED_LABEL})*|\[.*\])",
+    "idn-email": rf'[^"@\x80-\xa0]*@{_PREFERRED_LABEL}(\.{_PREFERRED_LABEL})*',
     "date": _FROM_YEAR_1,
     "time": _NO_LEAP_SECOND,
     "date-time": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
