@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -23,7 +25,13 @@ from sglang.srt.grammar.structural import nodes as structural
 from sglang.srt.grammar.structural.reading import read_structural_tag
 from sglang.srt.grammar.structural.writing import structural_rules
 from sglang.srt.grammar.text_matcher import TextMatcher
+from sglang.srt.grammar.workers import grammar_threads
 from sglang.srt.sampling_params import WHITESPACE, Constraint, SamplingParams
+
+T = TypeVar("T")
+
+MAX_THREADS = 4
+"""Constraints that are lowered at a time. One that takes long, up to its limits, holds up few others."""
 
 MAX_CACHED_GRAMMARS = 256
 MAX_CACHED_CHARACTERS = 4 * 1024 * 1024
@@ -42,6 +50,7 @@ class Lowering:
         self._whitespace = whitespace
         self._cache: OrderedDict[tuple[Constraint, Frame], str] = OrderedDict()
         self._num_characters = 0
+        self._threads = grammar_threads(MAX_THREADS, "lowering")
 
     async def lower(self, params: SamplingParams, frame: Frame = BARE) -> str | None:
         """The grammar of its constraint, see `lower`; None where there is none. Checks its ``stop_regex`` too."""
@@ -51,20 +60,23 @@ class Lowering:
             return None
         constraint = params.constraint
         if constraint.whitespace:
-            await asyncio.to_thread(_check_whitespace, constraint, frame)
+            await self._in_thread(_check_whitespace, constraint, frame)
         elif constraint.whitespace is None:
             constraint = msgspec.structs.replace(constraint, whitespace=self._whitespace)
         key = constraint, frame
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        grammar = await asyncio.to_thread(lower, *key)
+        grammar = await self._in_thread(lower, *key)
         if key not in self._cache:  # somebody else may have asked for it meanwhile
             self._cache[key] = grammar
             self._num_characters += _size(key, grammar)
         while len(self._cache) > MAX_CACHED_GRAMMARS or self._num_characters > MAX_CACHED_CHARACTERS:
             self._num_characters -= _size(*self._cache.popitem(last=False))
         return grammar
+
+    async def _in_thread(self, function: Callable[[Constraint, Frame], T], constraint: Constraint, frame: Frame) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, constraint, frame)
 
 
 def _size(key: tuple[Constraint, Frame], grammar: str) -> int:

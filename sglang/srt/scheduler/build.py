@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from sglang.srt.args import UNLIMITED, EngineArgs
 from sglang.srt.cache.pool import SlotPool
 from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, PrefixCache, RadixPrefixCache
 from sglang.srt.executor.build import LoadedModel
 from sglang.srt.grammar.compiler import GrammarCompiler
+from sglang.srt.grammar.workers import grammar_threads
 from sglang.srt.scheduler.grammar_queue import GrammarQueue
 from sglang.srt.scheduler.policy import (
     FirstComeFirstServed,
@@ -33,7 +33,7 @@ def build_scheduler(
         executor=loaded.runner,
         policy=make_policy(args),
         vocab=vocab,
-        without_grammar=GrammarQueue(GrammarCompiler(vocab, ThreadPoolExecutor(1, "grammars")), on_grammar_ready),
+        without_grammar=GrammarQueue(GrammarCompiler(vocab, grammar_threads(1, "grammars")), on_grammar_ready),
         max_running_requests=loaded.info.max_running_requests,
         token_budget=token_budget(args, loaded.info.chunked_prefill_size),
     )

@@ -1,0 +1,23 @@
+"""Threads that make grammars ready, beside those that compute."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+NICENESS = 10
+"""Beside a thread of usual priority one of these gets about a tenth of a core. A step's threads wait for each other, so
+whatever takes a core from one of them holds up every request of the step."""
+
+
+def grammar_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """`count` threads of low priority, where a system has priorities of threads: Linux."""
+    return ThreadPoolExecutor(count, name, initializer=_step_back)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
