@@ -11,12 +11,14 @@ import llguidance
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.limits import PARSER_LIMITS
+from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.text_matcher import failure
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
 from sglang.srt.grammar.witness.ending import Ending, Spelling
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError
+from sglang.srt.grammar.witness.lexing import is_told_by_position
 from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.vocab import Vocab
 
@@ -26,20 +28,31 @@ MAX_CACHED_BYTES = 4 * 1024 * 1024
 
 
 class CompiledGrammar:
-    """Shared by all requests that have it; never changed."""
+    """Shared by all requests that have it; never changed but for what is remembered of it."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab, cutter: TextCutter) -> None:
+    def __init__(
+        self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab, cutter: TextCutter, masks: MaskCache
+    ) -> None:
         self._matcher = matcher
         self._grammar = grammar
         self._vocab = vocab
         self._cutter = cutter
         self._outputs = _outputs(grammar)
         self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
+        self._masks = masks if is_told_by_position(grammar) else None
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
-        ending = None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
-        return Constrained(self._matcher.deep_copy(), self._grammar, self._vocab, end_ids, jumps, ending)
+        matcher = self._matcher.deep_copy()
+        return Constrained(matcher, self._grammar, self._vocab, end_ids, jumps, self._ending(), self._memory())
+
+    def _ending(self) -> Ending | None:
+        return None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
+
+    def _memory(self) -> MaskMemory | None:
+        if self._outputs is None or self._masks is None:
+            return None
+        return MaskMemory(self._masks, self._grammar, self._outputs)
 
 
 class GrammarCompiler:
@@ -49,6 +62,7 @@ class GrammarCompiler:
         self._vocab = vocab
         self._cutter = TextCutter(vocab)
         self._executor = executor
+        self._masks = MaskCache()
         self._cache: OrderedDict[str, Future[CompiledGrammar]] = OrderedDict()
         self._num_bytes = 0
 
@@ -63,6 +77,7 @@ class GrammarCompiler:
         while len(self._cache) > MAX_CACHED_GRAMMARS or (self._num_bytes > MAX_CACHED_BYTES and len(self._cache) > 1):
             oldest, _ = self._cache.popitem(last=False)
             self._num_bytes -= len(oldest)
+            self._masks.forget(oldest)
         return future
 
     def _compile(self, grammar: str) -> CompiledGrammar:
@@ -71,7 +86,7 @@ class GrammarCompiler:
         problem = failure(matcher)
         if problem is not None:
             raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
-        return CompiledGrammar(matcher, grammar, self._vocab, self._cutter)
+        return CompiledGrammar(matcher, grammar, self._vocab, self._cutter, self._masks)
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:

@@ -8,15 +8,12 @@ from typing import Protocol
 
 import llguidance
 import numpy as np
-import numpy.typing as npt
 
+from sglang.srt.grammar.mask_cache import Mask, MaskMemory
 from sglang.srt.grammar.text_matcher import TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.grammar.witness.ending import Ending
 from sglang.srt.vocab import Vocab
-
-Mask = npt.NDArray[np.uint32]
-"""Token i is allowed if bit i % 32 of word i // 32 is set."""
 
 
 class OutputConstraint(Protocol):
@@ -111,14 +108,18 @@ class Constrained:
         end_ids: Iterable[int],
         jumps: bool,
         ending: Ending | None = None,
+        memory: MaskMemory | None = None,
     ) -> None:
-        """ending: None where outputs of the grammar cannot be followed; they end where their tokens do."""
+        """ending: None where outputs of the grammar cannot be followed; they end where their tokens do. memory: None
+        where all masks are to be computed.
+        """
         self._matcher = matcher
         self._grammar = grammar
         self._vocab = vocab
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
         self._jumps = jumps
         self._ending = ending
+        self._memory = memory
         self.allowed_mask: Mask = np.zeros((num_tokens(vocab) + 31) // 32, dtype=np.uint32)
         self._mask_address = self.allowed_mask.ctypes.data  # asking takes microseconds
         self._text = bytearray()  # with what is certain
@@ -157,15 +158,26 @@ class Constrained:
 
     def _go_on(self, drawn: tuple[int, ...], room: int) -> Sequence[int]:
         length = len(self._text)
-        self._matcher.consume_tokens(list(drawn))
-        forced: list[int] = self._matcher.compute_ff_tokens()
-        self._matcher.consume_tokens(forced)
-        self._text += self._bytes_of((*drawn, *forced))
+        self._read(drawn)
+        forced = self._forced()
+        self._read(forced)
         left = room - len(drawn) - len(forced)
         if self._ending is not None and not self._ending.can_end(self._text, left) and self._end_early(length):
             return self._append(())
         self._certain.extend(forced)
         return self._append(drawn)
+
+    def _read(self, tokens: Sequence[int]) -> None:
+        if not self._matcher.consume_tokens(list(tokens)):
+            self._memory = None  # the library came to a limit, and is to say so
+        self._text += self._bytes_of(tokens)
+
+    def _forced(self) -> list[int]:
+        """Nothing is where the choice is known."""
+        if self._memory is not None and self._memory.find(self._text) is not None:
+            return []
+        forced: list[int] = self._matcher.compute_ff_tokens()
+        return forced
 
     def _end_early(self, length: int) -> bool:
         """Have the first `length` bytes completed instead of all that follows them; False if it is not known how."""
@@ -203,9 +215,20 @@ class Constrained:
             self.is_at_end = True
 
     def _fill_mask(self) -> None:
+        choice = None if self._memory is None else self._memory.find(self._text)
+        if choice is None:
+            may_end = self._compute_mask()
+        else:
+            self.allowed_mask[:], may_end = choice
+        if may_end:
+            for token_id in self._end_ids:
+                _allow(self.allowed_mask, token_id)
+
+    def _compute_mask(self) -> bool:
+        """Whether end tokens are to be allowed beside what is."""
         words = self.allowed_mask
         self._matcher.unsafe_compute_mask_ptr(self._mask_address, words.nbytes)
-        may_end = self._matcher.is_accepting()
+        may_end = bool(self._matcher.is_accepting())
         for token_id in end_tokens(self._vocab):  # also where the output may not end: one may be text to the library
             words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
         problem = failure(self._matcher)
@@ -214,9 +237,10 @@ class Constrained:
             problem = None if may_end else "no token of the model can come next"
         if problem is not None:
             self._give_up(problem)
-        elif may_end:
-            for token_id in self._end_ids:
-                _allow(words, token_id)
+            return False
+        if self._memory is not None and not self.is_at_end and not self._matcher.compute_ff_bytes():
+            self._memory.keep(words, may_end)
+        return may_end
 
     def _give_up(self, problem: str) -> None:
         """The library cannot go on. Perhaps it is known how to end what there is."""

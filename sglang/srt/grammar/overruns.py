@@ -31,7 +31,7 @@ def find_overruns(
     Returns for the number of each such lexeme the first of its positions that reads on.
     """
     together = _Together(lexemes)
-    neighbours = _Neighbours(root, rules, list(places))
+    neighbours = Neighbours(root, rules, list(places))
     read = [together.lexemes[number] for number in places.values()]
     rivals = _rivals(neighbours, read, list(places.values()))
     lead = lru_cache(lambda some: _joined(read[place].lead for place in positions(some)))
@@ -55,7 +55,7 @@ def continuations(pattern: Pattern) -> CharSet:
     return cs.union(*(together.chars[position] for position in positions(together.lexemes[0].overrun)))
 
 
-class _Neighbours:
+class Neighbours:
     """`first[name]`: the places where what is read for a rule may begin; `follow[name]`: those that may come after it.
     A place is its own first. `at_start` and `after_places`: what may come first of all, and after each place.
     """
@@ -73,10 +73,10 @@ class _Neighbours:
     def _grow(self, name: str, body: Pattern) -> bool:
         """Whether something is new."""
         old = self.first[name], self._is_nullable[name]
-        self.first[name], self._is_nullable[name] = self._begin(body)
+        self.first[name], self._is_nullable[name] = self.begin(body)
         return old != (self.first[name], self._is_nullable[name])
 
-    def _begin(self, body: Pattern) -> tuple[int, bool]:
+    def begin(self, body: Pattern) -> tuple[int, bool]:
         """The places where it may begin, and whether it may be empty."""
         match body:
             case Ref(name):
@@ -84,16 +84,16 @@ class _Neighbours:
             case Concat(parts):
                 found = 0
                 for part in parts:
-                    first, is_nullable = self._begin(part)
+                    first, is_nullable = self.begin(part)
                     found |= first
                     if not is_nullable:
                         return found, False
                 return found, True
             case Union(options):
-                begins = [self._begin(option) for option in options]
+                begins = [self.begin(option) for option in options]
                 return _joined(first for first, _ in begins), any(is_nullable for _, is_nullable in begins)
             case Repeat(inner, low, _):
-                first, is_nullable = self._begin(inner)
+                first, is_nullable = self.begin(inner)
                 return first, is_nullable or low == 0
         raise AssertionError(f"{body} is no rule of lexemes")
 
@@ -108,14 +108,14 @@ class _Neighbours:
                 news = []
                 for part in reversed(parts):
                     news.append(self._spread(part, after))
-                    first, is_nullable = self._begin(part)
+                    first, is_nullable = self.begin(part)
                     after = first | (after if is_nullable else 0)
                 return any(news)
             case Union(options):
                 news = [self._spread(option, after) for option in options]
                 return any(news)
             case Repeat(inner, _, high):
-                return self._spread(inner, after if high == 1 else after | self._begin(inner)[0])
+                return self._spread(inner, after if high == 1 else after | self.begin(inner)[0])
         raise AssertionError(f"{body} is no rule of lexemes")
 
 
@@ -199,7 +199,7 @@ class _Together:
         return self._reading[chars]
 
 
-def _rivals(neighbours: _Neighbours, read: Sequence[_Lexeme], numbers: Sequence[int]) -> list[int]:
+def _rivals(neighbours: Neighbours, read: Sequence[_Lexeme], numbers: Sequence[int]) -> list[int]:
     """For each place the places whose lexemes may be looked for at the same time, itself included.
 
     Two places are rivals at the start, after one place, or after two rivals that may have read the same text. Where

@@ -57,7 +57,7 @@ def read_rules(source: str) -> Rules:
     rules = parse_ebnf(source)
     if len(rules) > MAX_RULES:
         raise InvalidRequestError(f"ebnf has {len(rules)} rules; at most {MAX_RULES} are supported")
-    rules = _without_dead_ends(_used_first(rules))
+    rules = without_dead_ends(_used_first(rules))
     if rules.get(ROOT, NOTHING) == NOTHING:
         raise InvalidRequestError("ebnf matches no text at all: its rules refer to each other without end")
     regular, recursive = _written_out(rules)
@@ -68,7 +68,7 @@ def read_rules(source: str) -> Rules:
     return Rules(used)
 
 
-def _without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:
+def without_dead_ends(rules: Mapping[str, Pattern]) -> dict[str, Pattern]:
     """Without the rules, and what needs them, that can never be finished."""
     endless = dict.fromkeys(rules, NOTHING)
     is_stable = False

@@ -56,10 +56,7 @@ class Rules(NamedTuple):
 
 def read_lark(source: str, expressions: Expressions) -> Rules:
     """Raises UnreadableError."""
-    if len(source) > MAX_BYTES:
-        raise UnreadableError
-    reader = _Reader(list(_tokens(source)), expressions)
-    return reader.rules()
+    return LarkReader(source, expressions).rules()
 
 
 def _tokens(source: str) -> Iterator[_Token]:
@@ -87,10 +84,14 @@ def _blank(source: str, place: int) -> int:
     return len(rest) - len(rest.lstrip())
 
 
-class _Reader:
-    def __init__(self, tokens: list[_Token], expressions: Expressions) -> None:
+class LarkReader:
+    """Both methods that can be called raise UnreadableError."""
+
+    def __init__(self, source: str, expressions: Expressions) -> None:
+        if len(source) > MAX_BYTES:
+            raise UnreadableError
         self._make = expressions
-        self._tokens = tokens
+        self._tokens = list(_tokens(source))
         self._place = 0
         self._depth = 0
         self._definitions = self._find_definitions()
