@@ -206,8 +206,8 @@ const float* Program::values(int buffer) const {
 
 void Program::check(const Inputs& inputs) const {
   const int64_t count = inputs.rows.num_rows;
-  if (count == 0) return;
   if (narrow_at_ >= 0) check_read_rows(inputs);
+  if (count == 0) return;
   const Attention* checked = nullptr;  // layers mostly share cache and table
   for (const Instruction& instruction : instructions_) {
     if (const auto* embed = std::get_if<Embed>(&instruction)) {
@@ -422,7 +422,8 @@ void Program::execute(const Narrow& instruction, const Turn& turn) {
     for (int64_t index = begin; index < end; ++index) {
       const Rows& moved = rows(instruction.buffers[size_t(index)]);
       for (int64_t row = 0; row < turn.num_rows; ++row)
-        std::copy_n(moved.floats + turn.inputs.read_rows[row] * moved.size, moved.size, moved.floats + row * moved.size);
+        if (const int64_t from = turn.inputs.read_rows[row]; from != row)
+          std::copy_n(moved.floats + from * moved.size, moved.size, moved.floats + row * moved.size);
     }
   });
 }

@@ -19,8 +19,8 @@ using Weight = std::shared_ptr<const WeightStorage>;
 using Vector = std::shared_ptr<const std::vector<float>>;
 
 // Built once, instruction by instruction, over numbered buffers of rows; then run for every step. A buffer has one row
-// per row of the step, after `narrow` one per row that is read. Building checks sizes and throws std::invalid_argument; running checks its inputs likewise,
-// before anything is computed. Not thread-safe; `run` uses all threads of the pool.
+// per row of the step, after `narrow` one per row that is read. Building checks sizes and throws std::invalid_argument;
+// running checks its inputs likewise, before anything is computed. Not thread-safe; `run` uses all threads of the pool.
 class Program {
  public:
   Program(const KernelTable& kernels, std::shared_ptr<ThreadPool> pool);
@@ -129,7 +129,7 @@ class Program {
     Prefetcher weights;   // of the next product, where reading them takes the time: while others are waited for
     Prefetcher contexts;  // keys and values of the next attention: while multiplying, and while others are waited for
     Prefetcher::Run weight_run{0, 0};
-    const PackedWeight* weight = nullptr;   // that `weights` is aimed at
+    const PackedWeight* weight = nullptr;  // that `weights` is aimed at
     const Attention* attention = nullptr;  // that `contexts` is aimed at
   };
 
@@ -168,13 +168,13 @@ class Program {
   AttentionPlanner planner_;
   AttentionPlan plan_, narrow_plan_;  // of the step being run, the same for all layers; and of the narrow one
   std::vector<Pages> scratch_;        // one per thread
-  std::vector<Upcoming> upcoming_;  // one per thread
+  std::vector<Upcoming> upcoming_;    // one per thread
   std::vector<const PackedWeight*> next_weights_;  // per instruction: of the next product after it
   std::vector<const Attention*> next_attentions_;  // per instruction: the next one after it
   int64_t num_kv_heads_ = 0, num_heads_ = 0;
-  int64_t narrow_at_ = -1;    // the instruction that narrows
-  int64_t num_results_ = 0;   // rows that the last run left
-  int64_t capacity_ = 0;  // rows that the buffers hold
+  int64_t narrow_at_ = -1;   // the instruction that narrows
+  int64_t num_results_ = 0;  // rows that the last run left
+  int64_t capacity_ = 0;     // rows that the buffers hold
 };
 
 }  // namespace sgl

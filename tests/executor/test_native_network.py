@@ -17,6 +17,7 @@ from sglang.srt.kernels import ops, reference
 from sglang.srt.kernels.native import usable_levels
 from sglang.srt.model.config import load_config
 from sglang.srt.model.loader.load import load_model
+from sglang.srt.model.models.llama import LlamaDecoderLayer
 from tests.helpers.runners import Floats, Stream, compute, compute_all, native_backend, step_of
 from tests.helpers.stored_blocks import FLOAT_KINDS
 from tests.helpers.tiny_models import TINY, make_tiny_llama, write_gguf
@@ -119,6 +120,26 @@ def test_rows_that_are_not_read_change_nothing_in_those_that_are(tmp_path: Path,
         assert logits.tobytes() == expected[read].tobytes()
         stream.num_computed = 30
         assert compute(runner, (stream, NUM_TOKENS - 30))[0].tobytes() == expected[30:].tobytes()
+
+
+@pytest.mark.parametrize("variant", ["plain", "bfloat16"])
+def test_logits_are_those_of_the_rows_read_where_more_than_rows_of_floats_outlives_the_last_attention(
+    tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention and products beside it, of the same norm, whose output the products of bfloat16 read converted."""
+
+    def parallel(self: LlamaDecoderLayer, hidden: Any, cos_sin: Any, attention: Any) -> Any:
+        normed = self.input_layernorm(hidden)
+        return hidden + self.self_attn(normed, cos_sin, attention) + self.mlp(normed)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "__call__", parallel)
+    path = make_tiny_llama(tmp_path, **VARIANTS[variant])
+    backend = native_backend(path, BEST)
+    expected = compute_all(backend.make_runner(NUM_SLOTS), random_ids(NUM_TOKENS, 1))
+    assert relative_error(expected, torch_logits(path)) < TOLERANCE.get(variant, 1e-3)
+    read = np.array([3, 29])
+    logits = backend.make_runner(NUM_SLOTS).logits(step_of([(Stream.at_slots(random_ids(30, 1), 300), 30)]), read)
+    assert logits.tobytes() == expected[read].tobytes()
 
 
 # --- GGUF files of every type ---------------------------------------------------------------------------------------

@@ -216,6 +216,8 @@ def test_rows_to_read_that_are_none_of_the_step_are_refused(level: str, read: li
     with pytest.raises(ValueError, match="the rows to be read"):
         rows.run(np.arange(3), output, np.array(read))
     assert rows.run(np.arange(3), output).all()
+    with pytest.raises(ValueError, match="the rows to be read"):
+        rows.run(NONE, output, np.array(read))
 
 
 def test_what_concerns_all_rows_comes_before_narrowing(level: str) -> None:

@@ -3,7 +3,7 @@
 Ops become instructions where they stand. Fused on the way: a norm writes the kind of rows that the products after it
 read; a product whose only use is to be added to another value, or to go through `silu_and_mul`, does so itself; turning
 queries and keys is part of attention. A buffer is used again when no later op reads it. After the last attention only
-the rows that are read are computed: rows meet nowhere else.
+the rows that are read are computed: rows meet nowhere else. Of a program over a step's rows only these are its result.
 """
 
 from __future__ import annotations
@@ -113,16 +113,19 @@ class Lowering:
         """
         self._uses_left = Counter({node: len(node.users) for node in graph.nodes})
         last_attention = _last_attention(graph)
+        is_wide = gathered_size is None
         for node in graph.nodes:
             if node.op == "output":
                 buffer = self._as_kind(_node(_arguments(node)[0]), FLOAT)
+                if is_wide:
+                    self._program.narrow([buffer])
                 return buffer, self._buffers.shape_of[buffer][1]
             if node not in self._values:
                 self._values[node] = self._value(node, gathered_size)
             for argument in node.inputs:
                 self._release_use(argument)
             if node is last_attention:
-                self._narrow()
+                is_wide = not self._narrow()
         raise AssertionError("a graph ends with an output")
 
     def _value(self, node: Node, gathered_size: int | None) -> Any:
@@ -147,13 +150,14 @@ class Lowering:
         for buffer in self._converted.pop(node, {}).values():
             self._buffers.give_back(buffer)
 
-    def _narrow(self) -> None:
-        """From here on, only the rows that are read: where all that later ops read is rows of floats."""
+    def _narrow(self) -> bool:
+        """From here on, only the rows that are read: where all that later ops read is rows of floats. Else False."""
         live = [node for node, uses in self._uses_left.items() if uses and node in self._values]
         if any(self._converted.get(node) for node in live):
-            return
+            return False
         parts = [part for node in live for part in _parts(self._values[node])]
         self._program.narrow(sorted({part.buffer for part in parts if isinstance(part, Rows)}))
+        return True
 
     def _alias(self, value: Rows) -> Rows:
         """Another name for a part of a buffer, which keeps it in use."""
