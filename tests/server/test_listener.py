@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sglang.srt.errors import ConfigurationError
-from sglang.srt.server.listener import address, allow_many_connections, listen
+from sglang.srt.server.listener import MAX_OPEN_FILES, address, allow_many_connections, listen
 
 
 def test_a_port_has_one_listener() -> None:
@@ -47,6 +47,6 @@ def test_as_many_connections_as_the_system_lets_us_have(few_files: int) -> None:
     allow_many_connections()
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert most == few_files
-    assert allowed == (65_536 if most == resource.RLIM_INFINITY else min(65_536, most)) > 256
+    assert allowed == (MAX_OPEN_FILES if most == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, most)) > 256
     allow_many_connections()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed, most)

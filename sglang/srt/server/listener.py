@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+import sys
 
 from sglang.srt.errors import ConfigurationError
 
 BACKLOG = 2048
 
-
-MAX_OPEN_FILES = 65_536
+MAX_OPEN_FILES = 10_240 if sys.platform == "darwin" else 65_536
+"""On macOS the system may refuse more, whatever it says of its limits."""
 
 
 def allow_many_connections() -> None:
