@@ -220,6 +220,10 @@ REFUSED: list[tuple[Any, str]] = [
         "repeat items",
     ),
     (
+        {"type": "array", "items": {"enum": list(range(65))}, "uniqueItems": True, "maxItems": 2},
+        f"json_schema has 'uniqueItems' at #, {CANNOT}: the items are not of few values that are listed",
+    ),
+    (
         {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "contains": {"const": True}},
         f"json_schema has 'uniqueItems' with 'contains' at #, {CANNOT}; "
         "without 'uniqueItems' a list can be had, which may repeat items",

@@ -67,7 +67,8 @@ def _unique(solver: Solver, shape: Arrays, place: str) -> Machine:
     kinds = [_values(solver, state) for state in (*shape.prefix, shape.rest)]
     values = list(dict.fromkeys(value for found in kinds for value in found or ()))
     high = len(values) if shape.high is None else min(shape.high, len(values))
-    if None in kinds or sum(comb(len(values), count) for count in range(high)) >= MAX_SELECTIONS:
+    num_selections = sum(comb(len(values), count) for count in range(high))
+    if None in kinds or len(values) > MAX_UNIQUE or num_selections >= MAX_SELECTIONS:
         raise InvalidRequestError(
             f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of few values that "
             f"are listed, like those of an enum: at most 8, or more where 'maxItems' is small; {_INSTEAD}"
