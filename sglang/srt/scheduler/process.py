@@ -227,6 +227,7 @@ def _run(mailbox: Mailbox) -> int:
         if not isinstance(error, SglangError):
             logger.exception("the engine could not start")
         mailbox.send(StartupFailed(type(error).__name__, str(error)))
+        _wait_until_heard(mailbox)
         return 1
     gc.freeze()  # what is there now stays; no collection has to look at it again
     mailbox.send(Ready(loaded.info))
@@ -239,6 +240,13 @@ def _wait_for_vocab(mailbox: Mailbox) -> SetVocab | None:
     while (messages := mailbox.receive(timeout_ms=None)) == []:
         pass
     return messages[0] if messages and isinstance(messages[0], SetVocab) else None
+
+
+def _wait_until_heard(mailbox: Mailbox) -> None:
+    """The parent, which may still be busy, closes the socket when it has read the last message. If this process ended
+    before, the parent could find a socket that it cannot write to first, and would never know why."""
+    while mailbox.receive(timeout_ms=None) is not None:
+        pass
 
 
 if __name__ == "__main__":
