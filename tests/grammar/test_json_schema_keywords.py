@@ -193,7 +193,7 @@ FORMATS = {
     "date-time-local": (["2024-05-06T07:08:09.25"], ["2024-05-06T07:08:09Z", "2024-05-06", "2024-06-30T23:59:60"]),
     "date-time": (["2024-05-06T07:08:09Z"], ["2024-05-06 07:08:09Z", "2024-05-06"]),
     "duration": (["P1Y2M3DT4H5M6S", "PT36H", "P2W"], ["P", "P1D2H", "P1Y2D", "PT0.5S"]),
-    "email": (["a.b@example.com", '"a b"@example.org'], ["a@", "a..b@example.com", "a b@example.com"]),
+    "email": (["a.b@example.com"], ["a@", "a..b@example.com", "a b@example.com"]),
     "idn-email": (
         ["a.b@example.com", "δοκιμή@παράδειγμα.δοκιμή", "実例@実例.jp", "я@bücher.de"],
         ["@é", "é@", "é..a@b.c", "a@\u0301.de", "a@b\u0300.de", "a@-é.de", "a@xn--bcher-kva.de", "a@é．de", "a@É.de"],
@@ -246,6 +246,8 @@ PREFERRED = [
     ({"format": "time"}, ["23:59:59.123Z"], ["23:59:60Z", "23:59:60.5+00:00"]),
     ({"format": "time", "pattern": ":60"}, ["23:59:60Z"], []),
     ({"format": "duration"}, ["P123456D", "P1Y2M3DT999999H5M6S"], ["P1234567D", "PT1H1234567M"]),
+    ({"format": "email"}, ["a.b+c@x-1.co.uk"], ["a@b", "a@1.2", '"a"@b.de', "a@[1.2.3.4]"]),
+    ({"format": "email", "pattern": "@localhost$"}, ["a@localhost"], ["a@b.de"]),
     ({"format": "idn-email"}, ["é@é.de"], ["\x85@é.de", "a@e\u0301.de", "a@É.de", '"é"@é.de']),
     ({"format": "idn-email", "pattern": "^a@(É|\\[)"}, ["a@É.de", "a@[1.2.3.4]", "a@[IPv6:::1]"], []),
     ({"format": "date", "const": "0000-01-01"}, ["0000-01-01"], []),

@@ -218,6 +218,7 @@ def test_the_death_of_the_engine_is_told_at_once(tiny_server: Server) -> None:
     assert generate(url, "a", ONE).status_code == 503
     assert tiny_server.process.poll() is None
     tiny_server.stop()
+    assert "the engine process was killed by SIGKILL" in tiny_server.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

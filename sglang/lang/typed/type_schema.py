@@ -27,12 +27,14 @@ class TypeSchema(GenerateJsonSchema):
         return self.handle_invalid_for_json_schema(schema, "a class, which no text is")
 
     def set_schema(self, schema: SetSchema) -> JsonSchemaValue:
-        """A list, of which the set takes every item once."""
-        return _without_uniqueness(super().set_schema(schema))
+        """A list, of which the set takes every item once; of different items where it has to have several."""
+        return _of_list(super().set_schema(schema))
 
     def frozenset_schema(self, schema: FrozenSetSchema) -> JsonSchemaValue:
-        return _without_uniqueness(super().frozenset_schema(schema))
+        return _of_list(super().frozenset_schema(schema))
 
 
-def _without_uniqueness(schema: JsonSchemaValue) -> JsonSchemaValue:
+def _of_list(schema: JsonSchemaValue) -> JsonSchemaValue:
+    if schema.get("minItems", 0) > 1:
+        return schema
     return {name: value for name, value in schema.items() if name != "uniqueItems"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,8 @@ from sglang.srt.tokenizer.score_memory import ScoreMemory
 from sglang.srt.tokenizer.seams import Segments
 from sglang.srt.tokenizer.token_index import TokenIndex
 from sglang.srt.tokenizer.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 MAX_SEQUENCES = 32_768
 MAX_PROMPT_TOKENS = 16_777_216
@@ -92,7 +95,7 @@ class TokenizerManager:
         self._num_calls = 0
         self._death: str | None = None
         self._observers: list[RequestObserver] = []
-        channel.listen(self._on_message, self._on_death)
+        channel.listen(self._on_message, self._engine_died)
 
     async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> Generation:
         """Check and send the calls. What comes back must be closed; closing it aborts what is unfinished.
@@ -354,6 +357,10 @@ class TokenizerManager:
                 reply.set_result(message.stats)
         else:
             raise AssertionError(f"{type(message).__name__} is not expected here")
+
+    def _engine_died(self, reason: str) -> None:
+        logger.error(reason)
+        self._on_death(reason)
 
     def _on_death(self, reason: str) -> None:
         self._death = self._death or reason

@@ -166,6 +166,13 @@ def test_a_set_is_a_list_of_which_every_item_is_taken_once() -> None:
         assert read("[1,1]", type=of) == {1}
 
 
+def test_a_set_that_has_to_have_several_is_a_list_of_different_items() -> None:
+    """A repeated item would leave too few."""
+    schema = bare_form(Annotated[set[int], Field(min_length=2)]).constraint["json_schema"]
+    assert '"uniqueItems"' in schema
+    assert "uniqueItems" not in bare_form(Annotated[set[int], Field(min_length=1)]).constraint["json_schema"]
+
+
 def test_a_price_is_a_number_wherever_it_stands() -> None:
     """pydantic's own schema has any string beside it."""
 
@@ -460,6 +467,7 @@ def test_a_validator_runs_once_and_in_the_readers_thread(use_mock: UseMock) -> N
         (date, lambda value: isinstance(value, date)),
         (Literal["a", 1] | None, lambda value: value in ("a", 1, None)),
         (Annotated[set[Level], Field(max_length=2)], lambda value: value <= set(Level)),
+        (Annotated[set[Annotated[int, Field(ge=0, le=3)]], Field(min_length=3)], lambda value: len(value) >= 3),
         (tuple[bool, Level], lambda value: isinstance(value[0], bool) and value[1] in Level),
     ],
 )

@@ -162,6 +162,7 @@ _PREFERRED_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
 """Of an international name: letters that are right in any order, not so many that they are too long when encoded."""
 
 _PREFERRED = {
+    "email": r'[^"@]*@([a-zA-Z0-9\-]+\.)+[a-zA-Z]{2,}',
     "idn-email": rf'[^"@\x80-\xa0]*@{_PREFERRED_LABEL}(\.{_PREFERRED_LABEL})*',
     "date": _FROM_YEAR_1,
     "time": _NO_LEAP_SECOND,
