@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sglang.srt.engine import Engine
 
 DEFAULT_NEW_TOKENS = 256
+
+NO_OPTIONS = ("run", "prompt", "name")
+"""What a namespace has beside options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +45,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
         refuse_published(unknown)
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown, namespace)}")
     return namespace
+
+
+def _meant(unknown: Sequence[str], namespace: argparse.Namespace) -> str:
+    """Which option of the command the first unknown one comes close to, if any."""
+    options = ["--" + name.replace("_", "-") for name in vars(namespace) if name not in NO_OPTIONS]
+    given = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), "")
+    close = difflib.get_close_matches(given.replace("_", "-"), options, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -41,6 +41,24 @@ def test_help(arguments: list[str], parts: list[str]) -> None:
     assert all(part in result.stdout for part in parts), result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["serve", "--max-total-token", "3000"], "; did you mean --max-total-tokens?"),
+        (["generate", "--max_new_tokens", "5", "hi"], "; did you mean --max-new-tokens?"),
+        (["serve", "--prot=3"], "; did you mean --port?"),
+        (["generate", "hi", "--promt", "x"], ""),
+        (["serve", "--zzz"], ""),
+    ],
+)
+def test_an_option_that_is_none_is_named_with_the_one_that_it_comes_close_to(arguments: list[str], meant: str) -> None:
+    result = sglang(*arguments)
+    unknown = [argument for argument in arguments if argument.startswith("--")]
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"unrecognized arguments: {unknown[0]}" in result.stderr
+    assert result.stderr.endswith(f"{meant}\n") and ("did you mean" in result.stderr) == bool(meant)
+
+
 def test_launch_server_is_serve() -> None:
     command = [sys.executable, "-m", "sglang.launch_server", "--help"]
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
