@@ -194,7 +194,7 @@ void Program::run(const Inputs& inputs) {
     for (size_t index = 0; index < end; ++index) {
       const Turn turn{inputs, thread, index < wide_end ? num_rows : num_results_};
       look_ahead(index, turn);
-      std::visit([&](const auto& instruction) { execute(instruction, turn); }, instructions_[index]);
+      if (!std::visit([&](const auto& instruction) { return execute(instruction, turn); }, instructions_[index])) return;
     }
   });
 }
@@ -295,17 +295,17 @@ void Program::plan_attention(const Inputs& inputs) {
 }
 
 template <class Body>
-void Program::for_parts(int thread, int64_t count, int64_t grain, Body&& body) {
+bool Program::for_parts(int thread, int64_t count, int64_t grain, Body&& body) {
   Upcoming& upcoming = upcoming_[size_t(thread)];
-  pool_->for_each(thread, count, grain, body, [&] {
+  return pool_->for_each(thread, count, grain, body, [&] {
     return upcoming.weights.fetch(kLinesWhileWaiting) || upcoming.contexts.fetch(kLinesWhileWaiting);
   });
 }
 
 template <class Body>
-void Program::for_rows(const Turn& turn, Body&& body) {
+bool Program::for_rows(const Turn& turn, Body&& body) {
   const int64_t parts = kPartsPerThread * pool_->num_threads();
-  for_parts(turn.thread, turn.num_rows, std::max<int64_t>(1, turn.num_rows / parts), body);
+  return for_parts(turn.thread, turn.num_rows, std::max<int64_t>(1, turn.num_rows / parts), body);
 }
 
 void Program::look_ahead(size_t instruction, const Turn& turn) {
@@ -334,51 +334,51 @@ void Program::aim_at_weight(const PackedWeight* weight, int thread) {
   upcoming.weights = Prefetcher{weight->tiles, weight->tile_bytes, &upcoming.weight_run, &upcoming.weight_run + 1};
 }
 
-void Program::execute(const Embed& instruction, const Turn& turn) {
-  for_rows(turn, [&](int64_t begin, int64_t end) {
+bool Program::execute(const Embed& instruction, const Turn& turn) {
+  return for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.embed(instruction.weight->view(), turn.inputs.token_ids, rows(instruction.output).floats, begin, end);
   });
 }
 
-void Program::execute(const Gather& instruction, const Turn& turn) {
+bool Program::execute(const Gather& instruction, const Turn& turn) {
   const Rows& target = rows(instruction.output);
   const Inputs& inputs = turn.inputs;
-  for_rows(turn, [&](int64_t begin, int64_t end) {
+  return for_rows(turn, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       std::memcpy(target.floats + row * target.size, inputs.gathered + inputs.gathered_rows[row] * target.size,
                   size_t(target.size) * sizeof(float));
   });
 }
 
-void Program::execute(const RmsNorm& instruction, const Turn& turn) {
+bool Program::execute(const RmsNorm& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(turn, [&](int64_t begin, int64_t end) {
+  return for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.rms_norm(source.floats, source.size, instruction.weight->data(), instruction.eps, rows(instruction.output),
                       begin, end);
   });
 }
 
-void Program::execute(const Convert& instruction, const Turn& turn) {
+bool Program::execute(const Convert& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(turn, [&](int64_t begin, int64_t end) {
+  return for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.convert(source.floats + instruction.first_column, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const SiluAndMul& instruction, const Turn& turn) {
+bool Program::execute(const SiluAndMul& instruction, const Turn& turn) {
   const Rows& source = rows(instruction.input);
-  for_rows(turn, [&](int64_t begin, int64_t end) {
+  return for_rows(turn, [&](int64_t begin, int64_t end) {
     kernels_.silu_and_mul(source.floats, source.size, rows(instruction.output), begin, end);
   });
 }
 
-void Program::execute(const Add& instruction, const Turn& turn) {
+bool Program::execute(const Add& instruction, const Turn& turn) {
   const Rows &source = rows(instruction.input), &target = rows(instruction.output);
-  for_rows(turn, [&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
+  return for_rows(turn, [&](int64_t begin, int64_t end) { kernels_.add(source.floats, target.floats, target.size, begin, end); });
 }
 
 // Parts are (chunk of rows, tile of columns), all tiles of a chunk before the next chunk.
-void Program::execute(const Matmul& instruction, const Turn& turn) {
+bool Program::execute(const Matmul& instruction, const Turn& turn) {
   const PackedWeight& weight = instruction.weight->view();
   const Rows& target = rows(instruction.output);
   const MatmulArgs args{rows(instruction.input), &weight,
@@ -389,7 +389,7 @@ void Program::execute(const Matmul& instruction, const Turn& turn) {
   const int64_t chunks = std::max((turn.num_rows + kRowChunk - 1) / kRowChunk,
                                   std::min((turn.num_rows + 5) / 6, (2 * threads + tiles - 1) / tiles));
   const int64_t grain = std::max<int64_t>(1, tiles * chunks / (kPartsPerThread * threads));
-  for_parts(turn.thread, tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
+  return for_parts(turn.thread, tiles * chunks, chunks > 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t chunk = begin / tiles, tile = begin % tiles;
       const int64_t tile_end = std::min(tiles, tile + end - begin);
@@ -400,25 +400,28 @@ void Program::execute(const Matmul& instruction, const Turn& turn) {
 }
 
 // Every key and value of the step is stored before any row attends: a row may read what another row writes.
-void Program::execute(const Attention& instruction, const Turn& turn) {
+bool Program::execute(const Attention& instruction, const Turn& turn) {
   const KvLayer& layer = instruction.cache->layer(instruction.layer);
   const Rows& qkv = rows(instruction.qkv);
   uint16_t* queries = rows(instruction.queries).bf16;
   const RotaryArgs rotary{qkv.floats, qkv.size, instruction.num_heads, instruction.cos_sin->data(),
                           instruction.query_scale * kLog2E, queries};
-  for_rows(turn, [&](int64_t begin, int64_t end) { kernels_.rotate_and_store(rotary, layer, turn.inputs.rows, begin, end); });
+  if (!for_rows(turn, [&](int64_t begin, int64_t end) {
+        kernels_.rotate_and_store(rotary, layer, turn.inputs.rows, begin, end);
+      }))
+    return false;
   const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
   void* scratch = scratch_[size_t(turn.thread)].data();
   const std::vector<AttentionTask>& tasks = plan(instruction).tasks;
-  for_parts(turn.thread, int64_t(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+  return for_parts(turn.thread, int64_t(tasks.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task)
       kernels_.attend(args, layer, turn.inputs.rows, tasks[size_t(task)], scratch);
   });
 }
 
 // In place, in order: a row moves to where a row before it was.
-void Program::execute(const Narrow& instruction, const Turn& turn) {
-  for_parts(turn.thread, int64_t(instruction.buffers.size()), 1, [&](int64_t begin, int64_t end) {
+bool Program::execute(const Narrow& instruction, const Turn& turn) {
+  return for_parts(turn.thread, int64_t(instruction.buffers.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
       const Rows& moved = rows(instruction.buffers[size_t(index)]);
       for (int64_t row = 0; row < turn.num_rows; ++row)

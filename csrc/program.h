@@ -144,20 +144,20 @@ class Program {
   const AttentionPlan& plan(const Attention& attention) const { return attention.is_narrow ? narrow_plan_ : plan_; }
   void find_upcoming();
 
-  // In the region, by all threads.
-  void execute(const Embed& instruction, const Turn& turn);
-  void execute(const Gather& instruction, const Turn& turn);
-  void execute(const RmsNorm& instruction, const Turn& turn);
-  void execute(const Convert& instruction, const Turn& turn);
-  void execute(const SiluAndMul& instruction, const Turn& turn);
-  void execute(const Add& instruction, const Turn& turn);
-  void execute(const Matmul& instruction, const Turn& turn);
-  void execute(const Attention& instruction, const Turn& turn);
-  void execute(const Narrow& instruction, const Turn& turn);
+  // In the region: whether the thread is still in it. If not, it must touch nothing more.
+  bool execute(const Embed& instruction, const Turn& turn);
+  bool execute(const Gather& instruction, const Turn& turn);
+  bool execute(const RmsNorm& instruction, const Turn& turn);
+  bool execute(const Convert& instruction, const Turn& turn);
+  bool execute(const SiluAndMul& instruction, const Turn& turn);
+  bool execute(const Add& instruction, const Turn& turn);
+  bool execute(const Matmul& instruction, const Turn& turn);
+  bool execute(const Attention& instruction, const Turn& turn);
+  bool execute(const Narrow& instruction, const Turn& turn);
   template <class Body>
-  void for_parts(int thread, int64_t count, int64_t grain, Body&& body);
+  [[nodiscard]] bool for_parts(int thread, int64_t count, int64_t grain, Body&& body);
   template <class Body>
-  void for_rows(const Turn& turn, Body&& body);
+  [[nodiscard]] bool for_rows(const Turn& turn, Body&& body);
   void look_ahead(size_t instruction, const Turn& turn);
   void aim_at_weight(const PackedWeight* weight, int thread);
 

@@ -300,7 +300,7 @@ void Sampler::for_each_row(int64_t count, int64_t work, Body&& body) {
     const auto rows = [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) body(row, scratch_[size_t(thread)]);
     };
-    pool_->for_each(thread, count, 1, rows, no_idle_work);
+    return pool_->for_each(thread, count, 1, rows, no_idle_work);
   });
 }
 

@@ -1,7 +1,5 @@
 #include "thread_pool.h"
 
-#include <chrono>
-
 namespace sgl {
 
 namespace {
@@ -28,7 +26,8 @@ bool spin(std::chrono::microseconds time, const Condition& condition) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads), taken_(size_t(num_threads_)) {
+ThreadPool::ThreadPool(int num_threads)
+    : num_threads_(num_threads < 1 ? 1 : num_threads), taken_(size_t(num_threads_)), members_(size_t(num_threads_)) {
   for (int thread = 1; thread < num_threads_; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
@@ -39,59 +38,115 @@ ThreadPool::~ThreadPool() {
     region_.fetch_add(1);
   }
   wake_.notify_all();
+  stop_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
 void ThreadPool::run_region(const std::function<void(int)>& body) {
   std::lock_guard<std::mutex> one_region(region_mutex_);
+  const uint32_t first_phase = phase_.load(std::memory_order_relaxed);
+  members_[0].phase = first_phase;
+  members_[0].presence.begin();
   if (num_threads_ > 1) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       body_ = &body;
+      first_phase_ = first_phase;
       region_.fetch_add(1);
     }
     wake_.notify_all();
   }
   body(0);
-  wait(no_idle_work);
+  if (num_threads_ == 1) return;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    body_ = nullptr;
+  }
+  const auto is_alone = [&] { return num_inside_.load() == 0; };
+  if (spin(kSpinInRegion, is_alone)) return;
+  std::unique_lock<std::mutex> lock(mutex_);
+  sleep_until(&lock, is_alone);
 }
 
 void ThreadPool::work(int thread) {
-  uint64_t seen = 0;
-  const auto is_called = [&] { return region_.load(std::memory_order_relaxed) != seen; };
-  for (;;) {
-    spin(kSpinAfterRegion, is_called);
-    const std::function<void(int)>* body;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, is_called);
-      if (stopping_) return;
-      seen = region_.load();
-      body = body_;
-    }
+  while (const std::function<void(int)>* body = join(thread)) {
     (*body)(thread);
-    wait(no_idle_work);
+    leave(&members_[size_t(thread)]);
   }
 }
 
-bool ThreadPool::arrive(uint32_t generation) {
-  if (num_waiting_.fetch_add(1, std::memory_order_acq_rel) < num_threads_ - 1) return false;
-  for (Taken& taken : taken_) taken.count.store(0, std::memory_order_relaxed);
-  num_waiting_.store(0, std::memory_order_relaxed);
-  generation_.store(generation + 1);
-  if (num_asleep_.load() > 0) {  // either this sees who goes to sleep, or that one sees the new generation
-    { std::lock_guard<std::mutex> lock(mutex_); }
-    all_here_.notify_all();
+const std::function<void(int)>* ThreadPool::join(int thread) {
+  Member& member = members_[size_t(thread)];
+  spin(kSpinAfterRegion, [&] { return region_.load(std::memory_order_relaxed) != member.region; });
+  std::unique_lock<std::mutex> lock(mutex_);
+  stop_.wait_until(lock, member.presence.away_until(), [&] { return stopping_; });
+  wake_.wait(lock, [&] { return stopping_ || (body_ != nullptr && region_ != member.region); });
+  if (stopping_) return nullptr;
+  member.region = region_;
+  member.phase = first_phase_;
+  enter(&member);
+  return body_;
+}
+
+void ThreadPool::enter(Member* member) {
+  member->is_inside = true;
+  num_inside_.fetch_add(1);
+  member->presence.begin();
+}
+
+void ThreadPool::leave(Member* member) {
+  if (!member->is_inside) return;
+  member->is_inside = false;
+  num_inside_.fetch_sub(1);
+  wake_sleepers();
+}
+
+void ThreadPool::begin_phase(uint32_t phase) {
+  num_done_.store(0, std::memory_order_relaxed);
+  for (Taken& taken : taken_) taken.count.store(uint64_t(phase) << 32, std::memory_order_relaxed);
+  phase_.store(phase);
+  wake_sleepers();
+}
+
+// Either this sees who goes to sleep, or that one sees what was changed before.
+void ThreadPool::wake_sleepers() {
+  if (num_asleep_.load() == 0) return;
+  { std::lock_guard<std::mutex> lock(mutex_); }
+  news_.notify_all();
+}
+
+template <class Condition>
+void ThreadPool::sleep_until(std::unique_lock<std::mutex>* lock, const Condition& condition) {
+  num_asleep_.fetch_add(1);
+  news_.wait(*lock, condition);
+  num_asleep_.fetch_sub(1);
+}
+
+bool ThreadPool::wait(int thread, uint32_t phase) {
+  const auto is_over = [&] { return phase_.load() != phase; };
+  if (spin(kSpinInRegion, is_over)) return stays(thread, phase);
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (is_over()) return true;
+  Member& member = members_[size_t(thread)];
+  if (thread == 0) {
+    sleep_until(&lock, is_over);
+    member.presence.begin();
+    return true;
   }
+  member.is_inside = false;  // so that nobody waits for one who sleeps
+  num_inside_.fetch_sub(1);
+  sleep_until(&lock, is_over);
+  if (body_ == nullptr || region_ != member.region) return false;
+  enter(&member);
   return true;
 }
 
-void ThreadPool::wait_for_others(uint32_t generation) {
-  if (spin(kSpinInRegion, [&] { return generation_.load(std::memory_order_acquire) != generation; })) return;
-  std::unique_lock<std::mutex> lock(mutex_);
-  num_asleep_.fetch_add(1);
-  all_here_.wait(lock, [&] { return generation_.load() != generation; });
-  num_asleep_.fetch_sub(1);
+bool ThreadPool::is_of_use(int thread) {
+  Member& member = members_[size_t(thread)];
+  if (thread == 0) loss_of_caller_.store(member.presence.loss(), std::memory_order_relaxed);
+  if (thread == 0 || !member.presence.is_a_burden(num_threads_, loss_of_caller_.load(std::memory_order_relaxed))) return true;
+  member.region = 0;
+  return false;
 }
 
 }  // namespace sgl
