@@ -49,6 +49,15 @@ REJECTED: list[tuple[str, Any, str]] = [
     ("device", None, "device must be text, not None"),
     ("disable_radix_cache", "no", "disable_radix_cache must be true or false, not 'no'"),
     ("disable_in_flight_sharing", 1, "disable_in_flight_sharing must be true or false, not 1"),
+    ("log_requests", "yes", "log_requests must be true or false, not 'yes'"),
+    ("log_requests_level", 4, "log_requests_level must be 0 to 3, not 4"),
+    ("log_requests_level", True, "log_requests_level must be 0 to 3, not True"),
+    ("log_requests_format", "xml", "log_requests_format must be one of text, json, not 'xml'"),
+    (
+        "log_requests_target",
+        ["stdout"],
+        "option 'log_requests_target' exists in the published SGLang, but not here yet; leave it out",
+    ),
     ("max_total_token", 5, "unknown option 'max_total_token'; did you mean 'max_total_tokens'?"),
     ("model", "m", "unknown option 'model'; it is called 'model_path'"),
     ("port", 5, "option 'port' is for a server; an engine in this process has none"),
@@ -95,6 +104,9 @@ NOT_DEFAULT = {
     "num_threads": 3,
     "constrained_json_whitespace_pattern": "[ ]?",
     "log_level": "debug",
+    "log_requests": True,
+    "log_requests_level": 0,
+    "log_requests_format": "json",
 }
 
 
@@ -158,6 +170,9 @@ def test_defaults() -> None:
         "num_threads": None,
         "constrained_json_whitespace_pattern": None,
         "log_level": "info",
+        "log_requests": False,
+        "log_requests_level": 2,
+        "log_requests_format": "text",
     }
 
 

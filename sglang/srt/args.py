@@ -14,6 +14,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 KvCacheDtype = Literal["auto", "bfloat16", "int8"]
 SchedulePolicyName = Literal["lpm", "fcfs", "random"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+RequestLogFormat = Literal["text", "json"]
 ToolCallParserName = Literal[
     "deepseekv3", "deepseekv31", "glm45", "hermes", "json", "kimi_k2", "llama3", "mistral", "pythonic", "qwen",
     "qwen25", "qwen3_coder",
@@ -27,6 +28,8 @@ TOOL_CALL_PARSERS = ("auto", *get_args(ToolCallParserName))
 REASONING_PARSERS = ("auto", *get_args(ReasoningParserName))
 
 UNLIMITED = -1
+
+REQUEST_LOG_LEVELS = (0, 1, 2, 3)
 
 
 class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,10 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     random_seed: makes the seeds of requests that bring none repeat from start to start.
     num_threads: compute threads; by default one per core this process may use.
     constrained_json_whitespace_pattern: the ``whitespace_pattern`` of requests that bring none.
+    log_requests: writes a line when a request is received and one when it is over to standard error, at any log_level.
+    log_requests_level: 0 says how long it took, how many tokens it had, and how it ended; 1 also the sampling
+        parameters, 2 also the texts, all up to 2,048 characters, and 3 everything in full, with the token ids.
+    log_requests_format: of a line, ``text`` or ``json``.
     """
 
     model_path: str
@@ -70,6 +77,9 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     num_threads: int | None = None
     constrained_json_whitespace_pattern: str | None = None
     log_level: LogLevel = "info"
+    log_requests: bool = False
+    log_requests_level: int = 2
+    log_requests_format: RequestLogFormat = "text"
 
     def __post_init__(self) -> None:
         if not isinstance(self.model_path, str) or not self.model_path:
@@ -78,6 +88,9 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         self._check_choice("kv_cache_dtype", get_args(KvCacheDtype))
         self._check_choice("schedule_policy", get_args(SchedulePolicyName))
         self._check_choice("log_level", get_args(LogLevel))
+        self._check_choice("log_requests_format", get_args(RequestLogFormat))
+        if type(self.log_requests_level) is not int or self.log_requests_level not in REQUEST_LOG_LEVELS:
+            raise ConfigurationError(f"log_requests_level must be 0 to 3, not {shown(self.log_requests_level)}")
         for name in ("context_length", "max_total_tokens", "max_running_requests", "num_threads"):
             self._check_integer(name, 1)
         if self.chunked_prefill_size != UNLIMITED:
@@ -92,7 +105,7 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")
-        for name in ("disable_radix_cache", "disable_in_flight_sharing"):
+        for name in ("disable_radix_cache", "disable_in_flight_sharing", "log_requests"):
             self._check_flag(name)
 
     def _check_flag(self, name: str) -> None:

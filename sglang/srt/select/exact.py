@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, RequestFailedError, shown
@@ -33,8 +34,7 @@ async def select(manager: TokenizerManager, call: SelectCall) -> dict[str, Any]:
 
     Raises InvalidRequestError for what cannot be done, RequestFailedError if the engine fails.
     """
-    with manager.claimed(call.prompt.rid):
-        return await _select(manager, call)
+    return await manager.score(call.prompt, partial(_select, manager, call))
 
 
 async def _select(manager: TokenizerManager, call: SelectCall) -> dict[str, Any]:

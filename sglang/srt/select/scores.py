@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
@@ -23,6 +24,10 @@ async def score_choices(manager: TokenizerManager, call: ScoreCall) -> dict[str,
     The tokens that a prompt with a choice shares with the prompt alone are the prompt's; the rest are the choice's,
     also one that began in the prompt. Cancelling it aborts what runs. Raises InvalidRequestError, RequestFailedError.
     """
+    return await manager.score(call.prompt, partial(_score_choices, manager, call))
+
+
+async def _score_choices(manager: TokenizerManager, call: ScoreCall) -> dict[str, Any]:
     prompt, rid, namespace = call.prompt.prompt, call.prompt.rid, call.prompt.namespace
     (alone,) = await manager.tokenize([prompt])
     if not alone:

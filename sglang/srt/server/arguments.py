@@ -10,11 +10,13 @@ import msgspec
 
 from sglang.srt.args import (
     REASONING_PARSERS,
+    REQUEST_LOG_LEVELS,
     TOOL_CALL_PARSERS,
     Dtype,
     EngineArgs,
     KvCacheDtype,
     LogLevel,
+    RequestLogFormat,
     SchedulePolicyName,
     ServerArgs,
     engine_args,
@@ -62,6 +64,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
                        help="white space between the tokens of JSON by a schema; default: none")  # fmt: skip
     other.add_argument("--log-level", choices=get_args(LogLevel), default=defaults["log_level"],
                        help="default: %(default)s")  # fmt: skip
+    other.add_argument("--log-requests", action="store_true",
+                       help="a line when a request is received, and one when it is over")  # fmt: skip
+    other.add_argument("--log-requests-level", type=int, choices=REQUEST_LOG_LEVELS,
+                       default=defaults["log_requests_level"],
+                       help="0: times, token counts, endings; 1: also sampling parameters; 2: also texts, cut short; "
+                       "3: all in full (default: %(default)s)")  # fmt: skip
+    other.add_argument("--log-requests-format", choices=get_args(RequestLogFormat),
+                       default=defaults["log_requests_format"], help="of a line (default: %(default)s)")  # fmt: skip
     compatible = parser.add_argument_group("accepted for compatibility, and without effect")
     for option in accepted_options():
         _add_accepted(compatible, option)

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from sglang.srt.messages import EngineStats, GenerateRequest, RequestOutput
 from sglang.srt.tokenizer.launch import RunningEngine
+from sglang.srt.tokenizer.observer import RequestObserver
 
 PREFIX = "sglang:"
 MODEL_LABEL = "model_name"
@@ -49,7 +50,7 @@ def metrics_router(engine: RunningEngine, model_name: str) -> APIRouter:
     registry = CollectorRegistry()  # of this application: another in the same process has its own
     gauges = EngineGauges(model_name, engine.manager.info.max_total_tokens)
     registry.register(gauges)
-    engine.manager.observe(RequestMetrics(registry, model_name))
+    engine.manager.observers.add(RequestMetrics(registry, model_name))
     router = APIRouter()
 
     @router.get("/metrics", summary="Counters, histograms and gauges for Prometheus")
@@ -70,8 +71,8 @@ class _Passing:
     last_output: float | None = None
 
 
-class RequestMetrics:
-    """A RequestObserver. The time to a token is known of streaming requests only: others come whole."""
+class RequestMetrics(RequestObserver):
+    """The time to a token is known of streaming requests only: others come whole."""
 
     def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
         def counter(name: str, text: str) -> Counter:

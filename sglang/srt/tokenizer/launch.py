@@ -17,6 +17,7 @@ from sglang.srt.sampling_params import sampling_defaults
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.chat_template_file import read_chat_template
 from sglang.srt.tokenizer.manager import TokenizerManager
+from sglang.srt.tokenizer.request_log import RequestLog
 from sglang.srt.tokenizer.score_memory import ScoreMemory
 from sglang.srt.tokenizer.tokenizer import load_tokenizer
 from sglang.version import __version__
@@ -61,6 +62,9 @@ async def launch_engine(args: EngineArgs, path: Path) -> RunningEngine:
         memory = ScoreMemory(capacity=0) if args.disable_radix_cache else ScoreMemory()
         defaults = _sampling_defaults(config)
         manager = TokenizerManager(tokenizer, channel, info, defaults, args.random_seed, memory, lowering)
+        if args.log_requests:
+            log = RequestLog(args.log_requests_level, args.log_requests_format, manager.decode_token)
+            manager.observers.add(log)
     except BaseException:
         await channel.close()
         raise

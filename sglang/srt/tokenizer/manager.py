@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ from sglang.srt.tokenizer.call import GenerateCall, Prompt
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
-from sglang.srt.tokenizer.observer import RequestObserver
+from sglang.srt.tokenizer.observer import Observers
 from sglang.srt.tokenizer.score_memory import ScoreMemory
 from sglang.srt.tokenizer.seams import Segments
 from sglang.srt.tokenizer.token_index import TokenIndex
@@ -94,7 +94,7 @@ class TokenizerManager:
         self._token_index: TokenIndex | None = None
         self._num_calls = 0
         self._death: str | None = None
-        self._observers: list[RequestObserver] = []
+        self.observers = Observers()
         channel.listen(self._on_message, self._engine_died)
 
     async def submit(self, calls: Sequence[GenerateCall], stream: bool) -> Generation:
@@ -104,14 +104,15 @@ class TokenizerManager:
         i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples. Raises InvalidRequestError before anything is
         sent, or EngineDeadError.
         """
-        requests = await self._prepare(calls, stream)
-        completions = []
-        for index, request in enumerate(requests):
-            call = calls[index % len(calls)]
-            decode = self.decode_token if call.return_text_in_logprobs else None
-            vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
-            completions.append(Completion(request, index, decode, vocab))
-        return self._send(completions)
+        with self.observers.called(calls):
+            requests = await self._prepare(calls, stream)
+            completions = []
+            for index, request in enumerate(requests):
+                call = calls[index % len(calls)]
+                decode = self.decode_token if call.return_text_in_logprobs else None
+                vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
+                completions.append(Completion(request, index, decode, vocab))
+            return self._send(completions)
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
         """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
@@ -143,6 +144,13 @@ class TokenizerManager:
             if completion.finish_reason is not None and completion.finish_reason.type == "abort":
                 raise RequestAbortedError(completion.finish_reason.message)
         return finished
+
+    async def score(self, call: GenerateCall, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """The answer that `work` finds with `compute`. Raises InvalidRequestError if another such call has its rid."""
+        with self.observers.called([call]), self._claiming(call.rid):
+            answer = await work()
+        self.observers.on_scores(call, answer)
+        return answer
 
     async def tokenize(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The ids of whole prompts, without holding up anybody. Raises InvalidRequestError for what can never fit."""
@@ -198,10 +206,6 @@ class TokenizerManager:
             self._channel.send(Abort(rids))
         return len(rids)
 
-    def observe(self, observer: RequestObserver) -> None:
-        """Tell it of every request from now on."""
-        self._observers.append(observer)
-
     def close(self, reason: str = "the engine was shut down; create a new one to go on") -> None:
         """No request is accepted any more; those running get EngineDeadError, as do later ones."""
         self._on_death(reason)
@@ -231,15 +235,13 @@ class TokenizerManager:
         requests = [completion.request for completion in completions]
         self._check_unused([request.rid for request in requests])
         self._channel.send(Submit(requests))
-        for observer in self._observers:
-            observer.on_submit(requests)
+        self.observers.on_submit(requests)
         generation = Generation(completions, self._give_up)
         self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
         return generation
 
     @contextmanager
-    def claimed(self, rid: str) -> Iterator[None]:
-        """For a call of many requests: no other such one may have its rid. Raises InvalidRequestError if one has."""
+    def _claiming(self, rid: str) -> Iterator[None]:
         if rid in self._claimed:
             raise InvalidRequestError(f"rid {rid!r} is in use; give every request its own")
         self._claimed.add(rid)
@@ -343,8 +345,7 @@ class TokenizerManager:
 
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
-            for observer in self._observers:
-                observer.on_outputs(message.outputs)
+            self.observers.on_outputs(message.outputs)
             for output in message.outputs:
                 generation = self._generations[output.rid]
                 if output.finish is not None:
@@ -364,6 +365,7 @@ class TokenizerManager:
 
     def _on_death(self, reason: str) -> None:
         self._death = self._death or reason
+        self.observers.on_death(reason)
         for generation in set(self._generations.values()):
             if generation is not None:
                 generation.die(reason)

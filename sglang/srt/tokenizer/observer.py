@@ -2,17 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from sglang.srt.messages import GenerateRequest, RequestOutput
+from sglang.srt.tokenizer.call import GenerateCall
 
 
-class RequestObserver(Protocol):
-    """Called in the manager's event loop, between a message and whoever waits for it: must be quick, and not raise."""
+class RequestObserver:
+    """Called in the manager's event loop, between a message and whoever waits for it: must be quick, and not raise.
+
+    A call becomes one request for each of its samples, or many for the choices of a text. Does nothing by itself.
+    """
+
+    def on_call(self, calls: Sequence[GenerateCall]) -> None:
+        """Somebody asks for these. Nothing of them is checked yet."""
+
+    def on_refusal(self, calls: Sequence[GenerateCall], error: BaseException) -> None:
+        """These have ended so: nothing of them was sent, or what was sent serves no answer."""
 
     def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
         """These have been sent to the engine."""
 
     def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
         """What one step added. One with ``finish`` is the last of its request, also if nobody waits for it any more."""
+
+    def on_scores(self, call: GenerateCall, answer: Mapping[str, Any]) -> None:
+        """The answer about choices, for which the engine was asked with ``candidates``."""
+
+    def on_death(self, reason: str) -> None:
+        """No output will come any more."""
+
+
+class Observers(RequestObserver):
+    """All of them, told one after the other."""
+
+    def __init__(self) -> None:
+        self._observers: list[RequestObserver] = []
+
+    def add(self, observer: RequestObserver) -> None:
+        self._observers.append(observer)
+
+    @contextmanager
+    def called(self, calls: Sequence[GenerateCall]) -> Iterator[None]:
+        """Tell of calls, and of what is raised inside, cancellation too."""
+        for observer in self._observers:
+            observer.on_call(calls)
+        try:
+            yield
+        except BaseException as error:
+            for observer in self._observers:
+                observer.on_refusal(calls, error)
+            raise
+
+    def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
+        for observer in self._observers:
+            observer.on_submit(requests)
+
+    def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
+        for observer in self._observers:
+            observer.on_outputs(outputs)
+
+    def on_scores(self, call: GenerateCall, answer: Mapping[str, Any]) -> None:
+        for observer in self._observers:
+            observer.on_scores(call, answer)
+
+    def on_death(self, reason: str) -> None:
+        for observer in self._observers:
+            observer.on_death(reason)
