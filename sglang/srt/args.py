@@ -47,11 +47,12 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
         quarter of that, or 128 if that is more; -1 for no limit.
     chat_template: a file with a jinja template, or a JSON file with one as "chat_template", instead of the model's own.
     schedule_policy: ``lpm`` serves the longest cached prefix first, ageing so that none starves; ``fcfs`` by arrival;
-        ``random`` in an order drawn anew for every step, but whom chance passes over for too long goes first.
+        ``random`` in an order drawn anew for every step, but whom chance passes over for too long goes first. Without
+        the radix cache ``lpm`` is ``fcfs``.
     disable_in_flight_sharing: a prefix is shared from the end of the request that computed it on, instead of from the
         step on in which it is computed.
     random_seed: makes the seeds of requests that bring none repeat from start to start.
-    num_threads: compute threads; by default one per core this process may use.
+    num_threads: compute threads; by default one per core this process may use, and at most four.
     constrained_json_whitespace_pattern: the ``whitespace_pattern`` of requests that bring none.
     log_requests: writes a line when a request is received and one when it is over to standard error, at any log_level.
     log_requests_level: 0 says how long it took, how many tokens it had, and how it ended; 1 also the sampling

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sglang.srt.errors import ConfigurationError
 
+MAX_THREADS_PER_CORE = 4
+"""Threads meet after every instruction, so one that has to wait for its core holds up all of them."""
+
 HOST = "cpu"
 """Where tables are made and results are read, wherever the model runs. As torch calls it."""
 
@@ -29,11 +32,17 @@ class Device:
 def open_device(name: str, num_threads: int | None) -> Device:
     """num_threads: None takes one for each core that this process may use.
 
-    Raises ConfigurationError for a device that this version cannot use.
+    Raises ConfigurationError for a device that this version cannot use, and for far more threads than it has cores.
     """
     if name not in ("auto", "cpu"):
         raise ConfigurationError(f"device={name!r} is not supported; this version runs on 'cpu'")
-    return Device(HOST, num_threads or len(os.sched_getaffinity(0)))
+    num_cores = len(os.sched_getaffinity(0))
+    if num_threads is not None and num_threads > (most := MAX_THREADS_PER_CORE * num_cores):
+        raise ConfigurationError(
+            f"num_threads={num_threads} is more than {most}, {MAX_THREADS_PER_CORE} for each of the {num_cores} cores "
+            f"that this process may use; {num_cores}, the default, is as many as can compute at a time"
+        )
+    return Device(HOST, num_threads or num_cores)
 
 
 def _free_memory_bytes() -> int:

@@ -548,6 +548,9 @@ def test_an_option_that_does_not_fit_the_model_or_the_machine_is_named(tiny_mode
         model_path=tiny_model,
         max_total_tokens=10**12,
     )
+    assert_no_start(
+        ConfigurationError, r"num_threads=1000 is more than \d+, 4 for each of", model_path=tiny_model, num_threads=1000
+    )
 
 
 def test_a_chat_template_that_cannot_be_used_is_named(tiny_model: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from sglang.srt.args import engine_args
+from sglang.srt.device import open_device
 from sglang.srt.errors import ConfigurationError
 from sglang.srt.executor.build import load_engine_model
 from sglang.srt.kernels.native import LEVEL_VARIABLE, TORCH, usable_levels
@@ -57,6 +59,23 @@ def test_a_cache_for_hardly_any_request_is_warned_of(
     assert loaded.info.max_total_tokens == max_total_tokens
     assert len(caplog.messages) == bool(said)
     assert all(part in message for message in caplog.messages for part in said)
+
+
+def test_of_two_sizes_of_the_cache_it_is_said_which_counts(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for options, said in (({"mem_fraction_static": 0.5}, 1), ({}, 0)):
+        args = engine_args(model_path=str(tiny), num_threads=1, max_total_tokens=600, **options)
+        with caplog.at_level("WARNING", "sglang.srt.executor.build"):
+            assert load_engine_model(args, str(tiny)).info.max_total_tokens == 600
+        assert len(caplog.messages) == said
+        caplog.clear()
+
+
+def test_far_more_threads_than_cores_are_refused() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert open_device("auto", None).num_threads == cores
+    assert open_device("auto", 4 * cores).num_threads == 4 * cores
+    with pytest.raises(ConfigurationError, match=f"num_threads={4 * cores + 1} is more than {4 * cores}, 4 for each"):
+        open_device("auto", 4 * cores + 1)
 
 
 @pytest.mark.parametrize("level", LEVELS[-2:])

@@ -303,6 +303,21 @@ def test_what_the_arguments_mean(given: dict[str, Any], policy: type, cache: typ
     assert type(make_cache(args, SlotPool(8))) is cache
 
 
+@pytest.mark.parametrize(
+    ("given", "is_warned"),
+    [
+        ({}, False),
+        ({"disable_radix_cache": True}, True),
+        ({"disable_radix_cache": True, "schedule_policy": "fcfs"}, False),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_warned_of(
+    given: dict[str, Any], is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_policy(EngineArgs(model_path="m", **given))
+    assert ["schedule_policy=lpm, the default, is fcfs" in message for message in caplog.messages] == [True] * is_warned
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_traffic(seed: int) -> None:
     """Arrivals, aborts and failures at random moments, in a cache that is always too small."""

@@ -100,6 +100,11 @@ def _max_total_tokens(args: EngineArgs, device: Device, context_length: int, byt
                 f"max_total_tokens={args.max_total_tokens} needs {needed / 2**30:.1f} GiB for the key/value cache, "
                 f"but {available / 2**30:.1f} GiB are available; at most {available // bytes_per_token} fit"
             )
+        if args.mem_fraction_static is not None:
+            logger.warning(
+                "max_total_tokens=%d is the size of the key/value cache; beside it mem_fraction_static=%s, by which it "
+                "would be chosen, changes nothing", args.max_total_tokens, args.mem_fraction_static,
+            )  # fmt: skip
         return args.max_total_tokens
     fitting = int(available * (args.mem_fraction_static or DEFAULT_MEM_FRACTION)) // bytes_per_token
     if fitting < 1:

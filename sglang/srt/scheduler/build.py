@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from sglang.srt.scheduler.policy import (
 )
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
+
+logger = logging.getLogger(__name__)
 
 
 def build_scheduler(
@@ -53,5 +56,10 @@ def token_budget(args: EngineArgs, chunk: int) -> int:
 def make_policy(args: EngineArgs) -> SchedulePolicy:
     if args.schedule_policy == "random":
         return RandomOrder(random.Random(args.random_seed))
-    has_prefixes = not args.disable_radix_cache
-    return LongestPrefixMatch() if args.schedule_policy == "lpm" and has_prefixes else FirstComeFirstServed()
+    if args.schedule_policy == "lpm" and not args.disable_radix_cache:
+        return LongestPrefixMatch()
+    if args.schedule_policy == "lpm":
+        logger.warning(
+            "without the radix cache there are no cached prefixes to go by: schedule_policy=lpm, the default, is fcfs"
+        )
+    return FirstComeFirstServed()
