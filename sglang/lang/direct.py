@@ -18,6 +18,7 @@ from typing import Any
 from sglang.lang import calls, ir
 from sglang.lang.arguments import json_schema_text, says_what_json
 from sglang.lang.calls import ApiCall, answer_of
+from sglang.lang.execution.returned import check_values
 from sglang.lang.state import ProgramState
 from sglang.lang.typed.shapes import is_schema
 from sglang.lang.typed.text_form import TextForm, json_form, object_form
@@ -102,7 +103,7 @@ def body_of(func: Callable[..., Any], is_direct: bool) -> Callable[..., Any]:
             for call in scope.calls:
                 call.settle()
             if is_direct:
-                _check_values(given)
+                check_values(given)
             return answer_of(given) if scope.calls else given
 
     return body
@@ -118,14 +119,6 @@ def async_body_of(func: Callable[..., Any]) -> Callable[..., Any]:
             return answer_of(given) if scope.calls else given
 
     return body
-
-
-def _check_values(given: Any) -> None:
-    """A function without a state returns no nodes: threads of its own have made them. Raises TypeError."""
-    values = given.values() if isinstance(given, dict) else given if isinstance(given, (list, tuple)) else [given]
-    for value in values:
-        if isinstance(value, ir.Expr):
-            raise TypeError(f"{value!r} is returned, which is no value: {ir.IN_THREADS}")
 
 
 @contextmanager

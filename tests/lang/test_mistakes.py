@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,66 @@ def test_what_is_to_be_generated_cannot_stand_in_an_f_string() -> None:
         with pytest.raises(TypeError, match="cannot stand in an f-string; write: 'text' \\+"):
             f"Q: {expression}"
     assert repr(sgl.gen("x")) == str(sgl.gen("x")) == "Gen('x')"
+
+
+def returning(make: Callable[[sgl.ProgramState], Any], is_async: bool = False) -> sgl.SglFunction:
+    def program(s: sgl.ProgramState) -> Any:
+        s += "Q: "
+        return make(s)
+
+    async def async_program(s: sgl.ProgramState) -> Any:
+        return program(s)
+
+    return sgl.function(async_program if is_async else program)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda s: sgl.gen("x"), "Gen('x'), .* append it, s \\+= Gen('x'), and return what it gives, s\\['x'\\]$"),
+        (lambda s: "A" + sgl.select("x", ["a", "b"]) + "!", "ExprList(.*), .* it gives, s\\['x'\\]$"),
+        (lambda s: sgl.gen(), "Gen(None), .* what it gives$"),
+        (lambda s: sgl.user("Hi"), "ExprList"),
+        (lambda s: {"a": 1, "b": sgl.gen("x")}, "Gen('x')"),
+        (lambda s: ["a", sgl.gen("x", type=int)], "Gen('x')"),
+    ],
+)
+def test_an_expression_that_is_returned_and_was_never_appended(
+    use_mock: UseMock, make: Callable[[sgl.ProgramState], Any], what: str, is_async: bool
+) -> None:
+    use_mock()
+    what = what.replace("(", "\\(").replace(")", "\\)")
+    program = returning(make, is_async)
+    with pytest.raises(sgl.ProgramError, match=f"program at .*{__file__}:\\d+ returns {what}") as caught:
+        program.run()
+    assert caught.value.file == __file__
+    (found,) = program.run_batch([{}], return_exceptions=True)
+    assert isinstance(found, sgl.ProgramError)
+    with pytest.raises(sgl.ProgramError, match="was never appended"):
+        returning(make).run(stream=True).text()
+
+
+def appended(s: sgl.ProgramState) -> Any:
+    handle = sgl.gen("x")
+    s += handle
+    return handle
+
+
+def appended_to_a_fork(s: sgl.ProgramState) -> Any:
+    handle = sgl.gen(type=int)
+    (fork,) = s.fork()
+    (inner,) = fork.fork()
+    inner += "=" + handle
+    return handle, {"n": inner.get(handle)}["n"]
+
+
+@pytest.mark.parametrize("make", [appended, appended_to_a_fork, lambda s: s, lambda s: {"x": "Hi"}, lambda s: None])
+def test_other_values_are_returned_as_they_are(use_mock: UseMock, make: Callable[[sgl.ProgramState], Any]) -> None:
+    use_mock(lambda prompt, sampling: "7")
+    state = returning(make).run()
+    assert state.text().startswith("Q: ")
+    assert make is not appended or state.ret_value == sgl.gen("x")
 
 
 @pytest.mark.parametrize("name", ["regex", "ebnf", "json_schema", "structural_tag"])

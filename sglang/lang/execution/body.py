@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sglang.lang.execution.interpreter import Setting
+from sglang.lang.execution.returned import check_appended
 from sglang.lang.execution.run import Run
+from sglang.lang.execution.steps import Record
 from sglang.lang.state import ProgramState
 
 
@@ -28,11 +30,15 @@ class Body:
     def name(self) -> str:
         return getattr(self.func, "__name__", repr(self.func))
 
-    def call(self, state: ProgramState) -> None:
-        state.ret_value = self.func(state, *self.args, **self.kwargs)
+    def call(self, state: ProgramState, records: Sequence[Record]) -> None:
+        """records: of that state. Raises ProgramError if an expression is returned that was appended to none."""
+        state.ret_value = given = self.func(state, *self.args, **self.kwargs)
+        check_appended(self.func, given, records)
 
-    async def call_async(self, state: ProgramState) -> None:
-        state.ret_value = await self.func(state, *self.args, **self.kwargs)
+    async def call_async(self, state: ProgramState, records: Sequence[Record]) -> None:
+        """As `call`."""
+        state.ret_value = given = await self.func(state, *self.args, **self.kwargs)
+        check_appended(self.func, given, records)
 
 
 class Program:
@@ -49,11 +55,11 @@ class Program:
         if self.body.is_async:
             asyncio.run(self.execute_async())
         else:
-            self.run.execute(functools.partial(self.body.call, self.state))
+            self.run.execute(functools.partial(self.body.call, self.state, self.run.root.records))
 
     async def execute_async(self) -> None:
         """An async body, in this event loop. Returns when it is over."""
-        await self.run.execute_async(functools.partial(self.body.call_async, self.state))
+        await self.run.execute_async(functools.partial(self.body.call_async, self.state, self.run.root.records))
 
     def complete(self) -> None:
         """Execute it in this thread, and wait until the run has ended. Raises what the body raised."""
