@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from sglang.lang.chat_template import ChatTemplate, get_chat_template
 from sglang.lang.choices import ChoicesDecision, ChoicesSamplingMethod
 from sglang.lang.ir import SamplingArguments
 from sglang.lang.media import ALL_MEDIA
-from sglang.srt.errors import ConfigurationError, UnsupportedError
+from sglang.srt.errors import AuthenticationError, ConfigurationError, UnsupportedError
 
 if TYPE_CHECKING:
     import openai
@@ -31,7 +31,8 @@ REASONING_MODELS = re.compile(r"(o\d|gpt-5)")
 
 class OpenAI(OpenAIAnswers):
     """`model_name` as the server calls it. Further arguments are those of the official client (``openai.AsyncOpenAI``,
-    with `is_azure` ``AsyncAzureOpenAI``), such as ``base_url`` and ``api_key``; it raises its own errors.
+    with `is_azure` ``AsyncAzureOpenAI``), such as ``base_url`` and ``api_key``; it raises its own errors, but for a
+    missing key, of which AuthenticationError says where it is looked for.
 
     A chat model (`is_chat_model`; by default every model but the few known others) is sent the messages of a program:
     gen must come first in an assistant role, and all text must be in roles. Another is sent the text, in which roles
@@ -48,9 +49,9 @@ class OpenAI(OpenAIAnswers):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        client = _client_class(is_azure)
-        self._url = client(*args, **kwargs).base_url  # says at once what is wrong with them
-        self._clients: PerLoop[openai.AsyncOpenAI] = PerLoop(lambda: client(*args, **kwargs))
+        make = _client_maker(is_azure, args, kwargs)
+        self._url = make().base_url  # says at once what is wrong with them
+        self._clients: PerLoop[openai.AsyncOpenAI] = PerLoop(make)
         named = chat_template or "default"
         super().__init__(model_name, get_chat_template(named) if isinstance(named, str) else named)
         self.is_chat_model = model_name not in COMPLETION_MODELS if is_chat_model is None else is_chat_model
@@ -180,12 +181,24 @@ class OpenAI(OpenAIAnswers):
         return await create(model=self.model_name, prompt=texts, max_tokens=1, **echo)
 
 
-def _client_class(is_azure: bool) -> Any:
+def _client_maker(is_azure: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[], Any]:
     try:
         import openai
     except ImportError as error:
         raise ConfigurationError("sglang.OpenAI needs the openai package: pip install 'sglang[openai]'") from error
-    return openai.AsyncAzureOpenAI if is_azure else openai.AsyncOpenAI
+    client = openai.AsyncAzureOpenAI if is_azure else openai.AsyncOpenAI
+
+    def make() -> Any:
+        try:
+            return client(*args, **kwargs)
+        except openai.OpenAIError as error:  # by which it says that it has no key
+            variable = "AZURE_OPENAI_API_KEY" if is_azure else "OPENAI_API_KEY"
+            raise AuthenticationError(
+                f"the OpenAI API wants a key; set {variable}, or give api_key, which may be any text for a server that "
+                f"asks for none: {error}"
+            ) from error
+
+    return make
 
 
 def _echoed_tokens(choice: Any) -> Iterator[tuple[float | None, str, int]]:

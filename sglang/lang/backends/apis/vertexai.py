@@ -156,12 +156,14 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
 def _client_options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {"vertexai": True, **given}
-    if "api_key" in options:
+    if options.get("api_key") is not None:
         return options
     options.setdefault("project", os.environ.get("GCP_PROJECT_ID"))
     options.setdefault("location", os.environ.get("GCP_LOCATION"))
     if not options["project"]:
-        raise ConfigurationError("sglang.VertexAI needs a project: set GCP_PROJECT_ID and GCP_LOCATION")
+        raise ConfigurationError(
+            "sglang.VertexAI needs a project: set GCP_PROJECT_ID and GCP_LOCATION, or give api_key"
+        )
     return options
 
 

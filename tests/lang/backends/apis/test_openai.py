@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -21,7 +22,7 @@ from sglang.lang.backends.runtime import Runtime
 from sglang.lang.choices import greedy_token_selection, token_length_normalized, unconditional_likelihood_normalized
 from sglang.lang.execution import loop
 from sglang.lang.ir import SamplingArguments
-from sglang.srt.errors import BackendError, RequestFailedError, UnsupportedError
+from sglang.srt.errors import AuthenticationError, BackendError, RequestFailedError, UnsupportedError
 from tests.lang.backends.fake_server import Answer, FakeServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -192,6 +193,23 @@ async def test_what_the_api_cannot_do(chat: OpenAI, completion: OpenAI) -> None:
 async def test_what_the_client_refuses_it_refuses_at_once() -> None:
     with pytest.raises(TypeError, match="no_such_argument"):
         OpenAI("m", api_key="k", no_such_argument=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "variable"),
+    [
+        ({}, "OPENAI_API_KEY"),
+        ({"base_url": "http://127.0.0.1:1"}, "OPENAI_API_KEY"),
+        ({"is_azure": True, "api_version": "1", "azure_endpoint": "http://127.0.0.1:1"}, "AZURE_OPENAI_API_KEY"),
+    ],
+)
+async def test_without_a_key(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], variable: str) -> None:
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_OPENAI_"))]:
+        monkeypatch.delenv(name)
+    with pytest.raises(AuthenticationError, match=f"wants a key; set {variable}, or give api_key, which may be any"):
+        OpenAI("m", **options)
+    monkeypatch.setenv(variable, "k")
+    OpenAI("m", **options)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

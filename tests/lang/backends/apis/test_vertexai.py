@@ -245,8 +245,9 @@ def test_cancelling_closes_the_request(connect: Connect) -> None:
 
 def test_without_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GCP_PROJECT_ID", raising=False)
-    with pytest.raises(ValueError, match="needs a project: set GCP_PROJECT_ID and GCP_LOCATION"):
-        sgl.VertexAI("gemini-x")
+    for options in ({}, {"api_key": None}):
+        with pytest.raises(ValueError, match="needs a project: set GCP_PROJECT_ID and GCP_LOCATION, or give api_key"):
+            sgl.VertexAI("gemini-x", **options)
 
 
 def test_without_credentials(connect: Connect) -> None:
