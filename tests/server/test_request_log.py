@@ -46,7 +46,7 @@ def lines_of(server: Server, rid: str, count: int) -> list[dict[str, Any]]:
 
     def found() -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-        return [line for line in lines if line["rid"].startswith(rid)]
+        return [line for line in lines if (line["rid"] or line["http"]).startswith(rid)]
 
     eventually(lambda: len(found()) >= count, f"{count} lines of {rid}")
     return found()
@@ -88,6 +88,28 @@ def test_a_request_that_is_refused(logging_all: Server, client: httpx.Client) ->
     assert answer.status_code == 400
     received, failed = lines_of(logging_all, "refused", 2)
     assert (received["sampling_params"], failed["event"]) == ({"temperature": -1}, "request.failed")
+    assert failed["error"]["message"] == answer.json()["error"]["message"]
+
+
+def test_what_is_refused_after_it_was_received_has_no_third_line(logging_all: Server, client: httpx.Client) -> None:
+    before = logging_all.log.count('"rid": null')
+    for stream in (False, True):
+        assert generate(client, f"no-{stream}", stream=stream, sampling_params={"top_p": 5}).status_code == 400
+        chat = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "rid": f"chat-no-{stream}"}
+        body = {**chat, "top_p": 5, "stream": stream}
+        assert client.post("/v1/chat/completions", json=body).status_code == 400
+        assert len(lines_of(logging_all, f"chat-no-{stream}", 2)) == len(lines_of(logging_all, f"no-{stream}", 2)) == 2
+    assert logging_all.log.count('"rid": null') == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/generate", "{"), ("/v1/chat/completions", '{"model": "m"}'), ("/v1/nowhere", "")]
+)
+def test_what_no_door_can_read_has_one(logging_all: Server, client: httpx.Client, path: str, body: str) -> None:
+    answer = client.post(path, content=body)
+    assert answer.status_code in (400, 404)
+    (failed,) = lines_of(logging_all, f"POST {path}", 1)
+    assert (failed["event"], failed["rid"]) == ("request.failed", None)
     assert failed["error"]["message"] == answer.json()["error"]["message"]
 
 

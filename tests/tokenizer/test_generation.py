@@ -29,8 +29,9 @@ def aborted(status: int) -> FinishReason:
 async def test_what_the_engine_cannot_do_is_an_error_of_its_kind(status: int, error: type[SglangError]) -> None:
     generation = generation_of("a")
     generation.put(RequestOutput("a", [], b"", aborted(status)))
-    with pytest.raises(error, match="because"):
+    with pytest.raises(error, match="because") as caught:
         await anext(generation)
+    assert caught.value.request_id == "a"
 
 
 async def test_who_waits_hears_an_error_before_reading_anything() -> None:

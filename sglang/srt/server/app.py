@@ -21,13 +21,14 @@ from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.router import openai_router
 from sglang.srt.server.parsing import parsing_router
 from sglang.srt.server.tokenization import tokenization_router
-from sglang.srt.server.wire import error_body, json_response
+from sglang.srt.server.wire import error_body, json_response, tell_of_refusal
 from sglang.srt.tokenizer.launch import RunningEngine
 from sglang.version import __version__
 
 
 def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
     app = FastAPI(title="SGLang", version=__version__)
+    app.state.observers = engine.manager.observers
     model_name = served_model_name(engine, args)
     app.include_router(generate_router(engine))
     app.include_router(choices_router(engine))
@@ -50,12 +51,14 @@ def create_app(engine: RunningEngine, args: ServerArgs) -> FastAPI:
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(SglangError)
     async def _on_error(request: Request, error: SglangError) -> Response:
+        tell_of_refusal(request, error)
         return json_response(error_body(error), error.http_status)
 
     @app.exception_handler(HTTPException)
     async def _on_http_error(request: Request, error: HTTPException) -> Response:
         """A route or method that does not exist, in the shape of all other errors."""
         refusal = InvalidRequestError(f"{request.method} {request.url.path}: {error.detail}")
+        tell_of_refusal(request, refusal)
         body = error_body(refusal)
         body["error"]["code"] = error.status_code
         response = json_response(body, error.status_code)

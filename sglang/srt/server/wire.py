@@ -63,6 +63,12 @@ def error_body(error: SglangError) -> dict[str, Any]:
     return {"error": {"message": str(error), "type": error.error_type, "code": error.http_status}}
 
 
+def tell_of_refusal(request: Request, error: SglangError) -> None:
+    """Tell the observers, who are in the application's state, of an error of a request that became no call."""
+    if error.request_id is None and isinstance(error, InvalidRequestError):
+        request.app.state.observers.on_misread(f"{request.method} {request.url.path}", error)
+
+
 def event(value: object) -> bytes:
     """One of an EventStream."""
     return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -62,9 +62,12 @@ class Generation:
                 raise EngineDeadError(self._death)
             self._arrival.clear()
             await self._arrival.wait()
-        finish = next(iter(self._grown.values())).finish_reason
+        first = next(iter(self._grown.values()))
+        finish = first.finish_reason
         if finish is not None and finish.status_code in _ERRORS:
-            raise _ERRORS[finish.status_code](finish.message)
+            error = _ERRORS[finish.status_code](finish.message)
+            error.request_id = first.request.rid
+            raise error
 
     async def aclose(self) -> None:
         self._give_up(sorted(self._unfinished))

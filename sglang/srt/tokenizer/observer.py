@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from sglang.srt.errors import SglangError
 from sglang.srt.messages import GenerateRequest, RequestOutput
 from sglang.srt.tokenizer.call import GenerateCall
 
@@ -34,6 +35,9 @@ class RequestObserver:
     def on_death(self, reason: str) -> None:
         """No output will come any more."""
 
+    def on_misread(self, what: str, error: SglangError) -> None:
+        """A door could make no call of what it was sent."""
+
 
 class Observers(RequestObserver):
     """All of them, told one after the other."""
@@ -46,12 +50,14 @@ class Observers(RequestObserver):
 
     @contextmanager
     def called(self, calls: Sequence[GenerateCall]) -> Iterator[None]:
-        """Tell of calls, and of what is raised inside, cancellation too."""
+        """Tell of calls, and of what is raised inside, cancellation too. An error gets the id of the first."""
         for observer in self._observers:
             observer.on_call(calls)
         try:
             yield
         except BaseException as error:
+            if isinstance(error, SglangError):
+                error.request_id = calls[0].rid
             for observer in self._observers:
                 observer.on_refusal(calls, error)
             raise
@@ -67,6 +73,10 @@ class Observers(RequestObserver):
     def on_scores(self, call: GenerateCall, answer: Mapping[str, Any]) -> None:
         for observer in self._observers:
             observer.on_scores(call, answer)
+
+    def on_misread(self, what: str, error: SglangError) -> None:
+        for observer in self._observers:
+            observer.on_misread(what, error)
 
     def on_death(self, reason: str) -> None:
         for observer in self._observers:

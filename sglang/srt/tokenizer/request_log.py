@@ -49,6 +49,7 @@ class _Running:
 
 class RequestLog(RequestObserver):
     """A call with several samples is received once, and each sample ends by itself, with its number behind the id.
+    What a door could not read has no id, and only the line that says why.
 
     decode: the text of token ids, of any there may be. write: takes a line.
     """
@@ -79,11 +80,8 @@ class RequestLog(RequestObserver):
 
     def on_refusal(self, calls: Sequence[GenerateCall], error: BaseException) -> None:
         is_cancelled = isinstance(error, (asyncio.CancelledError, GeneratorExit, RequestAbortedError))
-        event = ABORTED if is_cancelled else FAILED
-        message = str(error) or "whoever asked has gone"
-        kind = error.error_type if isinstance(error, SglangError) else type(error).__name__
         for call in calls:
-            self._write(event, call.rid, {"error": {"type": kind, "message": message}})
+            self._write(ABORTED if is_cancelled else FAILED, call.rid, _error_of(error))
 
     def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
         now = time.perf_counter()
@@ -109,8 +107,11 @@ class RequestLog(RequestObserver):
 
     def on_death(self, reason: str) -> None:
         for rid in self._running:
-            self._write(FAILED, rid, {"error": {"type": EngineDeadError.error_type, "message": reason}})
+            self._write(FAILED, rid, _error_of(EngineDeadError(reason)))
         self._running.clear()
+
+    def on_misread(self, what: str, error: SglangError) -> None:
+        self._write(FAILED, None, {"http": what, **_error_of(error)})
 
     def _write_end(self, running: _Running, output: RequestOutput) -> None:
         finish, request = output.finish, running.request
@@ -139,11 +140,16 @@ class RequestLog(RequestObserver):
         pieces = prompt.pieces if isinstance(prompt, Segments) else (prompt,)
         return "".join(piece if isinstance(piece, str) else self._decode(_sound(piece)) for piece in pieces)
 
-    def _write(self, event: str, rid: str, fields: Mapping[str, Any]) -> None:
+    def _write(self, event: str, rid: str | None, fields: Mapping[str, Any]) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         is_whole = self._level >= WHOLE_LEVEL
         values = {name: _json(value, is_whole) for name, value in {"rid": rid, **fields}.items()}
         self._write_line(self._line(now, event, values))
+
+
+def _error_of(error: BaseException) -> Fields:
+    kind = error.error_type if isinstance(error, SglangError) else type(error).__name__
+    return {"error": {"type": kind, "message": str(error) or "whoever asked has gone"}}
 
 
 def _sound(token_ids: Sequence[int]) -> list[int]:

@@ -18,7 +18,7 @@ from sglang.srt.server.openai.formats import ModelFormats
 from sglang.srt.server.openai.models import Models
 from sglang.srt.server.openai.requests import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from sglang.srt.server.openai.responses import ChatCompletion, ErrorBody, ModelCard, ModelList, TextCompletion
-from sglang.srt.server.wire import json_response
+from sglang.srt.server.wire import json_response, tell_of_refusal
 from sglang.srt.tokenizer.launch import RunningEngine
 
 
@@ -32,6 +32,7 @@ class OpenAIRoute(APIRoute):
             try:
                 return await handle(request)
             except SglangError as error:
+                tell_of_refusal(request, error)
                 return json_response(error_body(error), error.http_status)
 
         return handle_in_shape

@@ -70,7 +70,10 @@ def in_request_names(
     own = {**own_names, **REQUEST_NAMES}
     message = re.sub(rf"\b({'|'.join(own)})\b", lambda name: _own_name(name, own), str(error))
     field = message.partition(" ")[0].partition("=")[0]
-    return FieldError(message, field) if field in type(request).model_fields else InvalidRequestError(message)
+    is_field = field in type(request).model_fields
+    named = FieldError(message, field) if is_field else InvalidRequestError(message)
+    named.request_id = error.request_id
+    return named
 
 
 def _own_name(found: re.Match[str], own: Mapping[str, str]) -> str:
