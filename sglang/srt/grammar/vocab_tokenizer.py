@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import llguidance
 import tokenizers
 
 from sglang.srt.vocab import Vocab
+
+MAX_REMEMBERED_TEXTS, MAX_REMEMBERED_BYTES = 4096, 256
+"""How many texts of up to so many bytes need not be cut again: grammars force the same ones again and again."""
 
 
 def end_tokens(vocab: Vocab) -> list[int]:
@@ -43,15 +46,19 @@ class TextCutter:
         self.tokens = vocab.token_bytes + [b""] * missing
         self.special_token_ids = [*vocab.special_ids, *range(vocab.size, vocab.size + missing)]
         self._vocab = vocab
+        self._remembered = lru_cache(MAX_REMEMBERED_TEXTS)(self._cut)
 
     def __call__(self, data: bytes) -> list[int]:
-        ids = self._encode(data)
-        return ids if self._bytes_of(ids) == data else self._longest_first(data)
+        return list(self._remembered(data) if len(data) <= MAX_REMEMBERED_BYTES else self._cut(data))
 
     def cut(self, data: bytes) -> list[int] | None:
         """The tokens of all of `data`, which need not be whole characters; None where there are none for some of it."""
         ids = self(data)
         return ids if self._bytes_of(ids) == data else None
+
+    def _cut(self, data: bytes) -> list[int]:
+        ids = self._encode(data)
+        return ids if self._bytes_of(ids) == data else self._longest_first(data)
 
     def num_bytes(self, token_id: int) -> int:
         return len(self._vocab.visible_bytes(token_id, skip_special_tokens=True))

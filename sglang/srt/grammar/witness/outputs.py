@@ -35,7 +35,7 @@ MAX_STACKS = 64
 """Of one output: ways in which it can be read."""
 
 MAX_REMEMBERED = 20_000
-"""Steps, which are taken anew afterwards."""
+"""Steps, and as many paths; those that follow take their places."""
 
 WORK, WORK_PER_BYTE = 10_000, 50
 """Derivatives that may be found to follow an output."""
@@ -88,6 +88,7 @@ class Outputs:
         self._check_left_recursion()
         self._stacks: dict[tuple[Expression, Stack], Stack] = {}
         self._steps: dict[tuple[Stack, str], tuple[Stack, ...]] = {}
+        self._paths: dict[tuple[Position, bytes], Position] = {}  # most often tokens, and what is forced after them
         bottom = Stack(self._make.empty, None, 0)
         whole = self._make.ref(start)
         self.start = Position((Stack(whole, bottom, self._cost(whole)),), b"")
@@ -97,9 +98,18 @@ class Outputs:
 
     def follow(self, position: Position, data: bytes | bytearray) -> Position:
         """`data` is what the output goes on with. Where the grammar does not allow it no stack is left."""
+        key = position, bytes(data)
+        found = self._paths.get(key)
+        if found is None:
+            if len(self._paths) >= MAX_REMEMBERED:
+                self._paths.clear()
+            found = self._paths[key] = self._followed(*key)
+        return found
+
+    def _followed(self, position: Position, data: bytes) -> Position:
         self._make.work_left = WORK + WORK_PER_BYTE * len(data)
         stacks, partial = position
-        text, partial = _decoded(partial + bytes(data))
+        text, partial = _decoded(partial + data)
         for character in text:
             stacks = self._after(stacks, character)
         return Position(stacks, partial)
