@@ -79,7 +79,8 @@ const std::function<void(int)>* ThreadPool::join(int thread) {
   Member& member = members_[size_t(thread)];
   spin(kSpinAfterRegion, [&] { return region_.load(std::memory_order_relaxed) != member.region; });
   std::unique_lock<std::mutex> lock(mutex_);
-  stop_.wait_until(lock, member.presence.away_until(), [&] { return stopping_; });
+  if (const Clock::time_point end = member.presence.away_until(); end > Clock::now())  // waiting for the past is slow, too
+    stop_.wait_until(lock, end, [&] { return stopping_; });
   wake_.wait(lock, [&] { return stopping_ || (body_ != nullptr && region_ != member.region); });
   if (stopping_) return nullptr;
   member.region = region_;

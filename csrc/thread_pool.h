@@ -1,9 +1,9 @@
 // The threads that compute a step together.
 //
 // `run` opens a region: a series of phases, in each of which the threads share out one amount of work. The calling thread is
-// thread 0 and takes part throughout; the others join and leave. Nobody waits for a thread that holds no part of the work,
-// so one that wakes late, or whose processor another program took, costs the others no more than the part in its hands. A
-// thread that keeps losing its processor stays away for a while. The others sleep soon after a region, so an idle engine
+// thread 0 and takes part throughout; the others join and leave. No phase waits for a thread that holds none of its work, so
+// one that wakes late, or whose processor another program took, costs the others no more than the part in its hands, and
+// at the end of the region what it needs to leave. A thread that keeps losing its processor stays away for a while. The others sleep soon after a region, so an idle engine
 // uses no processor time.
 #pragma once
 

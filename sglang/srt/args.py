@@ -52,11 +52,12 @@ class EngineArgs(msgspec.Struct, frozen=True, kw_only=True):
     disable_in_flight_sharing: a prefix is shared from the end of the request that computed it on, instead of from the
         step on in which it is computed.
     random_seed: makes the seeds of requests that bring none repeat from start to start.
-    num_threads: compute threads; by default one per core this process may use, and at most four.
+    num_threads: compute threads; by default one per core this process may use; at most four per core.
     constrained_json_whitespace_pattern: the ``whitespace_pattern`` of requests that bring none.
     log_requests: writes a line when a request is received and one when it is over to standard error, at any log_level.
     log_requests_level: 0 says how long it took, how many tokens it had, and how it ended; 1 also the sampling
-        parameters, 2 also the texts, all up to 2,048 characters, and 3 everything in full, with the token ids.
+        parameters, 2 also the texts and what errors say, all up to 2,048 characters, and 3 everything in full, with the
+        token ids.
     log_requests_format: of a line, ``text`` or ``json``.
     """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sglang.srt.errors import ConfigurationError
 
 MAX_THREADS_PER_CORE = 4
-"""Threads meet after every instruction, so one that has to wait for its core holds up all of them."""
+"""More take turns on the cores, and each has memory of its own."""
 
 HOST = "cpu"
 """Where tables are made and results are read, wherever the model runs. As torch calls it."""

@@ -54,7 +54,7 @@ def returning(make: Callable[[sgl.ProgramState], Any], is_async: bool = False) -
         (lambda s: sgl.gen(), "Gen(None), .* what it gives$"),
         (lambda s: sgl.user("Hi"), "ExprList"),
         (lambda s: {"a": 1, "b": sgl.gen("x")}, "Gen('x')"),
-        (lambda s: ["a", sgl.gen("x", type=int)], "Gen('x')"),
+        (lambda s: ["a", "b" + sgl.gen("x")], "ExprList(.*, Gen('x')"),
     ],
 )
 def test_an_expression_that_is_returned_and_was_never_appended(
@@ -86,7 +86,16 @@ def appended_to_a_fork(s: sgl.ProgramState) -> Any:
     return handle, {"n": inner.get(handle)}["n"]
 
 
-@pytest.mark.parametrize("make", [appended, appended_to_a_fork, lambda s: s, lambda s: {"x": "Hi"}, lambda s: None])
+def appended_in_another_run(s: sgl.ProgramState) -> Any:
+    inner = returning(appended_to_a_fork).run()
+    handle, _ = inner.ret_value
+    return handle
+
+
+MAKERS = [appended, appended_to_a_fork, appended_in_another_run, lambda s: s, lambda s: {"x": "Hi"}, lambda s: None]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_other_values_are_returned_as_they_are(use_mock: UseMock, make: Callable[[sgl.ProgramState], Any]) -> None:
     use_mock(lambda prompt, sampling: "7")
     state = returning(make).run()

@@ -102,6 +102,14 @@ def test_what_is_refused_after_it_was_received_has_no_third_line(logging_all: Se
     assert logging_all.log.count('"rid": null') == before
 
 
+def test_too_many_at_once_have_one_together(logging_all: Server, client: httpx.Client) -> None:
+    before = logging_all.log.count("request.")
+    answer = client.post("/generate", json={"text": ["a"] * 40_000, "sampling_params": GREEDY})
+    assert answer.status_code == 400
+    eventually(lambda: "40000 prompts" in logging_all.log, "the line")
+    assert logging_all.log.count("request.") == before + 1
+
+
 @pytest.mark.parametrize(
     ("path", "body"), [("/generate", "{"), ("/v1/chat/completions", '{"model": "m"}'), ("/v1/nowhere", "")]
 )

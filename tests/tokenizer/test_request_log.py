@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from typing import Any
 
 import pytest
@@ -74,6 +75,7 @@ def test_what_the_lines_say() -> None:
     assert (line["event"], line["text"], line["output_ids"]) == ("request.finished", "caf\xe9!", [7, 7, 8])
     assert (line["prompt_tokens"], line["completion_tokens"], line["cached_tokens"]) == (2, 3, 1)
     assert (line["finish_reason"], line["sampling_seed"]) == ({"type": "stop", "matched": 0}, 5)
+    assert Log(0).finish(STOP)["finish_reason"] == {"type": "stop"}
     assert line["first_token_latency"] == 0.25
     assert line["e2e_latency"] >= 0
 
@@ -101,6 +103,9 @@ def test_long_values_show_their_ends_below_the_last_level() -> None:
     whole = Log(3).call(long, regex=long, stop_token_ids=many)
     assert (whole["text"], whole["sampling_params"]) == (long, {"regex": long, "stop_token_ids": many})
     assert Log(3).finish(STOP, long.encode())["text"] == long + "!"
+    text = Log(2).call([*range(10 * MAX_SHOWN)])["text"]
+    assert text.startswith("<0,1,2")
+    assert text.endswith(f",{10 * MAX_SHOWN - 1}>")
 
 
 @pytest.mark.parametrize(("status", "event"), [(499, "aborted"), (500, "failed"), (400, "failed")])
@@ -118,10 +123,11 @@ def test_what_the_engine_ended(status: int, event: str) -> None:
     ],
 )
 def test_what_was_never_sent(error: BaseException, event: str, told: dict[str, str]) -> None:
-    log = Log(0)
-    log.log.on_refusal([CALL], error)
-    (line,) = log.lines()
-    assert (line["event"], line["rid"], line["error"]) == (f"request.{event}", "r", told)
+    for level, shown in ((1, {"type": told["type"]}), (2, told)):
+        log = Log(level)
+        log.log.on_refusal([CALL], error)
+        (line,) = log.lines()
+        assert (line["event"], line["rid"], line["error"]) == (f"request.{event}", "r", shown)
 
 
 def test_the_death_of_the_engine_ends_what_runs_once() -> None:
@@ -131,7 +137,7 @@ def test_the_death_of_the_engine_ends_what_runs_once() -> None:
     for _ in range(2):
         log.log.on_death("gone")
     ends = [(line["rid"], line["event"], line.get("error")) for line in log.lines()]
-    dead = {"type": "engine_dead", "message": "gone"}
+    dead = {"type": "engine_dead"}
     assert ends == [("b", "request.finished", None), ("a", "request.failed", dead), ("c", "request.failed", dead)]
 
 
@@ -155,19 +161,23 @@ def nested(depth: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("level", [1, 3])
-@pytest.mark.parametrize("value", [nested(100_000), {(1, 2): 3}, {1, 2}, object()])
+@pytest.mark.parametrize("value", [nested(100_000), {(1, 2): 3}, {1, 2}, math.nan, object()])
 def test_what_is_no_json_is_shown_all_the_same(level: int, value: Any) -> None:
-    assert Log(level).call(json_schema=value)["event"] == "request.received"
+    line = Log(level).call(json_schema=value)
+    assert line["event"] == "request.received"
+    assert isinstance(line["sampling_params"], (str, dict))
 
 
 def test_nothing_in_a_request_begins_a_line_or_breaks_one() -> None:
     written: list[str] = []
     log = RequestLog(2, "text", str, written.append)
-    log.on_call([GenerateCall(prompt='a\nb "c" \udc80 \u4f60', rid="r\nx request.finished", sampling_params={})])
+    log.on_call(
+        [GenerateCall(prompt='a\nb "c" \udc80\x85\u2028 \u4f60', rid="r\nx request.finished", sampling_params={})]
+    )
     (line,) = written
     time, rest = line.split(" ", 1)
     assert time.endswith("+00:00")
-    text = r'"a\nb \"c\" \udc80 ' + '\u4f60"'
+    text = r'"a\nb \"c\" \udc80\u0085\u2028 ' + '\u4f60"'
     assert rest == rf'request.received rid="r\nx request.finished" sampling_params={{}} text={text}'
 
 

@@ -19,10 +19,13 @@ def check_values(given: Any) -> None:
 
 
 def check_appended(func: Callable[..., Any], given: Any, records: Sequence[Record]) -> None:
-    """Raises ProgramError if `func` returns an expression that none of its states was given. records: of its state."""
+    """Raises ProgramError if `func` returns an expression that none of its states was given. records: of its state.
+
+    A TypedGen may be the handle of another run; whoever reads it from a state that it was not appended to is told.
+    """
     for expression in _expressions(given):
-        appended = {id(record.node) for record in _all(records)}
-        if any(id(node) not in appended for node in ir.leaves(expression)):
+        appended = [record.node for record in _all(records)]
+        if any(node not in appended and not isinstance(node, ir.TypedGen) for node in ir.leaves(expression)):
             name, place = getattr(func, "__name__", repr(func)), _first_line(func)
             raise ProgramError(
                 f"{name}{f' at {place}' if place else ''} returns {expression!r}, which was never appended to a state, "

@@ -104,15 +104,10 @@ class TokenizerManager:
         i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples. Raises InvalidRequestError before anything is
         sent, or EngineDeadError.
         """
+        _check_number(calls, n=1)
         with self.observers.called(calls):
             requests = await self._prepare(calls, stream)
-            completions = []
-            for index, request in enumerate(requests):
-                call = calls[index % len(calls)]
-                decode = self.decode_token if call.return_text_in_logprobs else None
-                vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
-                completions.append(Completion(request, index, decode, vocab))
-            return self._send(completions)
+            return self._send([self._completion(*pair, calls) for pair in enumerate(requests)])
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
         """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
@@ -230,6 +225,12 @@ class TokenizerManager:
             for sample_index in range(params[0].n)
             for call, input_ids, one, grammar, seed in zip(calls, packed, params, grammars, seeds, strict=True)
         ]
+
+    def _completion(self, index: int, request: GenerateRequest, calls: Sequence[GenerateCall]) -> Completion:
+        call = calls[index % len(calls)]
+        decode = self.decode_token if call.return_text_in_logprobs else None
+        vocab = self.tokenizer.vocab if isinstance(call.prompt, Segments) else None
+        return Completion(request, index, decode, vocab)
 
     def _send(self, completions: Sequence[Completion]) -> Generation:
         requests = [completion.request for completion in completions]
@@ -405,11 +406,15 @@ def _num_characters(prompt: Prompt) -> int:
 
 def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:
     """What one call may ask for: more would hold up everyone else for seconds only by being read."""
-    num_sequences, num_tokens = len(prompts) * n, sum(map(len, prompts)) * n
-    if num_sequences > MAX_SEQUENCES:
-        raise InvalidRequestError(f"{len(prompts)} prompts x n={n} are more than {MAX_SEQUENCES} sequences in one call")
+    _check_number(prompts, n)
+    num_tokens = sum(map(len, prompts)) * n
     if num_tokens > MAX_PROMPT_TOKENS:
         raise InvalidRequestError(f"{num_tokens} prompt tokens (n={n}) are more than {MAX_PROMPT_TOKENS} in one call")
+
+
+def _check_number(prompts: Sequence[object], n: int) -> None:
+    if len(prompts) * n > MAX_SEQUENCES:
+        raise InvalidRequestError(f"{len(prompts)} prompts x n={n} are more than {MAX_SEQUENCES} sequences in one call")
 
 
 def _check_grammars(grammars: Sequence[str | None], n: int) -> None:

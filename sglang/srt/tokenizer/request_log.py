@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,13 @@ import msgspec
 
 from sglang.srt.args import RequestLogFormat
 from sglang.srt.errors import EngineDeadError, RequestAbortedError, SglangError, shown
-from sglang.srt.messages import GenerateRequest, RequestOutput
+from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput
 from sglang.srt.tokenizer.call import GenerateCall, Prompt
 from sglang.srt.tokenizer.observer import RequestObserver
 from sglang.srt.tokenizer.seams import Segments
+
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What JSON need not escape, but ends lines, commands terminals or is half a character."""
 
 SAMPLING_LEVEL = 1
 TEXT_LEVEL = 2
@@ -81,7 +85,7 @@ class RequestLog(RequestObserver):
     def on_refusal(self, calls: Sequence[GenerateCall], error: BaseException) -> None:
         is_cancelled = isinstance(error, (asyncio.CancelledError, GeneratorExit, RequestAbortedError))
         for call in calls:
-            self._write(ABORTED if is_cancelled else FAILED, call.rid, _error_of(error))
+            self._write(ABORTED if is_cancelled else FAILED, call.rid, self._error_of(error))
 
     def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
         now = time.perf_counter()
@@ -107,17 +111,17 @@ class RequestLog(RequestObserver):
 
     def on_death(self, reason: str) -> None:
         for rid in self._running:
-            self._write(FAILED, rid, _error_of(EngineDeadError(reason)))
+            self._write(FAILED, rid, self._error_of(EngineDeadError(reason)))
         self._running.clear()
 
     def on_misread(self, what: str, error: SglangError) -> None:
-        self._write(FAILED, None, {"http": what, **_error_of(error)})
+        self._write(FAILED, None, {"http": what, **self._error_of(error)})
 
     def _write_end(self, running: _Running, output: RequestOutput) -> None:
         finish, request = output.finish, running.request
         assert finish is not None
         fields: Fields = {
-            "finish_reason": msgspec.to_builtins(finish),
+            "finish_reason": self._reason_of(finish),
             "prompt_tokens": request.num_prompt_tokens,
             "completion_tokens": len(running.token_ids),
             "cached_tokens": output.cached_tokens,
@@ -138,18 +142,31 @@ class RequestLog(RequestObserver):
 
     def _text_of(self, prompt: Prompt) -> str:
         pieces = prompt.pieces if isinstance(prompt, Segments) else (prompt,)
-        return "".join(piece if isinstance(piece, str) else self._decode(_sound(piece)) for piece in pieces)
+        return "".join(piece if isinstance(piece, str) else self._text_of_ids(piece) for piece in pieces)
+
+    def _text_of_ids(self, token_ids: Sequence[int]) -> str:
+        """Of so many that there is more than can be shown, only of both ends: decoding all would take seconds."""
+        if self._level >= WHOLE_LEVEL or len(token_ids) <= 2 * MAX_SHOWN:
+            return self._decode(_sound(token_ids))
+        return self._decode(_sound(token_ids[:MAX_SHOWN])) + self._decode(_sound(token_ids[-MAX_SHOWN:]))
+
+    def _reason_of(self, finish: FinishReason) -> Fields:
+        reason: Fields = msgspec.to_builtins(finish)
+        if self._level < SAMPLING_LEVEL:
+            reason.pop("matched", None)  # one of the stops
+        return reason
+
+    def _error_of(self, error: BaseException) -> Fields:
+        fields: Fields = {"type": error.error_type if isinstance(error, SglangError) else type(error).__name__}
+        if self._level >= TEXT_LEVEL:  # messages show what was given
+            fields["message"] = str(error) or "whoever asked has gone"
+        return {"error": fields}
 
     def _write(self, event: str, rid: str | None, fields: Mapping[str, Any]) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         is_whole = self._level >= WHOLE_LEVEL
         values = {name: _json(value, is_whole) for name, value in {"rid": rid, **fields}.items()}
         self._write_line(self._line(now, event, values))
-
-
-def _error_of(error: BaseException) -> Fields:
-    kind = error.error_type if isinstance(error, SglangError) else type(error).__name__
-    return {"error": {"type": kind, "message": str(error) or "whoever asked has gone"}}
 
 
 def _sound(token_ids: Sequence[int]) -> list[int]:
@@ -166,10 +183,14 @@ def _token_ids_of(prompt: Prompt) -> Fields:
 
 def _json(value: object, is_whole: bool) -> str:
     try:
-        text = json.dumps(value if is_whole else _cut(value), ensure_ascii=False, default=shown)
-    except (TypeError, ValueError, RecursionError):  # keys that are none, what holds itself, a thousand levels
+        text = json.dumps(value if is_whole else _cut(value), ensure_ascii=False, allow_nan=False, default=shown)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # keys or numbers that are none, what holds itself, a thousand levels
         text = json.dumps(shown(value), ensure_ascii=False)
-    return text.encode(errors="backslashreplace").decode()  # half a character, which Python's texts may hold
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _cut(value: Any) -> Any:

@@ -35,7 +35,12 @@ MAX_STACKS = 64
 """Of one output: ways in which it can be read."""
 
 MAX_REMEMBERED = 20_000
-"""Steps, and as many paths; those that follow take their places."""
+"""Steps, which are taken anew afterwards."""
+
+MAX_PATHS, MAX_PATH = 2_000, 64
+"""How many are remembered, and of how many bytes: about those of a token and what is forced after it. A whole text,
+followed from the start, does not come again.
+"""
 
 WORK, WORK_PER_BYTE = 10_000, 50
 """Derivatives that may be found to follow an output."""
@@ -88,7 +93,7 @@ class Outputs:
         self._check_left_recursion()
         self._stacks: dict[tuple[Expression, Stack], Stack] = {}
         self._steps: dict[tuple[Stack, str], tuple[Stack, ...]] = {}
-        self._paths: dict[tuple[Position, bytes], Position] = {}  # most often tokens, and what is forced after them
+        self._paths: dict[tuple[Position, bytes], Position] = {}
         bottom = Stack(self._make.empty, None, 0)
         whole = self._make.ref(start)
         self.start = Position((Stack(whole, bottom, self._cost(whole)),), b"")
@@ -98,16 +103,18 @@ class Outputs:
 
     def follow(self, position: Position, data: bytes | bytearray) -> Position:
         """`data` is what the output goes on with. Where the grammar does not allow it no stack is left."""
+        self._make.work_left = WORK + WORK_PER_BYTE * len(data)
+        if len(data) > MAX_PATH:
+            return self._followed(position, bytes(data))
         key = position, bytes(data)
         found = self._paths.get(key)
         if found is None:
-            if len(self._paths) >= MAX_REMEMBERED:
+            if len(self._paths) >= MAX_PATHS:
                 self._paths.clear()
             found = self._paths[key] = self._followed(*key)
         return found
 
     def _followed(self, position: Position, data: bytes) -> Position:
-        self._make.work_left = WORK + WORK_PER_BYTE * len(data)
         stacks, partial = position
         text, partial = _decoded(partial + data)
         for character in text:
