@@ -407,8 +407,7 @@ def _num_characters(prompt: Prompt) -> int:
 def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:
     """What one call may ask for: more would hold up everyone else for seconds only by being read."""
     _check_number(prompts, n)
-    num_tokens = sum(map(len, prompts)) * n
-    if num_tokens > MAX_PROMPT_TOKENS:
+    if (num_tokens := sum(map(len, prompts)) * n) > MAX_PROMPT_TOKENS:
         raise InvalidRequestError(f"{num_tokens} prompt tokens (n={n}) are more than {MAX_PROMPT_TOKENS} in one call")
 
 
