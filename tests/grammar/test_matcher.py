@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import llguidance
 import numpy as np
 import pytest
 
@@ -262,3 +263,42 @@ def test_texts_may_be_asked_about_in_any_order() -> None:
     expected = [False, False, True, True, False, True]
     for length in (5, 2, 3, 0, 4, 1, 5, 5, 3, 2):
         assert matcher.is_satisfied_by(b"abcde"[:length]) == expected[length]
+
+
+@pytest.mark.parametrize("jumps", [True, False])
+def test_an_output_that_breaks_the_lexer_breaks_no_other(jumps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of a matcher share a lexer; a limit that one comes to is reported by all of them."""
+    limits = llguidance.LLParserLimits(verbose_errors=False, step_lexer_fuel=100_000)
+    monkeypatch.setattr(compiler, "PARSER_LIMITS", limits)
+    vocab = byte_level_vocab()
+    multiple = {"type": "integer", "multipleOf": 12345, "minimum": 0, "maximum": 10**9}
+    grammar = grammar_of("json_schema", {"anyOf": [{"enum": ["safe", "sole"]}, multiple]})
+    grammars = GrammarCompiler(vocab, InlineExecutor())
+    compiled = grammars.compile(grammar).result()
+
+    def begun() -> Constrained:
+        matcher = compiled.constrain(vocab.eos, jumps)
+        matcher.begin(ROOM)
+        return matcher
+
+    first_mask = begun().allowed_mask.copy()
+    beside, breaking = begun(), begun()
+    draw_text(beside, vocab, '"s')
+    for digit in "29":
+        if breaking.error is None and not breaking.is_ended_early:
+            breaking.accept(vocab.token_bytes.index(digit.encode()), ROOM)
+    assert breaking.error or breaking.is_ended_early
+    draw_text(beside, vocab, 'afe"')
+    assert beside.error is None
+    assert beside.is_at_end
+    assert beside.is_satisfied_at(len('"safe"'))
+    assert np.array_equal(begun().allowed_mask, first_mask)
+
+
+def draw_text(matcher: Constrained, vocab: Vocab, text: str) -> None:
+    """Byte by byte, but for what is appended without being drawn."""
+    while text and not matcher.is_at_end:
+        token_id = vocab.token_bytes.index(text[:1].encode())
+        assert token_id in allowed(matcher, vocab)
+        for appended in matcher.accept(token_id, ROOM):
+            text = text[len(vocab.token_bytes[appended]) :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
-from functools import cached_property
+from functools import cached_property, partial
 
 import llguidance
 
@@ -13,6 +13,7 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.shared_matcher import SharedMatcher
 from sglang.srt.grammar.text_matcher import failure
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
 from sglang.srt.grammar.witness.ending import Ending, Spelling
@@ -31,9 +32,9 @@ class CompiledGrammar:
     """Shared by all requests that have it; never changed but for what is remembered of it."""
 
     def __init__(
-        self, matcher: llguidance.LLMatcher, grammar: str, vocab: Vocab, cutter: TextCutter, masks: MaskCache
+        self, matchers: SharedMatcher, grammar: str, vocab: Vocab, cutter: TextCutter, masks: MaskCache
     ) -> None:
-        self._matcher = matcher
+        self._matchers = matchers
         self._grammar = grammar
         self._vocab = vocab
         self._cutter = cutter
@@ -43,8 +44,7 @@ class CompiledGrammar:
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
-        matcher = self._matcher.deep_copy()
-        return Constrained(matcher, self._grammar, self._vocab, end_ids, jumps, self._ending(), self._memory())
+        return Constrained(self._matchers, self._grammar, self._vocab, end_ids, jumps, self._ending(), self._memory())
 
     def _ending(self) -> Ending | None:
         return None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
@@ -81,12 +81,16 @@ class GrammarCompiler:
         return future
 
     def _compile(self, grammar: str) -> CompiledGrammar:
+        matchers = SharedMatcher(partial(self._matcher, grammar))
+        return CompiledGrammar(matchers, grammar, self._vocab, self._cutter, self._masks)
+
+    def _matcher(self, grammar: str) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)
         matcher.compute_bitmask()  # what the first mask takes is not done again for each output
         problem = failure(matcher)
         if problem is not None:
             raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
-        return CompiledGrammar(matcher, grammar, self._vocab, self._cutter, self._masks)
+        return matcher
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:

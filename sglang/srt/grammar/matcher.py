@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-import llguidance
 import numpy as np
 
 from sglang.srt.grammar.mask_cache import Mask, MaskMemory
-from sglang.srt.grammar.text_matcher import TextMatcher, failure
+from sglang.srt.grammar.shared_matcher import SharedMatcher
+from sglang.srt.grammar.text_matcher import LEXER_FAILURE, TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.grammar.witness.ending import Ending
 from sglang.srt.vocab import Vocab
@@ -102,7 +102,7 @@ class Constrained:
 
     def __init__(
         self,
-        matcher: llguidance.LLMatcher,
+        matchers: SharedMatcher,
         grammar: str,
         vocab: Vocab,
         end_ids: Iterable[int],
@@ -113,7 +113,10 @@ class Constrained:
         """ending: None where outputs of the grammar cannot be followed; they end where their tokens do. memory: None
         where all masks are to be computed.
         """
-        self._matcher = matcher
+        self._matchers = matchers
+        self._matcher = matchers.copy()
+        self._is_alone = False
+        self._tokens_read: list[int] = []
         self._grammar = grammar
         self._vocab = vocab
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
@@ -168,6 +171,7 @@ class Constrained:
         return self._append(drawn)
 
     def _read(self, tokens: Sequence[int]) -> None:
+        self._tokens_read += tokens
         if not self._matcher.consume_tokens(list(tokens)):
             self._memory = None  # the library came to a limit, and is to say so
         self._text += self._bytes_of(tokens)
@@ -232,6 +236,9 @@ class Constrained:
         for token_id in end_tokens(self._vocab):  # also where the output may not end: one may be text to the library
             words[token_id // 32] &= ~np.uint32(1 << token_id % 32)
         problem = failure(self._matcher)
+        if problem is not None and problem.startswith(LEXER_FAILURE) and not self._is_alone:
+            self._go_on_alone()
+            return self._compute_mask()
         if problem is None and not words.any():
             self.is_at_end = may_end
             problem = None if may_end else "no token of the model can come next"
@@ -241,6 +248,12 @@ class Constrained:
         if self._memory is not None and not self.is_at_end and not self._matcher.compute_ff_bytes():
             self._memory.keep(words, may_end)
         return may_end
+
+    def _go_on_alone(self) -> None:
+        """Perhaps it was not this output that broke the lexer."""
+        self._is_alone = True
+        self._matcher = self._matchers.alone()
+        self._matcher.consume_tokens(self._tokens_read)
 
     def _give_up(self, problem: str) -> None:
         """The library cannot go on. Perhaps it is known how to end what there is."""

@@ -58,5 +58,8 @@ def failure(matcher: llguidance.LLMatcher) -> str | None:
     return _NOTHING if message.startswith("NoExtension") else message
 
 
+LEXER_FAILURE = "lexer error"
+"""With which a failure begins that all matchers with the same lexer share."""
+
 _NOTHING = "nothing matches it from here on"
 _NO_DETAILS = "<non-verbose/>"

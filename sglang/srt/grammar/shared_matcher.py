@@ -1,0 +1,31 @@
+"""One matcher of a grammar, of which every output has a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import llguidance
+
+
+class SharedMatcher:
+    """Copies share a lexer, which finds its states when they are needed, each only once for all. An output that brings
+    it to a limit of the library breaks it for all of them: they go on with `alone`, and later ones with another one.
+
+    Belongs to one thread at a time. make: compiles one.
+    """
+
+    def __init__(self, make: Callable[[], llguidance.LLMatcher]) -> None:
+        self._make = make
+        self._matcher = make()
+        self._is_broken = False
+
+    def copy(self) -> llguidance.LLMatcher:
+        if self._is_broken:
+            self._matcher = self._make()
+            self._is_broken = False
+        return self._matcher.deep_copy()
+
+    def alone(self) -> llguidance.LLMatcher:
+        """With a lexer of its own, for an output whose copy has failed."""
+        self._is_broken = True
+        return self._make()
