@@ -256,8 +256,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "integer", "multipleOf": 99_999_989}, "json_schema has multipleOf at #: "),
     (
         {"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]},
-        "json_schema has multipleOf at #: without decimal point and zeros at the end a number that is a "
-        "multiple of all would be 988027; at most 20000 is supported",
+        "json_schema has multipleOf at #: the numbers come together to multiples of 988027, counted without decimal "
+        "point and zeros at the end; at most 20000 is supported",
     ),
     ("{", "json_schema is not JSON: "),
     ('{"maximum":NaN}', "json_schema is not JSON: NaN is no number of JSON"),

@@ -109,7 +109,7 @@ class EngineChannel:
         self._process.kill()
 
     def _death(self) -> str:
-        return f"the engine process {self._process.describe_exit()}; its log says more. Start a new engine to go on."
+        return f"the engine process {self._process.describe_exit()}. Start a new engine to go on."
 
     def _exit_notice(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """For the watching thread: tell the loop, if that still runs. Holds no reference to the channel."""

@@ -41,9 +41,11 @@ class EngineProcess:
 
     def describe_exit(self) -> str:
         code = self._process.poll()
+        if code == -signal.SIGKILL:
+            return "was killed by SIGKILL, as systems do that run out of memory"
         if code is not None and code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}" if code is not None else "does not answer"
+            return f"was killed by {signal.Signals(-code).name}; its log says more"
+        return f"ended with exit code {code}; its log says more" if code is not None else "does not answer"
 
     def kill(self) -> None:
         """The process is gone. Harmless if it is already."""

@@ -145,8 +145,8 @@ class _Writer:
         units = int(str(multiple.numerator * 10**400 // multiple.denominator).rstrip("0")) if multiple else 0
         if units > MAX_MULTIPLE:
             raise InvalidRequestError(
-                f"json_schema has multipleOf at {where}: without decimal point and zeros at the end a number that is a "
-                f"multiple of all would be {units}; at most {MAX_MULTIPLE} is supported"
+                f"json_schema has multipleOf at {where}: the numbers come together to multiples of {units}, counted "
+                f"without decimal point and zeros at the end; at most {MAX_MULTIPLE} is supported"
             )
         schema = json_of_multiples(numbers)
         if schema is None:
