@@ -196,6 +196,10 @@ class EngineLoop:
             self._mailbox.send(StepOutput(outputs))
 
 
+FULL_COLLECTION = 1000
+"""After how many collections of what is not so young everything is looked at, a hundred times Python's own number: no
+step runs meanwhile, and the parts of grammars that list thousands of texts take a quarter of a second."""
+
 SWITCH_SECONDS = 0.0005
 """For how long a thread that compiles a grammar may keep the interpreter from the one that computes, each time that one
 comes back from a kernel. Ten times less than Python's own."""
@@ -230,6 +234,7 @@ def _run(mailbox: Mailbox) -> int:
         _wait_until_heard(mailbox)
         return 1
     gc.freeze()  # what is there now stays; no collection has to look at it again
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION)
     mailbox.send(Ready(loaded.info))
     EngineLoop(mailbox, scheduler).run()
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from sglang.srt.grammar import charset as cs
@@ -46,9 +46,13 @@ class Strings:
     chosen: Conditions = ()
     preferred: Conditions = ()
 
+    @cached_property
+    def _set(self) -> frozenset[str]:
+        return frozenset(self.texts or ())
+
     def has(self, text: str) -> bool:
         if self.texts is not None:
-            return text in self.texts
+            return text in self._set
         return (
             text not in self.excluded
             and self.shortest <= len(text)

@@ -42,6 +42,9 @@ from sglang.srt.grammar.witness.nodes import Both, Chars, Concat, Expression, No
 MAX_POSITIONS = 4_000
 """Of the lexemes of a grammar together, counted as they are looked at: tens of milliseconds."""
 
+MAX_CHARACTERS = 65_536
+"""Of a grammar that is looked at. Larger ones mostly have larger lexemes, and reading them takes tenths of a second."""
+
 _PLAIN = {
     "text": re.compile(r'"[^"\\]*"'),
     "regex": re.compile(r"/(?:[A-Za-z0-9]|\\x\{[0-9a-f]+\}|\[(?:[A-Za-z0-9-]|\\x\{[0-9a-f]+\})+\])+/"),
@@ -53,6 +56,8 @@ def is_told_by_position(grammar: str) -> bool:
     """Whether texts of equal `Position` are the same to the library, but for the tokens that it cuts forced bytes into.
     False also where that is not found out.
     """
+    if len(grammar) > MAX_CHARACTERS:
+        return False
     expressions = Expressions()
     try:
         reader = _LexemeReader(grammar, expressions)
