@@ -104,9 +104,10 @@ def test_what_is_refused_after_it_was_received_has_no_third_line(logging_all: Se
 
 def test_too_many_at_once_have_one_together(logging_all: Server, client: httpx.Client) -> None:
     before = logging_all.log.count("request.")
-    answer = client.post("/generate", json={"text": ["a"] * 40_000, "sampling_params": GREEDY})
+    answer = client.post("/v1/completions", json={"model": "m", "prompt": ["a"] * 40_000})
     assert answer.status_code == 400
-    eventually(lambda: "40000 prompts" in logging_all.log, "the line")
+    (failed,) = lines_of(logging_all, "POST /v1/completions", 1)
+    assert "40000 prompts" in failed["error"]["message"]
     assert logging_all.log.count("request.") == before + 1
 
 
