@@ -26,10 +26,16 @@ struct RowInputs {
   double* top_logprobs;
 
   bool has_counted_penalties() const { return row->frequency_penalty != 0.0 || row->presence_penalty != 0.0; }
-  bool adjusts_logits() const {
-    return row->num_mask_words >= 0 || row->num_biased > 0 || row->num_banned > 0 || row->repetition_penalty != 1.0 ||
-           has_counted_penalties();
+  bool has_mask() const { return row->num_mask_words >= 0; }
+  bool changes_logits() const {
+    return row->num_biased > 0 || row->num_banned > 0 || row->repetition_penalty != 1.0 || has_counted_penalties();
   }
+  bool adjusts_logits() const { return has_mask() || changes_logits(); }
+  bool is_allowed(int64_t token_id) const {
+    return token_id / 32 < row->num_mask_words && (mask[token_id / 32] >> (token_id % 32) & 1) != 0;
+  }
+  // Whether the token with the highest logit stays so when the logits have been adjusted.
+  bool keeps_highest(int64_t token_id) const { return !changes_logits() && (!has_mask() || is_allowed(token_id)); }
   bool takes_highest() const { return row->temperature == 0.0 && row->num_top < 0 && !adjusts_logits(); }
 };
 
@@ -138,7 +144,7 @@ struct Sampler::Scratch {
 void Sampler::Scratch::adjust(const KernelTable& kernels, const RowInputs& inputs) {
   const SamplingRow& row = *inputs.row;
   float* logits = log_weights.data();
-  if (row.num_mask_words >= 0)
+  if (inputs.has_mask())
     kernels.copy_allowed_logits(inputs.logits, tokens.size, inputs.mask, row.num_mask_words, logits);
   else
     std::copy(inputs.logits, inputs.logits + tokens.size, logits);
@@ -182,7 +188,7 @@ void Sampler::Scratch::sample(const KernelTable& kernels, const RowInputs& input
   if (!std::isfinite(own.value)) return;
   HighestLogit highest = own;
   const float* logits = inputs.logits;
-  if (inputs.adjusts_logits()) {
+  if (inputs.adjusts_logits() && !(row.temperature == 0.0 && inputs.keeps_highest(own.token_id))) {
     adjust(kernels, inputs);
     logits = log_weights.data();
     highest = kernels.highest_logit(logits, tokens.size);

@@ -181,6 +181,15 @@ def test_a_greedy_row_takes_the_first_of_the_highest_adjusted_logits(level: str,
     assert token_ids(level, logits, greedy) == expected
 
 
+def test_a_greedy_row_with_a_mask_takes_the_first_of_the_highest_allowed(level: str, rng: np.random.Generator) -> None:
+    vocab = 300
+    logits = rng.integers(-6, 6, (200, vocab)).astype(np.float32)
+    chosen = [np.flatnonzero(rng.random(vocab) < share) for share in rng.uniform(0.02, 1.0, len(logits))]
+    rows = [make_row(SamplingParams(temperature=0.0), allowed_mask=mask_of(ids.tolist(), vocab)) for ids in chosen]
+    expected = [int(ids[row[ids].argmax()]) for ids, row in zip(chosen, logits, strict=True)]
+    assert token_ids(level, logits, rows) == expected
+
+
 def params_of(row: SamplingRow) -> dict[str, Any]:
     return {name: getattr(row.params, name) for name in row.params.__struct_fields__}
 
