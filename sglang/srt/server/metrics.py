@@ -72,7 +72,9 @@ class _Passing:
 
 
 class RequestMetrics(RequestObserver):
-    """The time to a token is known of streaming requests only: others come whole."""
+    """Of a request that does not stream, which comes whole, the time to the first token is the engine's, and those between
+    tokens are not known.
+    """
 
     def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
         def counter(name: str, text: str) -> Counter:
@@ -88,7 +90,7 @@ class RequestMetrics(RequestObserver):
         self._cached_tokens = counter("cached_tokens_total", "Those of the prompt tokens that were in the cache.")
         self._generated_tokens = counter("generation_tokens_total", "Tokens generated.")
         self._first_token = histogram(
-            "time_to_first_token_seconds", "From a streaming request to its first token.", LATENCY_BUCKETS
+            "time_to_first_token_seconds", "From a request to its first token.", LATENCY_BUCKETS
         )
         self._next_token = histogram(
             "inter_token_latency_seconds", "Between tokens of a streaming request.", TOKEN_BUCKETS
@@ -136,6 +138,8 @@ class RequestMetrics(RequestObserver):
         self._num_cached_tokens += output.cached_tokens
         self._hit_rate.set(self._num_cached_tokens / self._num_prompt_tokens)
         self._whole.observe(now - request.started)
+        if not request.is_streaming and output.first_token_latency is not None:
+            self._first_token.observe(output.first_token_latency)
 
 
 class EngineGauges(Collector):
