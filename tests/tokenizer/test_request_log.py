@@ -38,7 +38,7 @@ class Log:
 
     def finish(self, finish: FinishReason = STOP, *texts: bytes) -> dict[str, Any]:
         """The line of a request that has ended so."""
-        self.log.on_submit([request("r")])
+        self.log.on_submit([request("r")], 0.0)
         for text in texts:
             self.log.on_outputs([RequestOutput("r", [7], text)])
         self.log.on_outputs([RequestOutput("r", [8], b"!", finish, cached_tokens=1, first_token_latency=0.25)])
@@ -132,7 +132,7 @@ def test_what_was_never_sent(error: BaseException, event: str, told: dict[str, s
 
 def test_the_death_of_the_engine_ends_what_runs_once() -> None:
     log = Log(0)
-    log.log.on_submit([request("a"), request("b"), request("c")])
+    log.log.on_submit([request("a"), request("b"), request("c")], 0.0)
     log.log.on_outputs([RequestOutput("b", [], b"", STOP)])
     for _ in range(2):
         log.log.on_death("gone")
@@ -143,7 +143,7 @@ def test_the_death_of_the_engine_ends_what_runs_once() -> None:
 
 def test_a_score_is_one_request_whatever_the_engine_is_asked_for_it() -> None:
     log = Log(2)
-    log.log.on_submit([request("r_0_0", candidates=[[1]])])
+    log.log.on_submit([request("r_0_0", candidates=[[1]])], 0.0)
     log.log.on_outputs([RequestOutput("r_0_0", [], b"", STOP)])
     assert not log.written
     counts = {"prompt_tokens": 3, "completion_tokens": 0, "cached_tokens": 2}

@@ -72,8 +72,8 @@ class _Passing:
 
 
 class RequestMetrics(RequestObserver):
-    """Of a request that does not stream, which comes whole, the time to the first token is the engine's, and those between
-    tokens are not known.
+    """A request that does not stream comes whole: its time to the first token is the engine's, and those between tokens
+    are not known.
     """
 
     def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
@@ -103,10 +103,9 @@ class RequestMetrics(RequestObserver):
         self._num_prompt_tokens = self._num_cached_tokens = 0
         self._passing: dict[str, _Passing] = {}
 
-    def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
-        now = time.perf_counter()
+    def on_submit(self, requests: Sequence[GenerateRequest], started: float) -> None:
         for request in requests:
-            self._passing[request.rid] = _Passing(request.num_prompt_tokens, request.stream, now)
+            self._passing[request.rid] = _Passing(request.num_prompt_tokens, request.stream, started)
 
     def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
         now = time.perf_counter()

@@ -39,7 +39,7 @@ class Completion:
         self.input_logprobs = LogprobRows(decode_for_logprobs)
         self.output_logprobs = LogprobRows(decode_for_logprobs)
         self.e2e_latency: float | None = None
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
         self._decoder = IncrementalDecoder()
         self._num_text_bytes = 0
         self._vocab = vocab
@@ -57,7 +57,7 @@ class Completion:
         self.candidate_logprobs.extend(output.candidate_logprobs or ())
         if output.finish is not None:
             self.finish_reason = output.finish
-            self.e2e_latency = time.perf_counter() - self._started
+            self.e2e_latency = time.perf_counter() - self.started
 
     def to_native(self) -> dict[str, Any]:
         """``{"text", "output_ids", "meta_info"}`` as published for ``/generate`` and ``Engine.generate``.

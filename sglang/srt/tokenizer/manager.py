@@ -236,7 +236,7 @@ class TokenizerManager:
         requests = [completion.request for completion in completions]
         self._check_unused([request.rid for request in requests])
         self._channel.send(Submit(requests))
-        self.observers.on_submit(requests)
+        self.observers.on_submit(requests, min((one.started for one in completions), default=0.0))
         generation = Generation(completions, self._give_up)
         self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
         return generation

@@ -23,8 +23,8 @@ class RequestObserver:
     def on_refusal(self, calls: Sequence[GenerateCall], error: BaseException) -> None:
         """These have ended so: nothing of them was sent, or what was sent serves no answer."""
 
-    def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
-        """These have been sent to the engine."""
+    def on_submit(self, requests: Sequence[GenerateRequest], started: float) -> None:
+        """These have been sent to the engine. started: when they were made, by `time.perf_counter`."""
 
     def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
         """What one step added. One with ``finish`` is the last of its request, also if nobody waits for it any more."""
@@ -62,9 +62,9 @@ class Observers(RequestObserver):
                 observer.on_refusal(calls, error)
             raise
 
-    def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
+    def on_submit(self, requests: Sequence[GenerateRequest], started: float) -> None:
         for observer in self._observers:
-            observer.on_submit(requests)
+            observer.on_submit(requests, started)
 
     def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
         for observer in self._observers:

@@ -87,9 +87,8 @@ class RequestLog(RequestObserver):
         for call in calls:
             self._write(ABORTED if is_cancelled else FAILED, call.rid, self._error_of(error))
 
-    def on_submit(self, requests: Sequence[GenerateRequest]) -> None:
-        now = time.perf_counter()
-        self._running.update({one.rid: _Running(one, now) for one in requests if not one.candidates})
+    def on_submit(self, requests: Sequence[GenerateRequest], started: float) -> None:
+        self._running.update({one.rid: _Running(one, started) for one in requests if not one.candidates})
 
     def on_outputs(self, outputs: Sequence[RequestOutput]) -> None:
         for output in outputs:
