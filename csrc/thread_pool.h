@@ -1,10 +1,10 @@
 // The threads that compute a step together.
 //
-// `run` opens a region: a series of phases, in each of which the threads share out one amount of work. The calling thread is
-// thread 0 and takes part throughout; the others join and leave. No phase waits for a thread that holds none of its work, so
-// one that wakes late, or whose processor another program took, costs the others no more than the part in its hands, and
-// at the end of the region what it needs to leave. A thread that keeps losing its processor stays away for a while. The others sleep soon after a region, so an idle engine
-// uses no processor time.
+// `run` opens a region: a series of phases, in each of which the threads share out one amount of work. The calling
+// thread is thread 0 and takes part throughout; the others join and leave. No phase waits for a thread that holds none of
+// its work, so one that wakes late, or whose processor another program took, costs the others no more than the part in its
+// hands, and at the end of the region what it needs to leave. A thread that keeps losing its processor stays away for a
+// while. The others sleep soon after a region, so an idle engine uses no processor time.
 #pragma once
 
 #include <algorithm>
@@ -86,7 +86,8 @@ class ThreadPool {
     Presence presence;
   };
 
-  // Takes the next `grain` of owner's share of `size` and returns where they begin, `size` if nothing is left or the phase is over.
+  // Takes the next `grain` of owner's share of `size` and returns where they begin: `size` if nothing is left, or the phase
+  // is over.
   int64_t take(int owner, uint32_t phase, int64_t grain, int64_t size) {
     std::atomic<uint64_t>& count = taken_[size_t(owner)].count;
     uint64_t taken = count.load(std::memory_order_relaxed);
