@@ -1,5 +1,7 @@
 #include "packing.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -17,19 +19,20 @@ struct Traits {
   int scale_bytes;
   bool has_min;
   int offset;      // of the codes
+  bool has_units;  // in front of the tile
 };
 
 Traits traits_of(WeightFormat format) {
   switch (format) {
-    case WeightFormat::kU4HalfOffset: return {4, 32, 2, false, 8};
-    case WeightFormat::kU4HalfMin: return {4, 32, 2, true, 0};
-    case WeightFormat::kU4FloatMin: return {4, 32, 4, true, 0};
-    case WeightFormat::kU8HalfOffset: return {8, 32, 2, false, 128};
-    case WeightFormat::kU8FloatMin: return {8, 32, 4, true, 0};
-    case WeightFormat::kU8FloatOffset16: return {8, 16, 4, false, 32};
-    case WeightFormat::kBf16: return {0, 0, 2, false, 0};
-    case WeightFormat::kHalf: return {0, 0, 2, false, 0};
-    case WeightFormat::kFloat: return {0, 0, 4, false, 0};
+    case WeightFormat::kU4HalfOffset: return {4, 32, 2, false, 8, true};
+    case WeightFormat::kU4HalfMin: return {4, 32, 2, true, 0, true};
+    case WeightFormat::kU4FloatMin: return {4, 32, 4, true, 0, true};
+    case WeightFormat::kU8HalfOffset: return {8, 32, 2, false, 128, false};
+    case WeightFormat::kU8FloatMin: return {8, 32, 4, true, 0, false};
+    case WeightFormat::kU8FloatOffset16: return {8, 16, 4, false, 32, false};
+    case WeightFormat::kBf16: return {0, 0, 2, false, 0, false};
+    case WeightFormat::kHalf: return {0, 0, 2, false, 0, false};
+    case WeightFormat::kFloat: return {0, 0, 4, false, 0, false};
   }
   throw std::invalid_argument("unknown weight format");
 }
@@ -39,6 +42,8 @@ size_t block_bytes(const Traits& traits) {
   const int minima = traits.has_min ? kTileColumns * traits.scale_bytes : 0;
   return size_t(kTileColumns) * kBlock * traits.code_bits / 8 + scales + minima;
 }
+
+size_t header_bytes(const Traits& traits) { return traits.has_units ? kUnitsBytes : 0; }
 
 // One column's part of a block, unpacked. Scales and minimum have the bytes that the tile stores.
 struct ColumnBlock {
@@ -143,6 +148,45 @@ uint32_t word(const uint8_t* codes) {
   return result;
 }
 
+// The exponent, as a float32 stores it, of the unit that a column's scales and minima are multiplied in: the least of which
+// no scale is more than 2^15 - 1 times as large, and nothing that the code kCodeCentre stands for kMostCentre times that. 255,
+// whose unit is infinite, if one of them is not finite.
+class UnitExponent {
+ public:
+  explicit UnitExponent(const Traits& traits) : traits_(traits) {}
+
+  void take(const ColumnBlock& block) {
+    const float scale = value(block.scales[0]), minimum = traits_.has_min ? value(block.minimum) : 0.0f;
+    const float centre = std::fabs(minimum + float(kCodeCentre - traits_.offset) * scale) / kMostCentre;
+    is_finite_ = is_finite_ && std::isfinite(scale) && std::isfinite(minimum);
+    largest_ = std::max({largest_, std::fabs(scale), centre});
+  }
+
+  uint8_t stored() const {
+    if (!is_finite_) return 255;
+    if (largest_ == 0.0f) return kBias;
+    int exponent;
+    std::frexp(largest_, &exponent);
+    exponent -= 15;
+    if (std::nearbyint(std::ldexp(largest_, -exponent)) > 32767.0f) ++exponent;
+    return uint8_t(exponent + kBias);
+  }
+
+ private:
+  static constexpr int kBias = 127;
+
+  float value(const uint8_t* bytes) const {
+    if (traits_.scale_bytes == 2) return half_to_float(bytes);
+    float result;
+    std::memcpy(&result, bytes, 4);
+    return result;
+  }
+
+  const Traits& traits_;
+  float largest_ = 0.0f;
+  bool is_finite_ = true;
+};
+
 // Scatter one column's block into the block of its tile. `lane`: the column within the tile.
 void put_block(const Traits& traits, const ColumnBlock& column, int lane, uint8_t* target) {
   const int panel = lane / kPanel, place = 4 * (lane % kPanel);
@@ -209,7 +253,7 @@ size_t row_bytes(GgufType type, int64_t inputs) {
 size_t tile_bytes(WeightFormat format, int64_t inputs) {
   const Traits traits = traits_of(format);
   if (traits.code_bits == 0) return size_t(format == WeightFormat::kBf16 ? (inputs + 1) / 2 * 2 : inputs) * kTileColumns * traits.scale_bytes;
-  return size_t(inputs / kBlock) * block_bytes(traits);
+  return header_bytes(traits) + size_t(inputs / kBlock) * block_bytes(traits);
 }
 
 WeightStorage::WeightStorage(WeightFormat format, int64_t inputs, int64_t columns) {
@@ -252,10 +296,13 @@ void WeightStorage::put(GgufType type, const uint8_t* rows, size_t num_bytes, in
       continue;
     }
     ColumnBlock unpacked;
+    UnitExponent unit(traits);
     for (int64_t block = 0; block < view_.inputs / kBlock; ++block) {
       unpack(type, rows + row * stride, block, &unpacked);
-      put_block(traits, unpacked, lane, tile + size_t(block) * block_bytes(traits));
+      put_block(traits, unpacked, lane, tile + header_bytes(traits) + size_t(block) * block_bytes(traits));
+      if (traits.has_units) unit.take(unpacked);
     }
+    if (traits.has_units) tile[lane] = unit.stored();
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace sgl {
 
@@ -40,12 +41,18 @@ size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
       rows->bf16 = reinterpret_cast<uint16_t*>(start);
       return aligned(n * ((size + 1) / 2 * 2) * 2);
     case RowKind::kQuantized: {
-      const size_t codes = aligned(n * size), scales = aligned(n * (size / kBlock) * 4);
-      rows->quantized.codes = reinterpret_cast<int8_t*>(start);
-      rows->quantized.scales = reinterpret_cast<float*>(start + codes);
-      rows->quantized.sums = reinterpret_cast<float*>(start + codes + scales);
-      rows->quantized.halves = reinterpret_cast<int32_t*>(start + codes + 2 * scales);
-      return codes + 2 * scales + aligned(n * (size / kBlock) * 8);
+      const size_t blocks = size / kBlock;
+      size_t bytes = 0;
+      const auto place = [&](auto** array, size_t row_size) {
+        *array = reinterpret_cast<std::remove_pointer_t<decltype(array)>>(start + bytes);
+        bytes += aligned(n * row_size * sizeof(**array));
+      };
+      place(&rows->quantized.pairs, size_t(num_pairs(rows->size)));
+      place(&rows->quantized.units, size_t(num_segments(rows->size)));
+      place(&rows->quantized.scales, blocks);
+      place(&rows->quantized.sums, blocks);
+      place(&rows->quantized.halves, 2 * blocks);
+      return bytes;
     }
   }
   return 0;
@@ -137,6 +144,7 @@ void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, i
   require(bias == nullptr || (int64_t(bias->size()) == view.columns && epilogue != Epilogue::kSiluAndMul),
           "the bias does not fit the weight");
   require(input != output, "a product needs two buffers");
+  need_scratch(matmul_scratch_bytes(view.inputs));
   if (view.columns >= kManyColumns * view.inputs) buffers_[size_t(input)].rows.num_scales = kScalesForMany;
   instructions_.emplace_back(Matmul{input, std::move(weight), std::move(bias), epilogue, output, first_column});
 }
@@ -161,11 +169,14 @@ void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector co
   if (queries < 0) queries = buffer(RowKind::kBf16, num_heads * kv.padded_dim);
   num_heads_ = num_heads;
   num_kv_heads_ = kv.num_kv_heads;
-  for (Pages& scratch : scratch_)
-    if (scratch.size() < kernels_.attention_scratch_bytes(kv))
-      scratch = Pages(kernels_.attention_scratch_bytes(kv), Pages::Size::kHuge);
+  need_scratch(kernels_.attention_scratch_bytes(kv));
   instructions_.emplace_back(
       Attention{qkv, num_heads, query_scale, std::move(cos_sin), std::move(cache), layer, queries, output});
+}
+
+void Program::need_scratch(size_t bytes) {
+  for (Pages& scratch : scratch_)
+    if (scratch.size() < bytes) scratch = Pages(bytes, Pages::Size::kHuge);
 }
 
 void Program::narrow(std::vector<int> buffers) {
@@ -383,7 +394,8 @@ bool Program::execute(const Matmul& instruction, const Turn& turn) {
   const Rows& target = rows(instruction.output);
   const MatmulArgs args{rows(instruction.input), &weight,
                         instruction.bias ? instruction.bias->data() : nullptr, instruction.epilogue,
-                        target.floats + instruction.first_column, target.size, &upcoming_[size_t(turn.thread)].contexts};
+                        target.floats + instruction.first_column, target.size, &upcoming_[size_t(turn.thread)].contexts,
+                        scratch_[size_t(turn.thread)].data()};
   const int64_t tiles = num_tiles(weight);
   const int64_t threads = pool_->num_threads();
   const int64_t chunks = std::max((turn.num_rows + kRowChunk - 1) / kRowChunk,

@@ -139,6 +139,7 @@ class Program {
   void check(const Inputs& inputs) const;
   void check_attention(const Attention& instruction, const StepRows& step) const;
   void check_read_rows(const Inputs& inputs) const;
+  void need_scratch(size_t bytes);  // of every thread
   void reserve(int64_t num_rows);
   void plan_attention(const Inputs& inputs);
   const AttentionPlan& plan(const Attention& attention) const { return attention.is_narrow ? narrow_plan_ : plan_; }

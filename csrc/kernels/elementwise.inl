@@ -38,13 +38,13 @@ SGL_INLINE BlockScale best_scale(const F32x16& low, const F32x16& high, float la
 }
 
 // A block with a value that is not finite gets NaN as its scale, so that nothing made of it looks like a result.
-SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at, int num_scales) {
+// `at`: the block among the blocks of all rows.
+SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at, int8_t* codes, int num_scales) {
   const F32x16 low = load<F32x16>(x), high = load<F32x16>(x + kLanes);
   const float largest = largest_magnitude(low, high);
   // A scale so small that its inverse overflows stands for zeros.
   BlockScale how{largest / 127.0f, largest > 1e-36f ? 127.0f / largest : 0.0f};
   if (num_scales > 0 && largest > 1e-12f && largest < 1e12f) how = best_scale(low, high, largest, num_scales);
-  int8_t* codes = target.codes + at * kBlock;
   store_int8(codes, round_to_int(low * splat(how.inverse)));
   store_int8(codes + kLanes, round_to_int(high * splat(how.inverse)));
   const int32_t sums[2] = {sum_int8(codes), sum_int8(codes + kLanes)};
@@ -52,6 +52,69 @@ SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int6
   target.sums[at] = how.scale * float(sums[0] + sums[1]);
   target.halves[2 * at] = sums[0];
   target.halves[2 * at + 1] = sums[1];
+}
+
+// The scales of a segment's blocks in fixed point. Returns their unit. They are as fine as they can be if sums of products
+// are to fit 32 bits: a scale is below 2^15, and a block changes such a sum by at most 12 times its scale times the
+// magnitudes of its codes (8 the codes' part, 4 the centres'), and 2^11 more; so scales times magnitudes add up to less than
+// 2^31 / 12. And a scale times the sum of its block's codes is to be below 2^25.
+SGL_INLINE float fix_scales(const float* block_scales, const int32_t* halves, int64_t count, QuantizedPair* pairs) {
+  constexpr float kMost = 178956970.0f - 262144.0f;  // less those 2^11 and what rounding adds, for kSegmentBlocks
+  constexpr float kMostSum = 33554432.0f - 4096.0f;  // less what rounding adds
+  constexpr int kRoom = kSegmentBlocks + kLanes;     // the last pair's second block may be missing; whole vectors
+  float magnitudes[kRoom];
+  int32_t sums[kRoom], scales[kRoom], fixed_sums[kRoom];
+  for (int64_t block = 0; block < count; ++block) {
+    const int8_t* codes = pairs[block / 2].codes + block % 2 * kBlock;
+    magnitudes[block] = float(sum_magnitudes(codes) + sum_magnitudes(codes + kLanes));
+    sums[block] = halves[2 * block] + halves[2 * block + 1];
+  }
+  for (int i = 0; i < kLanes; ++i) {
+    magnitudes[count + i] = 0.0f;
+    sums[count + i] = 0;
+  }
+  F32x16 most = splat(0.0f), most_sum = splat(0.0f), weight = splat(0.0f);
+  for (int64_t i = 0; i < count; i += kLanes) most = max(load_some(block_scales + i, count - i), most);
+  const float largest = max_lanes(most);
+  const float inverse = largest > 4e-39f ? 1.0f / largest : 0.0f;  // codes of smaller scales are zeros
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const F32x16 share = load_some(block_scales + i, count - i) * splat(inverse);
+    weight = fma(share, load<F32x16>(magnitudes + i), weight);
+    most_sum = max(abs(share * to_float(load<I32x16>(sums + i))), most_sum);
+  }
+  const float all = sum_lanes(weight);
+  if (all != all) return NAN;  // as one of the scales
+  const float by_all = kMost / all, by_sum = kMostSum / max_lanes(most_sum);
+  const float finest = by_all < by_sum ? by_all : by_sum, steps = finest < 32767.0f ? finest : 32767.0f;
+  for (int64_t i = 0; i <= count; i += kLanes) {
+    const I32x16 scale = round_to_int(load_some(block_scales + i, count - i) * splat(inverse) * splat(steps));
+    store(scales + i, scale);
+    store(fixed_sums + i, shift_down_10(scale * load<I32x16>(sums + i) + splat(int32_t(512))));
+  }
+  for (int64_t block = 0; block < count; block += 2, ++pairs) {
+    pairs->starts[0] = kSecondStart - kCodeCentre * sums[block + 1];
+    pairs->starts[1] = -kCodeCentre * sums[block];
+    pairs->scales[0] = int16_t(scales[block + 1]);
+    pairs->scales[1] = int16_t(scales[block]);
+    pairs->sums[0] = int16_t(fixed_sums[block + 1]);
+    pairs->sums[1] = int16_t(fixed_sums[block]);
+  }
+  return largest / steps * 32768.0f;
+}
+
+// What a whole row is needed for, after the last put_values.
+SGL_INLINE void complete_row(const Rows& target, int64_t row) {
+  if (target.kind != RowKind::kQuantized) return;
+  const QuantizedRows& rows = target.quantized;
+  const int64_t blocks = target.size / kBlock, segments = num_segments(target.size);
+  const float* scales = rows.scales + row * blocks;
+  const int32_t* halves = rows.halves + row * blocks * 2;
+  QuantizedPair* pairs = rows.pairs + row * num_pairs(target.size);
+  for (int64_t segment = 0; segment < segments; ++segment) {
+    const int64_t from = segment * kSegmentBlocks, left = blocks - from;
+    rows.units[row * segments + segment] = fix_scales(scales + from, halves + 2 * from,
+                                                      left < kSegmentBlocks ? left : kSegmentBlocks, pairs + from / 2);
+  }
 }
 
 // Puts values [start, start + count) of a row; `start` is a multiple of 32, `count` too or the rest of the row.
@@ -69,14 +132,19 @@ SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int6
       return;
     }
     case RowKind::kQuantized:
-      for (int64_t block = 0; block < count / kBlock; ++block)
-        quantize_block(x + block * kBlock, target.quantized, (row * target.size + start) / kBlock + block,
+      for (int64_t block = start / kBlock; block < (start + count) / kBlock; ++block) {
+        int8_t* codes = target.quantized.pairs[row * num_pairs(target.size) + block / 2].codes + block % 2 * kBlock;
+        quantize_block(x + block * kBlock - start, target.quantized, row * (target.size / kBlock) + block, codes,
                        target.num_scales);
+      }
   }
 }
 
 void convert(const float* source, int64_t source_stride, const Rows& target, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) put_values(source + row * source_stride, target, row, 0, target.size);
+  for (int64_t row = begin; row < end; ++row) {
+    put_values(source + row * source_stride, target, row, 0, target.size);
+    complete_row(target, row);
+  }
 }
 
 // The sum of squares goes lane by lane (index mod 16), then over the lanes in a fixed tree.
@@ -107,6 +175,7 @@ void rms_norm(const float* source, int64_t source_stride, const float* weight, f
       for (int64_t i = 0; i < count; ++i) normed[i] = x[start + i] * factor * weight[start + i];
       put_values(normed, target, row, start, count);
     }
+    complete_row(target, row);
   }
 }
 
@@ -124,6 +193,7 @@ void silu_and_mul(const float* source, int64_t source_stride, const Rows& target
       }
       put_values(values, target, row, start, count);
     }
+    complete_row(target, row);
   }
 }
 
@@ -135,7 +205,7 @@ void add(const float* source, float* target, int64_t size, int64_t begin, int64_
 template <class Format>
 SGL_INLINE void unpack_column(const PackedWeight& weight, int64_t column, float* output) {
   const int64_t lane = column % kTileColumns, panel = lane / kLanes, place = 4 * (lane % kLanes);
-  const uint8_t* bytes = weight.tiles + size_t(column / kTileColumns) * weight.tile_bytes;
+  const uint8_t* bytes = weight.tiles + size_t(column / kTileColumns) * weight.tile_bytes + Format::kHeader;
   for (int64_t block = 0; block < weight.inputs / kBlock; ++block, bytes += Format::kBlockBytes) {
     const uint8_t* codes = bytes + panel * Format::kPanelCodes + place;
     const auto value_at = [&](int64_t index) {

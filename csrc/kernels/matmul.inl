@@ -3,7 +3,7 @@
 // A micro-kernel computes kRowTile rows by some panels of 16 columns with all sums in registers. Per output element the
 // order is: blocks of inputs ascending; within a block an exact integer dot product, then one fused multiply-add with
 // the product of the two scales, then one for the minimum. Float formats add input by input. So the size of a
-// micro-kernel's tile never shows in the result.
+// micro-kernel's tile never shows in the result. 4-bit codes have a shorter way, in fixed_point.inl.
 
 #if defined(SGL_AVX512)
 constexpr int kRowTile = 6;    // 6 x 2 integer and 6 x 2 float sums: 24 of 32 registers
@@ -25,11 +25,22 @@ constexpr int kCacheLine = 64;
 // memory could give 12.
 constexpr int kLinesAhead = 6;
 
+constexpr RowKind row_kind(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kBf16: return RowKind::kBf16;
+    case WeightFormat::kHalf:
+    case WeightFormat::kFloat: return RowKind::kFloat;
+    default: return RowKind::kQuantized;
+  }
+}
+
 // What the micro-kernel needs to know of a quantised format at compile time.
 template <WeightFormat kFormat>
 struct Quantized;
 template <int kCodeBits, bool kHasMin, bool kHalfScales, int kGroupSize>
 struct QuantizedTraits {
+  static constexpr bool kIsFixed = kCodeBits == 4;
+  static constexpr int kHeader = kIsFixed ? kUnitsBytes : 0;  // in front of the tile
   static constexpr int kBits = kCodeBits;
   static constexpr int kMaxCode = kCodeBits == 4 ? 15 : 255;
   static constexpr bool kMin = kHasMin;
@@ -74,21 +85,21 @@ SGL_INLINE U8x64 high_halves(const U8x64& packed) {
   return result;
 }
 
-// sums += codes * four inputs of each row. An input is spread once for all panels.
+// sums += codes * four inputs of each row, `at` from where its codes begin. An input is spread once for all panels.
 template <int kMaxCode, int kRows, int kUsedPanels>
-SGL_INLINE void dot_four(const U8x64* codes, const int8_t* const* x, int64_t at, I32x16 (*sums)[kUsedPanels]) {
+SGL_INLINE void dot_four(const U8x64* codes, const QuantizedPair* const* x, int at, I32x16 (*sums)[kUsedPanels]) {
 #pragma GCC unroll 6
   for (int row = 0; row < kRows; ++row) {
-    const int32_t values = four_codes(x[row] + at);
+    const int32_t values = four_codes(x[row]->codes + at);
 #pragma GCC unroll 2
     for (int panel = 0; panel < kUsedPanels; ++panel)
       sums[row][panel] = dot<kMaxCode>(sums[row][panel], codes[panel], values);
   }
 }
 
-// Adds the dot products of the inputs [16 * kFrom, 16 * kTo) of a block to `sums`.
+// Adds the dot products of the inputs [16 * kFrom, 16 * kTo) of a block to `sums`. `at`: of the block in the rows' pairs.
 template <class Format, int kRows, int kUsedPanels, int kFrom, int kTo>
-SGL_INLINE void dot_block(const uint8_t* codes, const int8_t* const* x, int64_t at, I32x16 (*sums)[kUsedPanels]) {
+SGL_INLINE void dot_block(const uint8_t* codes, const QuantizedPair* const* x, int at, I32x16 (*sums)[kUsedPanels]) {
   constexpr int kVectors = Format::kBits == 4 ? 2 : 4;  // of codes for 16 inputs
 #pragma GCC unroll 8
   for (int vector = kVectors * kFrom; vector < kVectors * kTo; ++vector) {
@@ -115,12 +126,12 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
                                        Prefetcher& ahead, F32x16 (*out)[kPanels]) {
   const int64_t inputs = weight.inputs, blocks = inputs / kBlock;
   const int32_t offset = weight.offset;
-  const int8_t* x[kRows];
+  const QuantizedPair* x[kRows];
   const float *scales[kRows], *sums_of[kRows];
   const int32_t* halves[kRows];
 #pragma GCC unroll 6
   for (int row = 0; row < kRows; ++row) {
-    x[row] = rows.codes + (first_row + row) * inputs;
+    x[row] = rows.pairs + (first_row + row) * num_pairs(inputs);
     scales[row] = rows.scales + (first_row + row) * blocks;
     sums_of[row] = rows.sums + (first_row + row) * blocks;
     halves[row] = rows.halves + (first_row + row) * blocks * 2;
@@ -139,6 +150,7 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
       for (int line = 0; line < Format::kBlockBytes; line += kCacheLine)
         __builtin_prefetch(bytes + kPrefetchBlocks * Format::kBlockBytes + line);
     ahead.fetch(kLinesAhead);
+    const int at = int(block % 2) * kBlock;
 #pragma GCC unroll 2
     for (int group = 0; group < Format::kGroups; ++group) {
       I32x16 sums[kRows][kUsedPanels];
@@ -153,11 +165,11 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
         for (int panel = 0; panel < kUsedPanels; ++panel) sums[row][panel] = start;
       }
       if (Format::kGroups == 1)
-        dot_block<Format, kRows, kUsedPanels, 0, 2>(codes, x, block * kBlock, sums);
+        dot_block<Format, kRows, kUsedPanels, 0, 2>(codes, x, at, sums);
       else if (group == 0)
-        dot_block<Format, kRows, kUsedPanels, 0, 1>(codes, x, block * kBlock, sums);
+        dot_block<Format, kRows, kUsedPanels, 0, 1>(codes, x, at, sums);
       else
-        dot_block<Format, kRows, kUsedPanels, 1, 2>(codes, x, block * kBlock, sums);
+        dot_block<Format, kRows, kUsedPanels, 1, 2>(codes, x, at, sums);
 #pragma GCC unroll 2
       for (int panel = 0; panel < kUsedPanels; ++panel) {
         const uint8_t* at = block_scales + (group * kTileColumns + panel * kLanes) * Format::kScaleBytes;
@@ -173,12 +185,16 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
         }
       }
     }
+#pragma GCC unroll 6
+    for (int row = 0; row < kRows; ++row) x[row] += block % 2;
   }
 #pragma GCC unroll 6
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
     for (int panel = 0; panel < kUsedPanels; ++panel) out[row][first_panel + panel] = total[row][panel];
 }
+
+#include "fixed_point.inl"
 
 template <int kRows, int kUsedPanels>
 SGL_INLINE void bf16_micro_kernel(const PackedWeight& weight, const uint8_t* tile, int first_panel, const uint16_t* rows,
@@ -246,6 +262,11 @@ SGL_INLINE void micro_kernel(const MatmulArgs& args, const uint8_t* tile, int fi
   else if constexpr (kFormat == WeightFormat::kHalf || kFormat == WeightFormat::kFloat)
     float_micro_kernel<kFormat == WeightFormat::kHalf, kRows, kUsedPanels>(weight, tile, first_panel, args.input.floats,
                                                                            first_row, out);
+  else if constexpr (Quantized<kFormat>::kIsFixed)
+    if (is_streamed)
+      fixed_micro_kernel<Quantized<kFormat>, true, kRows, kUsedPanels>(args, tile, first_panel, first_row, out);
+    else
+      fixed_micro_kernel<Quantized<kFormat>, false, kRows, kUsedPanels>(args, tile, first_panel, first_row, out);
   else
     quantized_micro_kernel<Quantized<kFormat>, kRows, kUsedPanels>(weight, tile, first_panel, args.input.quantized,
                                                                    first_row, is_streamed, *args.ahead, out);
@@ -270,9 +291,15 @@ SGL_INLINE void store_some(float* target, const F32x16& value, int64_t count) {
 
 SGL_INLINE F32x16 load_some(const float* source, int64_t count) {
   if (count >= kLanes) return load<F32x16>(source);
+#if defined(SGL_AVX512)
+  F32x16 result;
+  result.part[0] = (FloatRegister)_mm512_maskz_loadu_ps(__mmask16((1u << (count > 0 ? count : 0)) - 1), source);
+  return result;
+#else
   float lanes[kLanes] = {};
   if (count > 0) std::memcpy(lanes, source, size_t(count) * sizeof(float));
   return load<F32x16>(lanes);
+#endif
 }
 
 SGL_INLINE void finish_row(const MatmulArgs& args, int64_t tile, int64_t row, F32x16* values) {
@@ -292,7 +319,40 @@ SGL_INLINE void finish_row(const MatmulArgs& args, int64_t tile, int64_t row, F3
   }
 }
 
-// Asks for the lines that finish_row is about to write. Another instruction wrote them last, so they are seldom in the
+// The same for rows of a tile that is full and has no bias.
+template <Epilogue kEpilogue, int kRows>
+SGL_INLINE void finish_full_rows(float* out, int64_t stride, const F32x16 (*values)[kPanels]) {
+#pragma GCC unroll 6
+  for (int row = 0; row < kRows; ++row, out += stride) {
+    if (kEpilogue == Epilogue::kSiluAndMul) {
+      store(out, silu(values[row][0]) * values[row][1]);
+      continue;
+    }
+#pragma GCC unroll 2
+    for (int panel = 0; panel < kPanels; ++panel) {
+      float* at = out + panel * kLanes;
+      store(at, kEpilogue == Epilogue::kAdd ? values[row][panel] + load<F32x16>(at) : values[row][panel]);
+    }
+  }
+}
+
+template <int kRows>
+SGL_INLINE void finish_rows(const MatmulArgs& args, int64_t tile, int64_t first_row, F32x16 (*values)[kPanels]) {
+  const int64_t column = tile * kTileColumns;
+  if (args.bias != nullptr || column + kTileColumns > args.weight->columns) {
+    for (int row = 0; row < kRows; ++row) finish_row(args, tile, first_row + row, values[row]);
+    return;
+  }
+  float* out = args.output + first_row * args.output_stride + column;
+  switch (args.epilogue) {
+    case Epilogue::kStore: return finish_full_rows<Epilogue::kStore, kRows>(out, args.output_stride, values);
+    case Epilogue::kAdd: return finish_full_rows<Epilogue::kAdd, kRows>(out, args.output_stride, values);
+    case Epilogue::kSiluAndMul:
+      return finish_full_rows<Epilogue::kSiluAndMul, kRows>(out - column / 2, args.output_stride, values);
+  }
+}
+
+// Asks for the lines that finish_rows is about to write. Another instruction wrote them last, so they are seldom in the
 // nearest cache, and a store that waits for its line soon makes the next products wait.
 template <int kRows>
 SGL_INLINE void fetch_outputs(const MatmulArgs& args, int64_t tile, int64_t first_row) {
@@ -312,7 +372,7 @@ SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first
 #pragma GCC unroll 2
   for (int panel = 0; panel < kPanels; panel += kPanelTile)
     micro_kernel<kFormat, kRows, kPanelTile>(args, bytes, panel, first_row, is_streamed, values);
-  for (int row = 0; row < kRows; ++row) finish_row(args, tile, first_row + row, values[row]);
+  finish_rows<kRows>(args, tile, first_row, values);
 }
 
 // As rows_by_tile, for 1 to kRows rows.
@@ -326,13 +386,24 @@ SGL_INLINE void up_to_rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t
   }
 }
 
+// Before several groups of rows go through a tile.
+template <WeightFormat kFormat>
+SGL_INLINE void prepare_tile(const MatmulArgs& args, int64_t tile) {
+  if constexpr (row_kind(kFormat) == RowKind::kQuantized)
+    if constexpr (Quantized<kFormat>::kIsFixed)
+      fix_tile<Quantized<kFormat>>(*args.weight, args.weight->tiles + size_t(tile) * args.weight->tile_bytes,
+                                   static_cast<PairScales*>(args.scratch));
+}
+
 // Rows go in groups as even as possible: 8 as 4 + 4 keep more sums in flight than 6 + 2.
 template <WeightFormat kFormat>
 void matmul_format(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
   const int64_t rows = row_end - row_begin, groups = (rows + kRowTile - 1) / kRowTile;
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
-    if (groups > 1)
+    if (groups > 1) {
       args.ahead->demand(args.weight->tiles + size_t(tile + 1) * args.weight->tile_bytes, args.weight->tile_bytes);
+      prepare_tile<kFormat>(args, tile);
+    }
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_begin + group * rows / groups, to = row_begin + (group + 1) * rows / groups;
       up_to_rows_by_tile<kFormat, kRowTile>(args, tile, from, to - from, groups == 1);
@@ -357,11 +428,3 @@ void matmul(const MatmulArgs& args, int64_t tile_begin, int64_t tile_end, int64_
   }
 }
 
-RowKind row_kind(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kBf16: return RowKind::kBf16;
-    case WeightFormat::kHalf:
-    case WeightFormat::kFloat: return RowKind::kFloat;
-    default: return RowKind::kQuantized;
-  }
-}

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 #include <cstdint>
 #include <cstring>
 
@@ -55,6 +56,11 @@ struct U8x64 {
 
 // 16 lanes of two bfloat16 values; the one with the lower index in the lower half of a lane.
 struct Bf16x32 {
+  IntRegister part[kRegisters];
+};
+
+// 16 lanes of two 16-bit integers; "first" is the one in the upper half of a lane.
+struct I16x32 {
   IntRegister part[kRegisters];
 };
 
@@ -132,6 +138,30 @@ SGL_INLINE I32x16 operator-(const I32x16& a, const I32x16& b) {
   return result;
 }
 
+SGL_INLINE I32x16 operator^(const I32x16& a, const I32x16& b) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] ^ b.part[i];
+  return result;
+}
+
+SGL_INLINE I32x16 operator*(const I32x16& a, const I32x16& b) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] * b.part[i];
+  return result;
+}
+
+SGL_INLINE I32x16 shift_down_10(const I32x16& a) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = a.part[i] >> 10;
+  return result;
+}
+
+SGL_INLINE I32x16 shift_up_16(const I32x16& a) {
+  I32x16 result;
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)((WordRegister)a.part[i] << 16);
+  return result;
+}
+
 // a * b + c, rounded once where the level has a fused instruction (the portable one rounds twice).
 SGL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
   F32x16 result;
@@ -184,11 +214,17 @@ SGL_INLINE F32x16 to_float(const I32x16& a) {
 // To the nearest integer, halves to even. |a| must be below 2^22.
 SGL_INLINE I32x16 round_to_int(const F32x16& a) {
   I32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_maskz_cvtps_epi32(0xffff, (__m512)a.part[0]);
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)_mm256_cvtps_epi32((__m256)a.part[i]);
+#else
   const float magic = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer in the low mantissa
   SGL_EACH_REGISTER {
     const FloatRegister shifted = a.part[i] + magic;
     result.part[i] = (IntRegister)shifted - (IntRegister)(FloatRegister{} + magic);
   }
+#endif
   return result;
 }
 
@@ -292,6 +328,71 @@ SGL_INLINE I32x16 dot(const I32x16& acc, const U8x64& codes, int32_t values) {
   return result;
 }
 
+SGL_INLINE IntRegister low_as_int(const IntRegister& lanes) { return (IntRegister)((WordRegister)lanes << 16) >> 16; }
+
+// Values of 16 bits; what is above them is lost.
+SGL_INLINE I16x32 pack_int16(const I32x16& first, const I32x16& second) {
+  I16x32 result;
+#if defined(SGL_AVX512)
+  const __m512i upper = (__m512i)((WordRegister)first.part[0] << 16);
+  result.part[0] = (IntRegister)_mm512_mask_blend_epi16(0x55555555, upper, (__m512i)second.part[0]);
+#else
+  SGL_EACH_REGISTER result.part[i] =
+      (IntRegister)((WordRegister)first.part[i] << 16) | (second.part[i] & 0xffff);
+#endif
+  return result;
+}
+
+SGL_INLINE I16x32 as_int16_pairs(const I32x16& lanes) {
+  I16x32 result;
+  SGL_EACH_REGISTER result.part[i] = lanes.part[i];
+  return result;
+}
+
+// Two 16-bit integers, the second first, the same for all lanes.
+SGL_INLINE I16x32 splat_int16_pair(const int16_t* source) {
+  int32_t pair;
+  std::memcpy(&pair, source, 4);
+  I16x32 result;
+  SGL_EACH_REGISTER result.part[i] = IntRegister{} + pair;
+  return result;
+}
+
+// a * b / 2^15, to the nearest integer, halves up. Not both may be -2^15.
+SGL_INLINE I16x32 multiply_fractions(const I16x32& a, const I16x32& b) {
+  I16x32 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_mulhrs_epi16((__m512i)a.part[0], (__m512i)b.part[0]);
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)_mm256_mulhrs_epi16((__m256i)a.part[i], (__m256i)b.part[i]);
+#else
+  SGL_EACH_REGISTER {
+    const IntRegister upper = ((a.part[i] >> 16) * (b.part[i] >> 16) + 0x4000) >> 15;
+    const IntRegister lower = (low_as_int(a.part[i]) * low_as_int(b.part[i]) + 0x4000) >> 15;
+    result.part[i] = (IntRegister)((WordRegister)upper << 16) | (lower & 0xffff);
+  }
+#endif
+  return result;
+}
+
+// acc[lane] += the two products of a lane. Nothing may overflow.
+SGL_INLINE I32x16 dot(const I32x16& acc, const I16x32& a, const I16x32& b) {
+  I32x16 result;
+#if defined(SGL_AVX512)
+  result.part[0] = (IntRegister)_mm512_dpwssd_epi32((__m512i)acc.part[0], (__m512i)a.part[0], (__m512i)b.part[0]);
+#elif defined(SGL_AVX2)
+  SGL_EACH_REGISTER
+  result.part[i] = acc.part[i] + (IntRegister)_mm256_madd_epi16((__m256i)a.part[i], (__m256i)b.part[i]);
+#elif defined(__SSE2__)
+  SGL_EACH_REGISTER
+  result.part[i] = acc.part[i] + (IntRegister)_mm_madd_epi16((__m128i)a.part[i], (__m128i)b.part[i]);
+#else
+  SGL_EACH_REGISTER
+  result.part[i] = acc.part[i] + (a.part[i] >> 16) * (b.part[i] >> 16) + low_as_int(a.part[i]) * low_as_int(b.part[i]);
+#endif
+  return result;
+}
+
 // The bfloat16 values in the lower and in the upper halves of lanes. (With AVX2 not by << and &: of a value that is the
 // same in all lanes the compiler would take the halves before spreading them, which needs more instructions.)
 SGL_INLINE FloatRegister low_as_float(const IntRegister& lanes) {
@@ -339,11 +440,19 @@ SGL_INLINE Bf16x32 splat_pair(int32_t pair) {
 // --- reductions: a fixed tree over the lanes -------------------------------------------------------------------------
 
 SGL_INLINE float sum_lanes(const F32x16& a) {
+#if defined(SGL_AVX512)
+  const __m512 lanes = (__m512)a.part[0];
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_maskz_extractf32x8_ps(0xff, lanes, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
   float lanes[kLanes];
   store(lanes, a);
   for (int width = kLanes / 2; width > 0; width /= 2)
     for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   return lanes[0];
+#endif
 }
 
 // Which zero it is where several are greatest depends on the level; so does a NaN.
@@ -382,6 +491,20 @@ SGL_INLINE void store_int8(int8_t* target, const I32x16& a) {
   int32_t lanes[kLanes];
   store(lanes, a);
   for (int lane = 0; lane < kLanes; ++lane) target[lane] = int8_t(lanes[lane]);
+#endif
+}
+
+// The sum of the magnitudes of 16 bytes, none of them -128.
+SGL_INLINE int32_t sum_magnitudes(const int8_t* source) {
+#if defined(__SSE2__)
+  const __m128i bytes = _mm_loadu_si128((const __m128i*)source), negative = _mm_cmpgt_epi8(_mm_setzero_si128(), bytes);
+  const __m128i magnitudes = _mm_sub_epi8(_mm_xor_si128(bytes, negative), negative);
+  const __m128i halves = _mm_sad_epu8(magnitudes, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4);
+#else
+  int32_t sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += source[lane] < 0 ? -source[lane] : source[lane];
+  return sum;
 #endif
 }
 
@@ -542,6 +665,13 @@ SGL_INLINE I32x16 load_int8(const void* source) {
   result = load<I32x16>(lanes);
 #endif
   return result;
+}
+
+// 2^(exponent - 127) for 16 exponents as float32 stores them: 0 for 0, infinity for 255.
+SGL_INLINE F32x16 load_powers(const uint8_t* exponents) {
+  int32_t lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = int32_t(exponents[lane]) << 23;
+  return load<F32x16>(lanes);
 }
 
 // 16 times two signed bytes: the first of each two, and the second.

@@ -11,6 +11,12 @@ namespace sgl {
 
 constexpr int kTileColumns = 32;     // output columns of a weight tile: two vectors of 16
 constexpr int kBlock = 32;           // inputs that share a scale, in weights and in quantised rows
+constexpr int kSegmentBlocks = 64;   // of rows and weights whose products are added up as whole numbers; even
+constexpr int kCodeCentre = 8;       // that codes of 4 bits are counted from in products
+constexpr float kCentreSteps = 32.0f;  // what a centre code stands for is counted in so many of its column's units
+constexpr float kMostCentre = 4.0f;    // times the most that a scale may be
+constexpr int kSecondStart = 0x8000;  // keeps the dot product of a pair's second block, which fits 16 bits, above 0
+constexpr int kUnitsBytes = 64;      // in front of a tile of 4-bit codes
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
 constexpr int kScaledDims = 16;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
 constexpr int kAttentionQueries = 192;  // queries that attend together: their running sums are held at a time
@@ -25,11 +31,25 @@ enum class RowKind : uint8_t {
   kQuantized,  // int8 with a scale per block of 32
 };
 
+// Two blocks of a quantised row, and their scales in fixed point, the second block's first: counted in 2^-15 of the unit of
+// their segment, which is kSegmentBlocks blocks. The second block of a row's last pair may be missing: its scale is 0. In
+// matmul.inl is what fixed point is for; that nothing overflows there is the work of elementwise.inl.
+struct QuantizedPair {
+  int8_t codes[2 * kBlock];  // -127..127
+  int32_t starts[2];         // what the blocks' dot products begin with
+  int16_t scales[2];
+  int16_t sums[2];           // scale times the sum of the block's codes, 2^10 times smaller
+};
+
+constexpr int64_t num_pairs(int64_t size) { return (size / kBlock + 1) / 2; }
+constexpr int64_t num_segments(int64_t size) { return (size / kBlock + kSegmentBlocks - 1) / kSegmentBlocks; }
+
 struct QuantizedRows {
-  int8_t* codes;    // [rows, size], -127..127
-  float* scales;    // [rows, size / 32]
-  float* sums;      // [rows, size / 32]: scale times the sum of the block's codes
-  int32_t* halves;  // [rows, size / 16]: sums of 16 codes
+  QuantizedPair* pairs;  // [rows, num_pairs(size)]
+  float* units;          // [rows, num_segments(size)]
+  float* scales;         // [rows, size / 32]
+  float* sums;           // [rows, size / 32]: scale times the sum of the block's codes
+  int32_t* halves;       // [rows, size / 16]: sums of 16 codes
 };
 
 // Rows of one kind; the members of the other kinds are null. `size` values each.
@@ -122,7 +142,11 @@ struct MatmulArgs {
   float* output;         // [rows, output_stride]
   int64_t output_stride;
   Prefetcher* ahead;     // what to fetch meanwhile
+  void* scratch;         // the thread's own, matmul_scratch_bytes(weight's inputs) long and 64-byte aligned
 };
+
+// For a tile's scales in fixed point.
+constexpr size_t matmul_scratch_bytes(int64_t inputs) { return size_t(num_pairs(inputs)) * 2 * kTileColumns * 4; }
 
 // --- keys, values, attention -----------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,6 +13,7 @@ from gguf import GGMLQuantizationType as Kind
 from sglang.srt.kernels import _native
 from tests.helpers.poison import poisoned
 from tests.helpers.stored_blocks import FLOAT_KINDS, PACKED_KINDS, Floats, dequantized, fitting_inputs, random_blocks
+from tests.kernels.fixed_point import most_lost
 from tests.kernels.row_program import RowProgram, as_read, packed
 
 Doubles = npt.NDArray[np.float64]
@@ -21,7 +23,9 @@ PANEL = 16
 TOLERANCE = 2e-6
 """Of the sum of magnitudes of what is added up."""
 
-SHAPES = [(32, 1), (96, 33), (512, 64), (1536, 70)]  # inputs, columns
+SHAPES = [(32, 1), (96, 33), (512, 64), (1536, 70), (4192, 40)]  # inputs, columns
+FIXED_KINDS = (Kind.Q4_0, Kind.Q4_1, Kind.Q4_K)
+OF_BLOCKS = pytest.mark.parametrize("kind", FIXED_KINDS[:2], ids=lambda kind: kind.name)
 ALL_KINDS = pytest.mark.parametrize("kind", PACKED_KINDS, ids=lambda kind: kind.name)
 ROW_KINDS = pytest.mark.parametrize("kind", [Kind.F32, Kind.F16, Kind.BF16, Kind.Q6_K], ids=lambda kind: kind.name)
 
@@ -39,8 +43,15 @@ class Exact:
         added = np.zeros(1) if bias is None else bias.astype(np.float64)
         return cls(a @ b + added, np.abs(a) @ np.abs(b) + np.abs(added))
 
+    lost: Doubles | float = 0.0
+    """What fixed point may lose beside rounding."""
+
+    def of_rows(self, chosen: npt.NDArray[np.int64]) -> Exact:
+        lost = self.lost if isinstance(self.lost, float) else self.lost[chosen]
+        return Exact(self.product[chosen], self.magnitude[chosen], lost)
+
     def assert_close(self, output: Floats) -> None:
-        error = np.abs(output - self.product) / (self.magnitude + 1e-30)
+        error = (np.abs(output - self.product) - self.lost) / (self.magnitude + 1e-30)
         assert error.max() < TOLERANCE, f"row, column {np.unravel_index(error.argmax(), error.shape)}: {error.max()}"
 
 
@@ -72,10 +83,12 @@ def test_products_are_those_of_float64(
     rows, matrix = random_rows(rng, MANY_ROWS, inputs), dequantized(blocks, kind)
     product = Product(level, rows, packed(blocks, kind, inputs))
     exact = Exact.of(as_read(rows, product.kind), matrix)
+    if kind in FIXED_KINDS:
+        exact.lost = most_lost(rows, blocks, kind)
     exact.assert_close(product.run(np.arange(MANY_ROWS), product.output))
     for count in (*range(1, 14), 37):
         chosen = rng.integers(0, MANY_ROWS, count)
-        Exact(exact.product[chosen], exact.magnitude[chosen]).assert_close(product.run(chosen, product.output))
+        exact.of_rows(chosen).assert_close(product.run(chosen, product.output))
 
 
 @ALL_KINDS
@@ -199,3 +212,54 @@ def test_what_is_not_finite_shows_in_its_row_and_nowhere_else(
     assert not np.isfinite(output[sick]).any()
     assert product.kind != "quantized" or np.isnan(output[sick]).all()
     assert np.delete(output, sick, 0).tobytes() == np.delete(expected, sick, 0).tobytes()
+
+
+# --- fixed point ----------------------------------------------------------------------------------------------------
+
+
+@OF_BLOCKS
+@pytest.mark.parametrize("inputs", [64, 2048, 2080, 8192])
+def test_the_largest_sums_do_not_overflow(level: str, kind: Kind, inputs: int, rng: np.random.Generator) -> None:
+    """Every code at its limit, and all of one sign."""
+    blocks = random_blocks(rng, kind, 32, inputs).reshape(32, inputs // 32, -1)
+    scale = np.array([0.5, 60000.0 if kind == Kind.Q4_0 else 7000.0], np.float16)
+    blocks[:, :, :2] = scale[rng.integers(0, 2, 32), None, None].view(np.uint8)
+    if kind == Kind.Q4_1:
+        blocks[:, :, 2:4] = np.array([-60000.0], np.float16).view(np.uint8)
+    blocks[:, :, -16:] = np.array([0x00, 0xFF], np.uint8)[rng.integers(0, 2, 32), None, None]
+    stored = blocks.reshape(32, -1)
+    rows = np.full((4, inputs), 3.0, np.float32) * np.array([[1], [-1], [1e20], [1e-20]], np.float32)
+    product = Product(level, rows, packed(stored, kind, inputs))
+    exact = Exact.of(as_read(rows, product.kind), dequantized(stored, kind))
+    exact.lost = most_lost(rows, stored, kind)
+    exact.assert_close(product.run(np.arange(4), product.output))
+
+
+@OF_BLOCKS
+def test_fixed_point_loses_little_beside_rounding_the_rows(level: str, kind: Kind, rng: np.random.Generator) -> None:
+    """With outliers, whose blocks leave few steps to the others."""
+    weights, rows = rng.standard_normal((64, 1536), np.float32), random_rows(rng, 50, 1536)
+    stored = gguf.quantize(weights, kind).view(np.uint8)
+    product = Product(level, rows, packed(stored, kind, 1536))
+    output, matrix = product.run(np.arange(50), product.output), dequantized(stored, kind).astype(np.float64)
+    read = as_read(rows, product.kind).astype(np.float64) @ matrix.T
+    lost_by_rounding = np.sqrt(np.mean((rows @ matrix.T - read) ** 2, axis=1))
+    lost_by_fixed_point = np.sqrt(np.mean((output - read) ** 2, axis=1))
+    assert (lost_by_fixed_point < 0.05 * lost_by_rounding).all()
+
+
+@OF_BLOCKS
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_shows_in_its_column(
+    level: str, kind: Kind, bad: float, rng: np.random.Generator
+) -> None:
+    stored, rows = random_blocks(rng, kind, 40, 96), random_rows(rng, 8, 96)
+    expected = Product(level, rows, packed(stored, kind, 96))
+    good = expected.run(np.arange(8), expected.output)
+    sick = int(rng.integers(40))
+    block_bytes = stored.shape[1] // 3
+    stored[sick, block_bytes : block_bytes + 2] = np.array([bad], np.float16).view(np.uint8)
+    product = Product(level, rows, packed(stored, kind, 96))
+    output = product.run(np.arange(8), product.output)
+    assert not np.isfinite(output[:, sick]).any()
+    assert np.delete(output, sick, 1).tobytes() == np.delete(good, sick, 1).tobytes()

@@ -89,14 +89,16 @@ def test_columns_that_nothing_was_put_in_are_zero(level: str, rng: np.random.Gen
 
 
 def test_memory_is_that_of_the_stored_blocks(rng: np.random.Generator) -> None:
-    """Bytes for each of 256 x 32 weights: codes, scales and minima, of K-quants each as a float32."""
+    """Bytes for each of 256 x 32 weights: codes, scales and minima, of K-quants each as a float32. Before 32 columns of
+    4-bit codes come the exponents of their units."""
     expected = {
         Kind.F32: 4.0, Kind.F16: 2.0, Kind.BF16: 2.0, Kind.Q4_0: 18 / 32, Kind.Q4_1: 20 / 32, Kind.Q8_0: 34 / 32,
         Kind.Q4_K: 24 / 32, Kind.Q5_K: 40 / 32, Kind.Q6_K: 40 / 32,
     }  # fmt: skip
     for kind, size in expected.items():
-        assert _native.Weight(kind, 256, 32).num_bytes == size * 256 * 32, kind.name
-        assert _native.Weight(kind, 256, 33).num_bytes == size * 256 * 64, kind.name
+        units = 64 if kind in (Kind.Q4_0, Kind.Q4_1, Kind.Q4_K) else 0
+        assert _native.Weight(kind, 256, 32).num_bytes == size * 256 * 32 + units, kind.name
+        assert _native.Weight(kind, 256, 33).num_bytes == size * 256 * 64 + 2 * units, kind.name
 
 
 @pytest.mark.parametrize("kind", [Kind.Q5_0, Kind.Q2_K, Kind.IQ4_XS, Kind.F64])
