@@ -53,9 +53,9 @@ class RowBuffer {
   std::vector<uint8_t> bytes() const;
 
  private:
-  std::vector<float> floats_, scales_, sums_;
+  std::vector<float> floats_, units_, scales_, sums_;
   std::vector<uint16_t> bf16_;
-  std::vector<int8_t> codes_;
+  std::vector<QuantizedPair> pairs_;
   std::vector<int32_t> halves_;
   Rows view_{};
 };

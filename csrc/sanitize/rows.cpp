@@ -37,11 +37,12 @@ RowBuffer::RowBuffer(RowKind kind, int64_t count, int64_t size) {
       view_.bf16 = bf16_.data();
       return;
     case RowKind::kQuantized:
-      codes_ = poisoned<int8_t>(count * size);
+      pairs_ = poisoned<QuantizedPair>(count * num_pairs(size));
+      units_ = poisoned<float>(count * num_segments(size));
       scales_ = poisoned<float>(count * size / kBlock);
       sums_ = poisoned<float>(count * size / kBlock);
       halves_ = poisoned<int32_t>(count * size / kBlock * 2);
-      view_.quantized = {codes_.data(), scales_.data(), sums_.data(), halves_.data()};
+      view_.quantized = {pairs_.data(), units_.data(), scales_.data(), sums_.data(), halves_.data()};
   }
 }
 
@@ -49,7 +50,8 @@ std::vector<uint8_t> RowBuffer::bytes() const {
   std::vector<uint8_t> all;
   append(&all, floats_.data(), floats_.size() * sizeof(float));
   append(&all, bf16_.data(), bf16_.size() * sizeof(uint16_t));
-  append(&all, codes_.data(), codes_.size());
+  append(&all, pairs_.data(), pairs_.size() * sizeof(QuantizedPair));
+  append(&all, units_.data(), units_.size() * sizeof(float));
   append(&all, scales_.data(), scales_.size() * sizeof(float));
   append(&all, sums_.data(), sums_.size() * sizeof(float));
   append(&all, halves_.data(), halves_.size() * sizeof(int32_t));
@@ -59,7 +61,7 @@ std::vector<uint8_t> RowBuffer::bytes() const {
 void rows(const KernelTable& kernels, Random& random) {
   const RowKind kind = random.one_of(kKinds);
   const int64_t count = random.integer(1, 5);
-  const int64_t size = kind == RowKind::kQuantized ? kBlock * random.integer(1, 40) : random.integer(1, 1200);
+  const int64_t size = kind == RowKind::kQuantized ? kBlock * random.integer(1, 80) : random.integer(1, 1200);
   const std::vector<float> source = random.normals(count * size), weight = random.normals(size);
   require_same_by_row(kind, count, size, "converting rows one by one", [&](const Rows& target, int64_t begin, int64_t end) {
     kernels.convert(source.data(), size, target, begin, end);
