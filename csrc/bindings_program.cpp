@@ -119,6 +119,16 @@ void bind_memory(nb::module_& module) {
         return view.tile_bytes * size_t((view.columns + kTileColumns - 1) / kTileColumns);
       });
 
+  nb::class_<SplitHead>(module, "SplitHead")
+      .def("__init__",
+           [](SplitHead* self, std::shared_ptr<WeightStorage> weight, ThreadPool& pool) {
+             nb::gil_scoped_release release;
+             new (self) SplitHead(std::move(weight), pool);
+           },
+           nb::arg("weight"), nb::arg("pool"))
+      .def_static("is_possible", &SplitHead::is_possible, nb::arg("weight"))
+      .def_prop_ro("num_bytes", &SplitHead::num_bytes);
+
   nb::class_<FloatVector>(module, "FloatVector")
       .def("__init__",
            [](FloatVector* self, const Floats& values) {
@@ -172,6 +182,9 @@ void bind_program(nb::module_& module) {
            },
            nb::arg("input"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("epilogue"), nb::arg("output"),
            nb::arg("first_column"))
+      .def("highest",
+           [](Program& self, int input, std::shared_ptr<SplitHead> head, int output) { self.highest(input, head, output); },
+           nb::arg("input"), nb::arg("head"), nb::arg("output"))
       .def("attention",
            [](Program& self, int qkv, int64_t num_heads, float query_scale, std::shared_ptr<FloatVector> cos_sin,
               std::shared_ptr<KvCache> cache, int64_t layer, int output) {

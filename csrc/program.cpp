@@ -149,6 +149,16 @@ void Program::matmul(int input, Weight weight, Vector bias, Epilogue epilogue, i
   instructions_.emplace_back(Matmul{input, std::move(weight), std::move(bias), epilogue, output, first_column});
 }
 
+void Program::highest(int input, std::shared_ptr<const SplitHead> head, int output) {
+  check_buffer(input);
+  check_float(output, 1);
+  require(rows(input).kind == RowKind::kQuantized, "the head multiplies rows of another kind");
+  require(rows(input).size == head->whole().inputs, "the head has another number of inputs than the rows");
+  require(rows(output).size == 1, "a row has one highest column");
+  if (head->whole().columns >= kManyColumns * head->whole().inputs) buffers_[size_t(input)].rows.num_scales = kScalesForMany;
+  instructions_.emplace_back(Highest{input, std::make_shared<HighestSearch>(kernels_, std::move(head)), output});
+}
+
 void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector cos_sin,
                         std::shared_ptr<const KvCache> cache, int64_t layer, int output) {
   require(narrow_at_ < 0, "rows attend before they are narrowed");
@@ -283,6 +293,8 @@ void Program::reserve(int64_t num_rows) {
     buffer.memory = Pages(place_rows(&buffer.rows, capacity_, nullptr), Pages::Size::kHuge);
     place_rows(&buffer.rows, capacity_, buffer.memory.data());
   }
+  for (const Instruction& instruction : instructions_)
+    if (const auto* highest = std::get_if<Highest>(&instruction)) highest->search->reserve(capacity_);
 }
 
 void Program::find_upcoming() {
@@ -294,6 +306,7 @@ void Program::find_upcoming() {
     next_weights_[index] = weight;
     next_attentions_[index] = attention;
     if (const auto* matmul = std::get_if<Matmul>(&instructions_[index])) weight = &matmul->weight->view();
+    if (const auto* highest = std::get_if<Highest>(&instructions_[index])) weight = &highest->search->high();
     if (const auto* next = std::get_if<Attention>(&instructions_[index])) attention = next;
   }
 }
@@ -409,6 +422,21 @@ bool Program::execute(const Matmul& instruction, const Turn& turn) {
       begin += tile_end - tile;
     }
   });
+}
+
+// Each part of a phase goes through all rows, so that the weights are read once for all of them.
+bool Program::execute(const Highest& instruction, const Turn& turn) {
+  HighestSearch& search = *instruction.search;
+  const Rows& source = rows(instruction.input);
+  float* output = rows(instruction.output).floats;
+  const int64_t rows = turn.num_rows, groups = search.num_groups();
+  const int64_t grain = std::max<int64_t>(1, groups / (kPartsPerThread * pool_->num_threads()));
+  return for_rows(turn, [&](int64_t begin, int64_t end) { search.begin(source, begin, end); }) &&
+         for_parts(turn.thread, groups, grain, [&](int64_t begin, int64_t end) { search.estimate(rows, begin, end); }) &&
+         for_parts(turn.thread, groups, grain, [&](int64_t begin, int64_t end) { search.refine(rows, begin, end); }) &&
+         for_rows(turn, [&](int64_t begin, int64_t end) {
+           for (int64_t row = begin; row < end; ++row) output[row] = float(search.highest(source, row));
+         });
 }
 
 // Every key and value of the step is stored before any row attends: a row may read what another row writes.

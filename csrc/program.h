@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention_plan.h"
+#include "highest.h"
 #include "kernels/table.h"
 #include "kv_cache.h"
 #include "memory.h"
@@ -39,6 +40,8 @@ class Program {
   void silu_and_mul(int input, int output);
   void add(int input, int output);  // output += input
   void matmul(int input, Weight weight, Vector bias, Epilogue epilogue, int output, int64_t first_column);
+  // Of each row the column in which the product with a head is highest, as `HighestSearch` finds it. output: one column.
+  void highest(int input, std::shared_ptr<const SplitHead> head, int output);
   // qkv: queries, keys and values side by side. cos_sin: [positions, head_dim].
   void attention(int qkv, int64_t num_heads, float query_scale, Vector cos_sin, std::shared_ptr<const KvCache> cache,
                  int64_t layer, int output);
@@ -101,6 +104,11 @@ class Program {
     int output;
     int64_t first_column;
   };
+  struct Highest {
+    int input;
+    std::shared_ptr<HighestSearch> search;
+    int output;
+  };
   struct Attention {
     int qkv;
     int64_t num_heads;
@@ -115,7 +123,7 @@ class Program {
   struct Narrow {
     std::vector<int> buffers;
   };
-  using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Attention, Narrow>;
+  using Instruction = std::variant<Embed, Gather, RmsNorm, Convert, SiluAndMul, Add, Matmul, Highest, Attention, Narrow>;
 
   // What a thread does of a run, instruction by instruction.
   struct Turn {
@@ -153,6 +161,7 @@ class Program {
   bool execute(const SiluAndMul& instruction, const Turn& turn);
   bool execute(const Add& instruction, const Turn& turn);
   bool execute(const Matmul& instruction, const Turn& turn);
+  bool execute(const Highest& instruction, const Turn& turn);
   bool execute(const Attention& instruction, const Turn& turn);
   bool execute(const Narrow& instruction, const Turn& turn);
   template <class Body>

@@ -18,6 +18,7 @@ namespace SGL_LEVEL {
 #include "elementwise.inl"
 #include "attention.inl"
 #include "sampling.inl"
+#include "highest.inl"
 
 #define SGL_TEXT(word) #word
 #define SGL_TEXT_OF(macro) SGL_TEXT(macro)
@@ -39,6 +40,9 @@ constexpr KernelTable make_table() {
   table.copy_allowed_logits = copy_allowed_logits;
   table.weigh_logits = weigh_logits;
   table.gather_tokens = gather_tokens;
+  table.share_blocks = share_blocks;
+  table.estimate_logits = estimate_logits;
+  table.refine_logits = refine_logits;
   return table;
 }
 

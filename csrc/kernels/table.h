@@ -235,6 +235,51 @@ struct GatheredTokens {
   double weight;
 };
 
+// --- the highest logit, without all of them ---------------------------------------------------------------------------
+
+constexpr int kSearchGroup = 256;  // columns that are searched together
+
+// A head of 8-bit codes in two halves. `high`: the high halves of the codes, in tiles as those of kU4HalfOffset but with
+// nothing in front of them, and with the head's own scales. `low`: the low halves column by column, so that those of a few columns can be read alone. A column has 16 bytes
+// for each block of inputs, the first 16 in the low halves of the bytes, up to a multiple of 4 blocks; then the fp16 scales
+// of its blocks, up to a multiple of 16.
+struct HeadHalves {
+  PackedWeight high;
+  const uint8_t* low;
+  size_t column_bytes;  // in `low`, from one to the next
+};
+
+// What a block of a row's inputs x, with codes c and a scale, does to a logit, each to be multiplied by the weight's scale.
+// A weight's code is 16 * (u - 8) + v, where u is its high half and v, 0 to 15, its low one.
+struct BlockShares {
+  float high;    // 16 * scale: of u . c - centre
+  float centre;  // 7.53125 * sum(c): as if each v were 7.5
+  float spread;  // 7.5 * scale * sum(|c|): more or less than that the v can make
+};
+
+// The column whose estimate is the highest of some; -1 where not all bounds are finite.
+struct LogitGuess {
+  int64_t column;
+  float estimate, upper;
+};
+
+struct LogitBounds {
+  float lower, upper;
+};
+
+// The search for one row. Arrays by block are padded with zeros to a multiple of 16 blocks.
+struct LogitSearch {
+  const HeadHalves* head;
+  const QuantizedPair* pairs;  // of the row
+  const float* row_scales;    // [blocks]
+  BlockShares* shares;        // [blocks]
+  float *scales, *low_centres;  // [blocks]: the row's, and -7.5 * scale * sum(c)
+  int8_t* low_order;          // the row's codes in the order of 64 bytes of `low`: their low halves, then their high ones
+  float *estimates, *uppers;  // [groups, kSearchGroup]: of each logit; past the columns -infinity
+  LogitGuess* guesses;        // [groups]
+  LogitBounds* bounds;        // [groups]: the highest lower bound, and the highest upper bound of columns that were refined
+};
+
 // --- the table -------------------------------------------------------------------------------------------------------
 
 struct KernelTable {
@@ -270,6 +315,12 @@ struct KernelTable {
   // Writes the ids, rising, of the tokens with low <= log-weight < high. `ids` has room for all, the padding included,
   // and kGatherSlack more.
   GatheredTokens (*gather_tokens)(const TokenWeights& from, float low, float high, uint32_t* ids);
+
+  // Towards the highest logit, each after all of the one before it: after `refine_logits` it is among the columns whose
+  // upper bound reaches the highest lower one. Bounds are those of what `matmul` gives, its rounding included.
+  void (*share_blocks)(const LogitSearch& search);
+  void (*estimate_logits)(const LogitSearch& search, int64_t group_begin, int64_t group_end);
+  void (*refine_logits)(const LogitSearch& search, int64_t group_begin, int64_t group_end);
 };
 
 // The tables; those for x86 exist where SGL_BUILD_AVX2 and SGL_BUILD_AVX512 say so.

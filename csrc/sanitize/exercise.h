@@ -20,6 +20,7 @@ void attention(const KernelTable& kernels, Random& random);
 void sampling(const KernelTable& kernels, Random& random);
 void thread_pool(Random& random);
 void program(const KernelTable& kernels, Random& random);
+void highest(const KernelTable& kernels, Random& random);
 
 // `count` values with all bits set: NaN as float, as fp16 and as bfloat16.
 template <class T>

@@ -19,6 +19,7 @@ void exercise_all(Random& random) {
     sgl::exercise::attention(*kernels, random);
     sgl::exercise::sampling(*kernels, random);
     sgl::exercise::program(*kernels, random);
+    sgl::exercise::highest(*kernels, random);
   }
   sgl::exercise::thread_pool(random);
 }

@@ -26,6 +26,10 @@ def vector(size: int) -> _native.FloatVector:
     return _native.FloatVector(np.ones(size, np.float32))
 
 
+def split_head(inputs: int = 64) -> _native.SplitHead:
+    return _native.SplitHead(weight(Kind.Q8_0, inputs), _native.ThreadPool(1))
+
+
 class Buffers:
     """A program with a buffer of each kind, and a small and a large one of floats."""
 
@@ -77,6 +81,11 @@ MISFITS: dict[str, tuple[Build, str]] = {
         lambda b: b.program.matmul(b.large, weight(columns=31), None, "silu_and_mul", b.small, 0), "even",
     ),
     "epilogue": (lambda b: b.program.matmul(b.large, weight(), None, "relu", b.small, 0), "no such epilogue: relu"),
+    "highest kind": (lambda b: b.program.highest(b.large, split_head(), b.program.buffer("float", 1)), "another kind"),
+    "highest inputs": (
+        lambda b: b.program.highest(b.quantized, split_head(96), b.program.buffer("float", 1)), "of inputs",
+    ),
+    "highest output": (lambda b: b.program.highest(b.quantized, split_head(), b.small), "one highest column"),
     "attention layer": (lambda b: b.attention(layer=2), "no such layer"),
     "attention heads": (lambda b: b.attention(num_heads=3), "multiple of key/value heads"),
     "attention qkv": (lambda b: b.attention(qkv=b.program.buffer("float", 31)), "narrow"),

@@ -37,6 +37,13 @@ class Network(Protocol[L_co]):
         """Of some of the rows read of the step computed last, valid until the next call."""
         ...
 
+    def highest_tokens(self, rows: IntArray) -> list[int] | None:
+        """Of each of such rows the token that has the highest of its logits, the first of equals.
+
+        None where it takes the logits to know: one may have no such token, or finding them so does not pay.
+        """
+        ...
+
 
 class TokenSampler(Protocol[L_contra]):
     def sample(self, logits: L_contra, rows: Sequence[SamplingRow]) -> list[SampledToken]:
@@ -59,9 +66,7 @@ class ModelRunner(Generic[L]):
 
     def execute(self, step: StepInput) -> StepResult:
         self._network.compute(step, step.read_rows())
-        samples: Sequence[SampledToken] = []
-        if step.samples:
-            samples = self._sampler.sample(self._network.logits(step.sample_rows), step.samples)
+        samples = self._draw(step) if step.samples else []
         prompt_logprobs = [self._score(rows) for rows in step.prompt_logprobs]
         return StepResult(samples, prompt_logprobs, self._score_candidates(step.candidates))
 
@@ -73,6 +78,13 @@ class ModelRunner(Generic[L]):
         self._network.compute(step, rows)
         logits: npt.NDArray[np.float32] = np.asarray(self._network.logits(rows), dtype=np.float32).copy()
         return logits
+
+    def _draw(self, step: StepInput) -> Sequence[SampledToken]:
+        if all(row.takes_highest for row in step.samples):
+            token_ids = self._network.highest_tokens(step.sample_rows)
+            if token_ids is not None:
+                return [SampledToken(token_id) for token_id in token_ids]
+        return self._sampler.sample(self._network.logits(step.sample_rows), step.samples)
 
     def _score(self, rows: PromptLogprobRows) -> list[TokenLogprob]:
         entries: list[TokenLogprob] = []

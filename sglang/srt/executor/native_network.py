@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from sglang.srt.executor.highest_tokens import MOST_ROWS, HighestTokens, searched_head
 from sglang.srt.executor.lowering import Lowering
 from sglang.srt.executor.step import IntArray, StepInput
 from sglang.srt.kernels._native import KvCache, Program, ThreadPool
@@ -33,6 +34,8 @@ class NativeNetwork:
         self._hidden, hidden_size = Lowering(self._body, weights, tables, cache).run(forward)
         self._read_rows = np.empty(0, dtype=np.int64)
         self._logits, _ = Lowering(self._head, weights, tables, cache).run(compute_logits, hidden_size)
+        head = searched_head(level, compute_logits, weights)
+        self._highest = None if head is None else HighestTokens(level, pool, head)
 
     def compute(self, step: StepInput, read_rows: IntArray) -> None:
         sequences = step.sequences
@@ -55,3 +58,9 @@ class NativeNetwork:
         places = np.searchsorted(self._read_rows, rows)
         self._head.run_rows(self._body, self._hidden, places)
         return self._head.values(self._logits)
+
+    def highest_tokens(self, rows: IntArray) -> list[int] | None:
+        """None for many rows, for heads that are not searched, and where logits may not be finite."""
+        if self._highest is None or len(rows) > MOST_ROWS:
+            return None
+        return self._highest.find(self._body, self._hidden, np.searchsorted(self._read_rows, rows))

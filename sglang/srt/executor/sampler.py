@@ -83,6 +83,11 @@ class SamplingRow:
             self.params.logit_bias or self.params.has_penalties or self.banned_ids or self.allowed_mask is not None
         )
 
+    @property
+    def takes_highest(self) -> bool:
+        """Whether it is the token with the highest of the model's own logits, and nothing else is asked of them."""
+        return self.params.is_greedy and not self.adjusts_logits and not self.return_logprob
+
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:

@@ -41,6 +41,9 @@ class TorchNetwork:
     def logits(self, rows: IntArray) -> torch.Tensor:
         return self._model.compute_logits(self._hidden.index_select(0, self._tensor(rows)))
 
+    def highest_tokens(self, rows: IntArray) -> None:
+        """It has all logits or none."""
+
     def _forward_batch(self, step: StepInput) -> ForwardBatch:
         contexts = [Context(rows.first_row, rows.num_rows, rows.runs) for rows in step.sequences]
         slots = self._tensor(step.slots)

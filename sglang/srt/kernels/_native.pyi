@@ -34,6 +34,17 @@ class Weight:
     @property
     def num_bytes(self) -> int: ...
 
+class SplitHead:
+    """A copy of a Q8_0 head that finds the highest logit by reading half of it; see csrc/highest.h.
+
+    Raises ValueError for other weights."""
+
+    def __init__(self, weight: Weight, pool: ThreadPool) -> None: ...
+    @staticmethod
+    def is_possible(weight: Weight) -> bool: ...
+    @property
+    def num_bytes(self) -> int: ...
+
 class FloatVector:
     """Float32 values that instructions share."""
 
@@ -68,6 +79,10 @@ class Program:
         self, input: int, weight: Weight, bias: FloatVector | None, epilogue: str, output: int, first_column: int
     ) -> None:
         """epilogue: "store", "add" (to the output) or "silu_and_mul" (of panels put in turn)."""
+
+    def highest(self, input: int, head: SplitHead, output: int) -> None:
+        """output: one column, the id of the token whose logit is highest, the first of equals; -1 where logits may not
+        be finite."""
 
     def attention(
         self,
