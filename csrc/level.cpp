@@ -8,7 +8,7 @@ namespace {
 
 // The compiler's builtin also asks whether the operating system saves the registers. Every processor with AVX2 and FMA
 // has F16C; not every compiler can ask for it.
-#if defined(SGL_BUILD_AVX2)
+#if defined(SGL_BUILD_AVX2) || defined(SGL_BUILD_AVX_VNNI)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
@@ -30,6 +30,9 @@ std::vector<CompiledLevel> all_levels() {
   std::vector<CompiledLevel> levels;
 #if defined(SGL_BUILD_AVX512)
   levels.push_back({avx512_table(), has_avx512()});
+#endif
+#if defined(SGL_BUILD_AVX_VNNI)
+  levels.push_back({avx_vnni_table(), has_avx2() && __builtin_cpu_supports("avxvnni")});
 #endif
 #if defined(SGL_BUILD_AVX2)
   levels.push_back({avx2_table(), has_avx2()});

@@ -110,6 +110,9 @@ SGL_INLINE I32x16 dot_lanes(const I32x16& acc, const U8x64& codes, const U8x64& 
   I32x16 result;
 #if defined(SGL_AVX512)
   result.part[0] = (IntRegister)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0], (__m512i)x.part[0]);
+#elif defined(__AVXVNNI__)
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)_mm256_dpbusd_avx_epi32(
+      (__m256i)acc.part[i], (__m256i)codes.part[i], (__m256i)x.part[i]);
 #elif defined(SGL_AVX2)
   SGL_EACH_REGISTER {
     const __m256i pairs = _mm256_maddubs_epi16((__m256i)codes.part[i], (__m256i)x.part[i]);

@@ -8,6 +8,9 @@
 #if defined(SGL_AVX512)
 constexpr int kRowTile = 6;    // 6 x 2 integer and 6 x 2 float sums: 24 of 32 registers
 constexpr int kPanelTile = 2;
+#elif defined(__AVXVNNI__)
+constexpr int kRowTile = 3;    // a panel takes two registers: 3 x 1 integer and float sums are 12 of 16
+constexpr int kPanelTile = 1;
 #elif defined(SGL_AVX2)
 constexpr int kRowTile = 2;    // a panel takes two registers: 2 x 1 integer and float sums are 8 of 16
 constexpr int kPanelTile = 1;

@@ -297,6 +297,9 @@ SGL_INLINE I32x16 dot(const I32x16& acc, const U8x64& codes, int32_t values) {
 #if defined(SGL_AVX512)
   result.part[0] = (IntRegister)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0],
                                                     _mm512_set1_epi32(values));
+#elif defined(__AVXVNNI__)
+  SGL_EACH_REGISTER result.part[i] = (IntRegister)_mm256_dpbusd_avx_epi32(
+      (__m256i)acc.part[i], (__m256i)codes.part[i], _mm256_set1_epi32(values));
 #elif defined(SGL_AVX2)
   const __m256i x = _mm256_set1_epi32(values), ones = _mm256_set1_epi16(1);
   SGL_EACH_REGISTER {
@@ -380,6 +383,9 @@ SGL_INLINE I32x16 dot(const I32x16& acc, const I16x32& a, const I16x32& b) {
   I32x16 result;
 #if defined(SGL_AVX512)
   result.part[0] = (IntRegister)_mm512_dpwssd_epi32((__m512i)acc.part[0], (__m512i)a.part[0], (__m512i)b.part[0]);
+#elif defined(__AVXVNNI__)
+  SGL_EACH_REGISTER result.part[i] =
+      (IntRegister)_mm256_dpwssd_avx_epi32((__m256i)acc.part[i], (__m256i)a.part[i], (__m256i)b.part[i]);
 #elif defined(SGL_AVX2)
   SGL_EACH_REGISTER
   result.part[i] = acc.part[i] + (IntRegister)_mm256_madd_epi16((__m256i)a.part[i], (__m256i)b.part[i]);

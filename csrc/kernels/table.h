@@ -326,6 +326,7 @@ struct KernelTable {
 // The tables; those for x86 exist where SGL_BUILD_AVX2 and SGL_BUILD_AVX512 say so.
 const KernelTable* portable_table();
 const KernelTable* avx2_table();
+const KernelTable* avx_vnni_table();
 const KernelTable* avx512_table();
 
 }  // namespace sgl

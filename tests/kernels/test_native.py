@@ -32,7 +32,7 @@ def nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All levels were compiled in but avx512; the machine lacks avx2 too."""
+    """The machine lacks avx2, and what was compiled in ends there."""
     fake = SimpleNamespace(compiled_levels=lambda: ["avx2", "portable"], usable_levels=lambda: ["portable"])
     monkeypatch.setitem(sys.modules, MODULE, fake)
     monkeypatch.setattr(sglang.srt.kernels, "_native", fake, raising=False)
@@ -77,7 +77,7 @@ def test_the_choice_is_one_line_of_the_log() -> None:
         ("avx2", "SGLANG_CPU_LEVEL=avx2: this processor lacks it; there is portable, torch"),
         ("avx512", "SGLANG_CPU_LEVEL=avx512: it was not compiled in; there is portable, torch"),
         ("avx-512", "SGLANG_CPU_LEVEL='avx-512' is not a level; did you mean 'avx512'?"),
-        ("neon", "SGLANG_CPU_LEVEL='neon' is not a level; known levels: avx512, avx2, portable, torch"),
+        ("neon", "SGLANG_CPU_LEVEL='neon' is not a level; known levels: avx512, avx_vnni, avx2, portable, torch"),
     ],
 )
 def test_a_level_that_is_not_there_is_refused(wanted: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

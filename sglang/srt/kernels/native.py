@@ -12,7 +12,7 @@ from types import ModuleType
 
 from sglang.srt.errors import ConfigurationError, did_you_mean, shown
 
-NATIVE_LEVELS = ("avx512", "avx2", "portable")
+NATIVE_LEVELS = ("avx512", "avx_vnni", "avx2", "portable")
 """The levels of the native kernels, best first. The last runs on every processor."""
 
 TORCH = "torch"
