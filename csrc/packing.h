@@ -4,8 +4,8 @@
 //   codes of columns 0-15, codes of columns 16-31, scales of all columns, then minima of all columns if the format has any.
 // Four inputs of a column lie in four consecutive bytes, 16 columns side by side: one 512-bit vector. 4-bit codes keep two
 // such groups in a vector, the first in the low halves of the bytes. Scales per 16 inputs are two sets of 32. A tile of
-// 4-bit codes begins with a byte for each column, the exponent of a float32 in which its scales are counted (see matmul.inl),
-// and 32 bytes of nothing, so that codes stay aligned.
+// 4-bit codes begins with a byte for each column, the exponent of a float32 in which its scales are counted (see
+// fixed_point.inl), and 32 bytes of nothing, so that codes stay aligned.
 // Float formats store [inputs][32 columns], bfloat16 [inputs / 2][32 columns][2].
 #pragma once
 

@@ -33,7 +33,7 @@ enum class RowKind : uint8_t {
 
 // Two blocks of a quantised row, and their scales in fixed point, the second block's first: counted in 2^-15 of the unit of
 // their segment, which is kSegmentBlocks blocks. The second block of a row's last pair may be missing: its scale is 0. In
-// matmul.inl is what fixed point is for; that nothing overflows there is the work of elementwise.inl.
+// fixed_point.inl is what fixed point is for; that nothing overflows there is the work of elementwise.inl.
 struct QuantizedPair {
   int8_t codes[2 * kBlock];  // -127..127
   int32_t starts[2];         // what the blocks' dot products begin with
@@ -240,9 +240,9 @@ struct GatheredTokens {
 constexpr int kSearchGroup = 256;  // columns that are searched together
 
 // A head of 8-bit codes in two halves. `high`: the high halves of the codes, in tiles as those of kU4HalfOffset but with
-// nothing in front of them, and with the head's own scales. `low`: the low halves column by column, so that those of a few columns can be read alone. A column has 16 bytes
-// for each block of inputs, the first 16 in the low halves of the bytes, up to a multiple of 4 blocks; then the fp16 scales
-// of its blocks, up to a multiple of 16.
+// nothing in front of them, and with the head's own scales. `low`: the low halves column by column, so that those of a few
+// columns can be read alone. A column has 16 bytes for each block of inputs, the first 16 inputs in the low halves of the
+// bytes, up to a multiple of 4 blocks; then the fp16 scales of its blocks, up to a multiple of 16.
 struct HeadHalves {
   PackedWeight high;
   const uint8_t* low;

@@ -220,13 +220,16 @@ def test_what_is_not_finite_shows_in_its_row_and_nowhere_else(
 @OF_BLOCKS
 @pytest.mark.parametrize("inputs", [64, 2048, 2080, 8192])
 def test_the_largest_sums_do_not_overflow(level: str, kind: Kind, inputs: int, rng: np.random.Generator) -> None:
-    """Every code at its limit, and all of one sign."""
+    """Every code at its limit, and all of one sign; centres too, where the minimum is -12 times the scale."""
     blocks = random_blocks(rng, kind, 32, inputs).reshape(32, inputs // 32, -1)
-    scale = np.array([0.5, 60000.0 if kind == Kind.Q4_0 else 7000.0], np.float16)
-    blocks[:, :, :2] = scale[rng.integers(0, 2, 32), None, None].view(np.uint8)
+    scale = np.array([0.5, 60000.0 if kind == Kind.Q4_0 else 5000.0, 4094.0], np.float16)
+    chosen = rng.integers(0, 3, 32)
+    chosen[:2] = 2  # 4,094: all but 2^-11 of what a unit can count
+    blocks[:, :, :2] = scale[chosen, None, None].view(np.uint8)
     if kind == Kind.Q4_1:
-        blocks[:, :, 2:4] = np.array([-60000.0], np.float16).view(np.uint8)
-    blocks[:, :, -16:] = np.array([0x00, 0xFF], np.uint8)[rng.integers(0, 2, 32), None, None]
+        minimum = np.array([-60000.0, -60000.0, -49120.0], np.float16)
+        blocks[:, :, 2:4] = minimum[chosen, None, None].view(np.uint8)
+    blocks[:, :, -16:] = np.array([0x00, 0xFF], np.uint8)[[0, 1, *rng.integers(0, 2, 30)], None, None]
     stored = blocks.reshape(32, -1)
     rows = np.full((4, inputs), 3.0, np.float32) * np.array([[1], [-1], [1e20], [1e-20]], np.float32)
     product = Product(level, rows, packed(stored, kind, inputs))
@@ -235,17 +238,32 @@ def test_the_largest_sums_do_not_overflow(level: str, kind: Kind, inputs: int, r
     exact.assert_close(product.run(np.arange(4), product.output))
 
 
+def lost_beside_rounding(level: str, kind: Kind, weights: Floats, rows: Floats) -> Doubles:
+    """Of each row what fixed point costs, in parts of what rounding the row costs."""
+    inputs = rows.shape[1]
+    stored = gguf.quantize(weights, kind).view(np.uint8)
+    product = Product(level, rows, packed(stored, kind, inputs))
+    output = product.run(np.arange(len(rows)), product.output)
+    matrix = dequantized(stored, kind).astype(np.float64)
+    read = as_read(rows, product.kind).astype(np.float64) @ matrix.T
+    by_rounding = np.sqrt(np.mean((rows @ matrix.T - read) ** 2, axis=1))
+    share: Doubles = np.sqrt(np.mean((output - read) ** 2, axis=1)) / by_rounding
+    return share
+
+
 @OF_BLOCKS
 def test_fixed_point_loses_little_beside_rounding_the_rows(level: str, kind: Kind, rng: np.random.Generator) -> None:
     """With outliers, whose blocks leave few steps to the others."""
     weights, rows = rng.standard_normal((64, 1536), np.float32), random_rows(rng, 50, 1536)
-    stored = gguf.quantize(weights, kind).view(np.uint8)
-    product = Product(level, rows, packed(stored, kind, 1536))
-    output, matrix = product.run(np.arange(50), product.output), dequantized(stored, kind).astype(np.float64)
-    read = as_read(rows, product.kind).astype(np.float64) @ matrix.T
-    lost_by_rounding = np.sqrt(np.mean((rows @ matrix.T - read) ** 2, axis=1))
-    lost_by_fixed_point = np.sqrt(np.mean((output - read) ** 2, axis=1))
-    assert (lost_by_fixed_point < 0.05 * lost_by_rounding).all()
+    assert (lost_beside_rounding(level, kind, weights, rows) < 0.05).all()
+
+
+@OF_BLOCKS
+def test_fixed_point_with_an_input_far_above_the_others(level: str, kind: Kind, rng: np.random.Generator) -> None:
+    """As a prompt's first token has them."""
+    weights, rows = rng.standard_normal((64, 2048), np.float32), rng.standard_normal((20, 2048), np.float32)
+    rows[np.arange(20), rng.integers(0, 2048, 20)] = 1000
+    assert (lost_beside_rounding(level, kind, weights, rows) < 0.2).all()
 
 
 @OF_BLOCKS
