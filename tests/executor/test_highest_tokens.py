@@ -93,6 +93,24 @@ def test_who_wants_more_has_logits(tmp_path: Path, row: dict[str, Any], found: l
     assert not found
 
 
+def test_beside_one_who_wants_more_the_token_is_the_same(tmp_path: Path, found: list[list[int] | None]) -> None:
+    runner = native_backend(head_of(tmp_path), LEVELS[0]).make_runner(NUM_SLOTS)
+    ids = prompts(2, 3)
+    searched = draw(runner, ids)
+    assert found.pop() == [token.token_id for token in searched]
+    others: list[dict[str, Any]] = [{"return_logprob": True}, {"allowed_mask": np.full(29, 0xFFFFFFFF, np.uint32)}]
+    for other in others:
+        step = step_of([(Stream.at_slots(prompt, 40 * n), len(prompt)) for n, prompt in enumerate(ids)])
+        last_rows = np.cumsum([len(prompt) for prompt in ids]) - 1
+        samples = [
+            SamplingRow(params=GREEDY, seed=0, position=len(prompt), **row)
+            for prompt, row in zip(ids, ({}, other), strict=True)
+        ]
+        tokens = runner.execute(dataclasses.replace(step, sample_rows=last_rows, samples=samples)).samples
+        assert [token.token_id for token in tokens] == [token.token_id for token in searched]
+        assert not found
+
+
 def test_a_row_without_a_distribution_is_told_by_its_logits(tmp_path: Path, found: list[list[int] | None]) -> None:
     path = head_of(tmp_path)
     content = bytearray(path.read_bytes())
