@@ -126,8 +126,7 @@ void bind_memory(nb::module_& module) {
              new (self) SplitHead(std::move(weight), pool);
            },
            nb::arg("weight"), nb::arg("pool"))
-      .def_static("is_possible", &SplitHead::is_possible, nb::arg("weight"))
-      .def_prop_ro("num_bytes", &SplitHead::num_bytes);
+      .def_static("is_possible", &SplitHead::is_possible, nb::arg("weight"));
 
   nb::class_<FloatVector>(module, "FloatVector")
       .def("__init__",

@@ -29,7 +29,6 @@ class SplitHead {
 
   const HeadHalves& halves() const { return halves_; }
   const PackedWeight& whole() const { return weight_->view(); }
-  int64_t num_bytes() const { return int64_t(high_.size() + low_.size()); }  // of the halves
 
  private:
   void split_tile(int64_t tile);
