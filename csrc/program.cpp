@@ -49,6 +49,7 @@ size_t place_rows(Rows* rows, int64_t count, uint8_t* start) {
       };
       place(&rows->quantized.pairs, size_t(num_pairs(rows->size)));
       place(&rows->quantized.units, size_t(num_segments(rows->size)));
+      place(&rows->quantized.is_uneven, 1);
       place(&rows->quantized.scales, blocks);
       place(&rows->quantized.sums, blocks);
       place(&rows->quantized.halves, 2 * blocks);

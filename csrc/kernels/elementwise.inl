@@ -54,23 +54,35 @@ SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int6
   target.halves[2 * at + 1] = sums[1];
 }
 
-// The scales of a segment's blocks in fixed point. Returns their unit. They are as fine as they can be if sums of products
+struct FixedUnit {
+  float unit;
+  bool is_uneven;
+};
+
+// A block with such codes was rounded to steps of its scale; in others all codes but few are zeros.
+constexpr float kLeastMagnitudes = 8.0f * kBlock;
+// Rounding the scales of a segment adds about the square root of (sum of magnitudes^2) / (500 * sum of scales^2) times what
+// rounding to codes lost, where the scales are those of blocks with many codes. A fifth of it is too much.
+constexpr float kUneven = 20.0f;
+
+// The scales of a segment's blocks in fixed point, and their unit. They are as fine as they can be if sums of products
 // are to fit 32 bits: a scale is below 2^15, and a block changes such a sum by at most 12 times its scale times the
 // magnitudes of its codes (8 the codes' part, 4 the centres'), and 2^11 more; so scales times magnitudes add up to less than
 // 2^31 / 12. And a scale times the sum of its block's codes is to be below 2^25.
-SGL_INLINE float fix_scales(const float* block_scales, const int32_t* halves, int64_t count, QuantizedPair* pairs) {
+SGL_INLINE FixedUnit fix_scales(const float* block_scales, const int32_t* halves, int64_t count, QuantizedPair* pairs) {
   constexpr float kMost = 178956970.0f - 262144.0f;  // less those 2^11 and what rounding adds, for kSegmentBlocks
   constexpr float kMostSum = 33554432.0f - 4096.0f;  // less what rounding adds
   constexpr int kRoom = kSegmentBlocks + kLanes;     // the last pair's second block may be missing; whole vectors
-  float magnitudes[kRoom];
+  float magnitudes[kRoom], are_many[kRoom];
   int32_t sums[kRoom], scales[kRoom], fixed_sums[kRoom];
   for (int64_t block = 0; block < count; ++block) {
     const int8_t* codes = pairs[block / 2].codes + block % 2 * kBlock;
     magnitudes[block] = float(sum_magnitudes(codes) + sum_magnitudes(codes + kLanes));
+    are_many[block] = magnitudes[block] < kLeastMagnitudes ? 0.0f : 1.0f;
     sums[block] = halves[2 * block] + halves[2 * block + 1];
   }
   for (int i = 0; i < kLanes; ++i) {
-    magnitudes[count + i] = 0.0f;
+    magnitudes[count + i] = are_many[count + i] = 0.0f;
     sums[count + i] = 0;
   }
   F32x16 most = splat(0.0f), most_sum = splat(0.0f), weight = splat(0.0f);
@@ -83,11 +95,15 @@ SGL_INLINE float fix_scales(const float* block_scales, const int32_t* halves, in
     most_sum = max(abs(share * to_float(load<I32x16>(sums + i))), most_sum);
   }
   const float all = sum_lanes(weight);
-  if (all != all) return NAN;  // as one of the scales
+  if (all != all) return {NAN, false};  // as one of the scales
   const float by_all = kMost / all, by_sum = kMostSum / max_lanes(most_sum);
   const float finest = by_all < by_sum ? by_all : by_sum, steps = finest < 32767.0f ? finest : 32767.0f;
+  F32x16 uneven = splat(0.0f);
   for (int64_t i = 0; i <= count; i += kLanes) {
-    const I32x16 scale = round_to_int(load_some(block_scales + i, count - i) * splat(inverse) * splat(steps));
+    const F32x16 exact = load_some(block_scales + i, count - i) * splat(inverse) * splat(steps);
+    const F32x16 even = exact * load<F32x16>(are_many + i), magnitude = load<F32x16>(magnitudes + i);
+    uneven = fma(magnitude, magnitude, fma(even * splat(-kUneven), even, uneven));
+    const I32x16 scale = round_to_int(exact);
     store(scales + i, scale);
     store(fixed_sums + i, shift_down_10(scale * load<I32x16>(sums + i) + splat(int32_t(512))));
   }
@@ -99,7 +115,7 @@ SGL_INLINE float fix_scales(const float* block_scales, const int32_t* halves, in
     pairs->sums[0] = int16_t(fixed_sums[block + 1]);
     pairs->sums[1] = int16_t(fixed_sums[block]);
   }
-  return largest / steps * 32768.0f;
+  return {largest / steps * 32768.0f, sum_lanes(uneven) > 0.0f && inverse > 0.0f};
 }
 
 // What a whole row is needed for, after the last put_values.
@@ -110,11 +126,15 @@ SGL_INLINE void complete_row(const Rows& target, int64_t row) {
   const float* scales = rows.scales + row * blocks;
   const int32_t* halves = rows.halves + row * blocks * 2;
   QuantizedPair* pairs = rows.pairs + row * num_pairs(target.size);
+  bool is_uneven = false;
   for (int64_t segment = 0; segment < segments; ++segment) {
     const int64_t from = segment * kSegmentBlocks, left = blocks - from;
-    rows.units[row * segments + segment] = fix_scales(scales + from, halves + 2 * from,
-                                                      left < kSegmentBlocks ? left : kSegmentBlocks, pairs + from / 2);
+    const FixedUnit fixed = fix_scales(scales + from, halves + 2 * from,
+                                       left < kSegmentBlocks ? left : kSegmentBlocks, pairs + from / 2);
+    rows.units[row * segments + segment] = fixed.unit;
+    is_uneven = is_uneven || fixed.is_uneven;
   }
+  rows.is_uneven[row] = is_uneven;
 }
 
 // Puts values [start, start + count) of a row; `start` is a multiple of 32, `count` too or the rest of the row.

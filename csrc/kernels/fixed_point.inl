@@ -5,8 +5,8 @@
 // codes stand for. With the one that multiplies scales these are 3 instructions for two blocks, where floats take 6.
 // A weight's scales are rounded to 2^-15 of the largest of their column, a row's as QuantizedPair says: that changes
 // results by some hundredths of what rounding the row to codes does. All sums are of whole numbers. Where one input is
-// far above the others of its segment, their blocks have few steps left: 1,000 times as large it is a tenth of that, 3,000
-// times a quarter, 10,000 times nearly as much. Inputs of a down projection can be like that for a prompt's first token.
+// far above the others of its segment, as those of a down projection can be for a prompt's first token, their blocks have
+// few steps left; such a row is uneven, and computed in floats.
 
 // 16 columns' scales of a pair of blocks, and what their centre codes stand for, in the columns' units; of these kCentreSteps
 // times as large.

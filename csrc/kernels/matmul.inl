@@ -145,7 +145,7 @@ SGL_INLINE void quantized_micro_kernel(const PackedWeight& weight, const uint8_t
 #pragma GCC unroll 2
     for (int panel = 0; panel < kUsedPanels; ++panel) total[row][panel] = splat(0.0f);
 
-  const uint8_t* bytes = tile;
+  const uint8_t* bytes = tile + Format::kHeader;
   for (int64_t block = 0; block < blocks; ++block, bytes += Format::kBlockBytes) {
     const uint8_t* codes = bytes + first_panel * Format::kPanelCodes;
     const uint8_t* block_scales = bytes + Format::kScales + first_panel * kLanes * Format::kScaleBytes;
@@ -367,6 +367,16 @@ SGL_INLINE void fetch_outputs(const MatmulArgs& args, int64_t tile, int64_t firs
   }
 }
 
+// Rows whose scales are too uneven for fixed point once more.
+template <class Format>
+__attribute__((noinline)) void row_in_floats(const MatmulArgs& args, const uint8_t* tile, int64_t row, F32x16* values) {
+  F32x16 result[1][kPanels];
+  for (int panel = 0; panel < kPanels; panel += kPanelTile)
+    quantized_micro_kernel<Format, 1, kPanelTile>(*args.weight, tile, panel, args.input.quantized, row, false, *args.ahead,
+                                                  result);
+  for (int panel = 0; panel < kPanels; ++panel) values[panel] = result[0][panel];
+}
+
 template <WeightFormat kFormat, int kRows>
 SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first_row, bool is_streamed) {
   const uint8_t* bytes = args.weight->tiles + size_t(tile) * args.weight->tile_bytes;
@@ -375,6 +385,11 @@ SGL_INLINE void rows_by_tile(const MatmulArgs& args, int64_t tile, int64_t first
 #pragma GCC unroll 2
   for (int panel = 0; panel < kPanels; panel += kPanelTile)
     micro_kernel<kFormat, kRows, kPanelTile>(args, bytes, panel, first_row, is_streamed, values);
+  if constexpr (row_kind(kFormat) == RowKind::kQuantized)
+    if constexpr (Quantized<kFormat>::kIsFixed)
+      for (int row = 0; row < kRows; ++row)
+        if (args.input.quantized.is_uneven[first_row + row])
+          row_in_floats<Quantized<kFormat>>(args, bytes, first_row + row, values[row]);
   finish_rows<kRows>(args, tile, first_row, values);
 }
 

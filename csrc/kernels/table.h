@@ -47,6 +47,7 @@ constexpr int64_t num_segments(int64_t size) { return (size / kBlock + kSegmentB
 struct QuantizedRows {
   QuantizedPair* pairs;  // [rows, num_pairs(size)]
   float* units;          // [rows, num_segments(size)]
+  uint8_t* is_uneven;    // [rows]: some scales are so far below the largest of their segment that they need floats
   float* scales;         // [rows, size / 32]
   float* sums;           // [rows, size / 32]: scale times the sum of the block's codes
   int32_t* halves;       // [rows, size / 16]: sums of 16 codes

@@ -57,6 +57,7 @@ class RowBuffer {
   std::vector<float> floats_, units_, scales_, sums_;
   std::vector<uint16_t> bf16_;
   std::vector<QuantizedPair> pairs_;
+  std::vector<uint8_t> is_uneven_;
   std::vector<int32_t> halves_;
   Rows view_{};
 };

@@ -39,10 +39,11 @@ RowBuffer::RowBuffer(RowKind kind, int64_t count, int64_t size) {
     case RowKind::kQuantized:
       pairs_ = poisoned<QuantizedPair>(count * num_pairs(size));
       units_ = poisoned<float>(count * num_segments(size));
+      is_uneven_ = poisoned<uint8_t>(count);
       scales_ = poisoned<float>(count * size / kBlock);
       sums_ = poisoned<float>(count * size / kBlock);
       halves_ = poisoned<int32_t>(count * size / kBlock * 2);
-      view_.quantized = {pairs_.data(), units_.data(), scales_.data(), sums_.data(), halves_.data()};
+      view_.quantized = {pairs_.data(), units_.data(), is_uneven_.data(), scales_.data(), sums_.data(), halves_.data()};
   }
 }
 
@@ -52,6 +53,7 @@ std::vector<uint8_t> RowBuffer::bytes() const {
   append(&all, bf16_.data(), bf16_.size() * sizeof(uint16_t));
   append(&all, pairs_.data(), pairs_.size() * sizeof(QuantizedPair));
   append(&all, units_.data(), units_.size() * sizeof(float));
+  append(&all, is_uneven_.data(), is_uneven_.size());
   append(&all, scales_.data(), scales_.size() * sizeof(float));
   append(&all, sums_.data(), sums_.size() * sizeof(float));
   append(&all, halves_.data(), halves_.size() * sizeof(int32_t));
