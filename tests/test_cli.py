@@ -16,7 +16,7 @@ PROMPT = "The quick brown fox"
 
 
 def sglang(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sglang.cli", *arguments]
+    command = [sys.executable, "-m", "sglang", *arguments]
     return subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=SECONDS)
 
 
@@ -98,7 +98,7 @@ def test_generate_says_that_a_prompt_is_empty(tiny_model: str) -> None:
 
 def test_generate_ends_quietly_when_its_reader_has_seen_enough(tiny_model: str) -> None:
     options = ["--model-path", tiny_model, "--num-threads", "1", "--raw", "--max-new-tokens", "50000"]
-    command = [sys.executable, "-m", "sglang.cli", "generate", PROMPT, *options]
+    command = [sys.executable, "-m", "sglang", "generate", PROMPT, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.read(1)

@@ -24,7 +24,7 @@ ROOT = Path(sglang.__file__).parent
 
 # --- the rules ------------------------------------------------------------------------------------------------------
 
-WORDS = ("errors", "published_options", "args", "device", "sampling_params", "messages", "frames", "vocab")
+WORDS = ("errors", "published_options", "args", "device", "sampling_params", "messages", "frames", "log_lines", "vocab")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("sglang.version", *(f"sglang.srt.{word}" for word in WORDS)),
     ("sglang.srt.kernels",),
@@ -38,7 +38,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("sglang.srt.select",),
     ("sglang.srt.engine", "sglang.srt.server"),
     ("sglang.cli",),
-    ("sglang.launch_server", "sglang"),
+    ("sglang.launch_server", "sglang.__main__", "sglang"),
 )
 """Packages and modules, lowest first. What is here may import itself and lower levels. L0 modules may import each
 other as well; the engine and the server, being two doors, may not."""
@@ -50,6 +50,7 @@ TEXT_SIDE = (
     "sglang.srt.server",
     "sglang.cli",
     "sglang.launch_server",
+    "sglang.__main__",
 )
 SHARED_WITH_TEXT_SIDE = (
     "sglang.version",

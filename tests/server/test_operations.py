@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -157,6 +158,13 @@ def test_the_log_says_that_it_is_up(guarded: Server) -> None:
     assert f"Uvicorn running on http://0.0.0.0:{port} (Press CTRL+C to quit)" in guarded.log
     assert "Application startup complete." in guarded.log
     assert "The server is fired up and ready to roll!" in guarded.log
+
+
+def test_every_line_of_the_log_says_when_and_which_process(guarded: Server) -> None:
+    start = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (server|engine)\] (INFO|WARNING|ERROR) ")
+    lines = guarded.log.splitlines()
+    assert {"server", "engine"} == {match[1] for line in lines if (match := start.match(line))}
+    assert not [line for line in lines if "Uvicorn" in line and not start.match(line)]
 
 
 def test_the_documentation_shows_what_bodies_hold(client: httpx.Client, tiny_engine: sgl.Engine) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from sglang.srt.errors import SglangError
 from sglang.srt.executor.build import load_engine_model
 from sglang.srt.frames import FrameReader, frame
+from sglang.srt.log_lines import set_up_log
 from sglang.srt.messages import (
     Abort,
     EngineStart,
@@ -220,7 +221,7 @@ def _run(mailbox: Mailbox) -> int:
     start = mailbox.receive_start()
     if start is None:
         return 0
-    logging.basicConfig(level=start.args.log_level.upper(), format="[engine] %(levelname)s %(message)s")
+    set_up_log("engine", start.args.log_level)
     try:
         loaded = load_engine_model(start.args, start.model_path)
         vocab_message = _wait_for_vocab(mailbox)

@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from sglang.srt.args import EngineArgs, ServerArgs
+from sglang.srt.log_lines import set_up_log
 from sglang.srt.model.source import resolve_model
 from sglang.srt.server.listener import address, allow_many_connections, listen
 from sglang.srt.tokenizer.launch import RunningEngine, launch_engine
@@ -35,7 +36,7 @@ def run_server(engine_args: EngineArgs, server_args: ServerArgs) -> None:
 
 def serve(engine_args: EngineArgs, server_args: ServerArgs, listener: socket.socket) -> None:
     """`run_server` on a socket that listens."""
-    logging.basicConfig(level=engine_args.log_level.upper(), format="[server] %(levelname)s %(message)s")
+    set_up_log("server", engine_args.log_level)
     allow_many_connections()
     path = resolve_model(engine_args.model_path, engine_args.revision)
     uvloop.run(_serve(engine_args, server_args, path, listener))
@@ -99,7 +100,8 @@ async def _serve(engine_args: EngineArgs, server_args: ServerArgs, path: Path, l
     create_app = await asyncio.to_thread(_import_app)
     engine = await launching
     try:
-        config = uvicorn.Config(create_app(engine, server_args), log_level=engine_args.log_level, access_log=False)
+        app = create_app(engine, server_args)
+        config = uvicorn.Config(app, log_config=None, log_level=engine_args.log_level, access_log=False)
         await _Server(config, engine, url, started).serve(sockets=[listener])
     finally:
         await engine.close()
