@@ -33,6 +33,9 @@ constexpr int vectors_beside(int queries) {
 // `Element` is that of the cache. Each tile of queries that reads int8 values converts them.
 template <class Element>
 constexpr int64_t kDirectQueries = sizeof(Element) == sizeof(uint16_t) ? 2 * kTileQueries : kTileQueries;
+// Keys and values that are read where they are come from memory, mostly, in pieces too short for the processor to see what
+// comes next. So they are asked for a few registers of keys, or so many pairs of values, before they are needed.
+constexpr int64_t kPairsAhead = 8;
 // Slots in a row whose keys are worth a score vector of their own; fewer are gathered with their neighbours.
 constexpr int kFewSlots = 8;
 // A gathered vector but the last is full or stands before one of at least kFewSlots positions.
@@ -350,8 +353,17 @@ struct BlockReader {
 // Values as pairs of positions of the block, read where they lie.
 template <class Element>
 struct DirectValues {
+  static constexpr bool kAreKeysDirect = sizeof(Element) == sizeof(uint16_t);  // others are copied
   const KvHead<Element>& head;
   const int64_t* slots;
+
+  // Asks for `size` dimensions of a pair.
+  SGL_INLINE void fetch(int64_t index, int64_t dim, int64_t size) const {
+    for (int64_t position = 2 * index; position < 2 * index + 2; ++position) {
+      const Element* value = head.value(slots[position]) + dim;
+      for (int64_t i = 0; i < size; i += kCacheLine / int64_t(sizeof(Element))) __builtin_prefetch(value + i);
+    }
+  }
 
   SGL_INLINE Bf16x32 pair(int64_t index, int64_t dim) const {
     return value_pair(head, slots[2 * index], slots[2 * index + 1], dim);
@@ -360,8 +372,11 @@ struct DirectValues {
 
 // The same, copied together.
 struct PackedValues {
+  static constexpr bool kAreKeysDirect = false;
   const uint16_t* pairs;  // [kContextBlock / 2][dim][2]
   int64_t size;
+
+  SGL_INLINE void fetch(int64_t, int64_t, int64_t) const {}
 
   SGL_INLINE Bf16x32 pair(int64_t index, int64_t dim) const {
     return load<Bf16x32>(pairs + 2 * (index * size + dim));
@@ -379,14 +394,17 @@ void pack_values(const KvHead<Element>& head, const Scratch& scratch, int64_t co
 
 // --- a tile of queries over a block ----------------------------------------------------------------------------------
 
+// num_later: of the segments that come after these, so many are asked for.
 template <int kQueries, int kVectors>
-SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, int64_t dim, float* scores) {
+SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, int num_later, int64_t dim, float* scores) {
   F32x16 sums[kQueries][kVectors];
 #pragma GCC unroll 6
   for (int query = 0; query < kQueries; ++query)
 #pragma GCC unroll 4
     for (int vector = 0; vector < kVectors; ++vector) sums[query][vector] = splat(0.0f);
   for (int64_t pair = 0; pair < dim / 2; ++pair) {
+    for (int later = 0; later < num_later; ++later)
+      __builtin_prefetch(segments[kVectors + later].keys + 2 * kSlotBlock * pair);
     Bf16x32 keys[kVectors];
 #pragma GCC unroll 4
     for (int vector = 0; vector < kVectors; ++vector)
@@ -409,12 +427,14 @@ SGL_INLINE void score_vectors(const Query* queries, const KeySegment* segments, 
 }
 
 // Scores of the first `count` positions of the block and perhaps more.
-template <int kQueries>
+template <int kQueries, bool kAreKeysDirect>
 SGL_INLINE void score(const Query* queries, const Scratch& scratch, int num_segments, int64_t count) {
   constexpr int kVectors = vectors_beside(kQueries);
   for (int i = 0; i < num_segments && scratch.segments[i].offset < count; i += kVectors)
     with_constant<kVectors>(num_segments - i, [&](auto vectors) {
-      score_vectors<kQueries, decltype(vectors)::value>(queries, scratch.segments + i, scratch.dim, scratch.scores);
+      const int left = num_segments - i - kVectors, num_later = left < 0 ? 0 : left < kVectors ? left : kVectors;
+      score_vectors<kQueries, decltype(vectors)::value>(queries, scratch.segments + i, kAreKeysDirect ? num_later : 0,
+                                                        scratch.dim, scratch.scores);
     });
 }
 
@@ -456,6 +476,7 @@ SGL_INLINE void add_columns(const Values& values, const uint16_t* probabilities,
     for (int vector = 0; vector < kVectors; ++vector)
       sums[query][vector] = load<F32x16>(outputs + query * stride + dim + vector * kLanes);
   for (int64_t pair = begin; pair < end; ++pair) {
+    if (pair + kPairsAhead < end) values.fetch(pair + kPairsAhead, dim, kVectors * kLanes);
     Bf16x32 row[kVectors];
 #pragma GCC unroll 4
     for (int vector = 0; vector < kVectors; ++vector) row[vector] = values.pair(pair, dim + vector * kLanes);
@@ -505,7 +526,7 @@ template <int kQueries, class Values>
 void attend_tile(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t first) {
   const Query* queries = scratch.queries + first;
   const auto reach = [&](int query) { return smaller(queries[query].length - block.start, block.count); };
-  score<kQueries>(queries, scratch, block.num_segments, reach(kQueries - 1));
+  score<kQueries, Values::kAreKeysDirect>(queries, scratch, block.num_segments, reach(kQueries - 1));
   float maxima[kQueries], factors[kLanes] = {};
   for (int query = 0; query < kQueries; ++query) {
     float& so_far = scratch.maxima[first + query];
