@@ -247,6 +247,22 @@ REFUSED: list[tuple[Any, str]] = [
         {"contains": {}, "minContains": 500, "maxContains": 600},
         "json_schema counts items at # with more than 400 states",
     ),
+    (
+        {
+            "properties": {f"p{i}": {} for i in range(40)},
+            "additionalProperties": False,
+            "allOf": [{"not": {"additionalProperties": {"const": i}}} for i in range(40)],
+        },
+        "json_schema demands at # one of several properties, in more than 4000 combinations",
+    ),
+    (
+        {
+            "properties": {f"p{i}": {} for i in range(1000)},
+            "additionalProperties": False,
+            "allOf": [{"not": {"additionalProperties": {"const": i}}} for i in range(2)],
+        },
+        "json_schema demands one of several properties too often, here at #: more than 500000 were looked at",
+    ),
     ({"prefixItems": [{}] * 61}, "json_schema has 61 different items at # that may be there or not; at most 60"),
     ({"maximum": 10**500}, "json_schema has a number in maximum at # with more than 400 digits"),
     (
@@ -281,6 +297,30 @@ def test_limits_leave_what_people_write() -> None:
     grammar_of("json_schema", chained(160))
     for multiple in (0.01, 1e-6, 0.25, 7, 86_400, 1_000_000_000):
         grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
+
+
+def test_one_of_many_objects_that_name_one_property() -> None:
+    """Each kind of object is none of all the others, which each have another property."""
+    names = [f"p{i}" for i in range(25)]
+    kinds = [{"properties": {name: {}}, "additionalProperties": False, "type": "object"} for name in names]
+    grammar = grammar_of("json_schema", {"oneOf": kinds})
+    assert all(accepts(grammar, json.dumps({name: 1}, separators=(",", ":"))) for name in names)
+    assert not any(accepts(grammar, text) for text in ("{}", '{"p0":1,"p1":1}', '{"p":1}', "1"))
+
+
+def test_one_of_many_objects_that_share_a_property() -> None:
+    names = [f"p{i}" for i in range(12)]
+    schema = {
+        "oneOf": [
+            {"properties": {name: {"type": "integer"}, "name": {"type": "string"}}, "additionalProperties": False}
+            for name in names
+        ],
+        "type": "object",
+    }
+    grammar = grammar_of("json_schema", schema)
+    for value in ({}, {"name": "x"}, {"p3": 1, "name": "x"}, {"p11": 1}, {"p3": 1, "p4": 1}, {"p3": "x"}):
+        text = json.dumps(value, separators=(",", ":"))
+        assert accepts(grammar, text) == jsonschema.Draft202012Validator(schema).is_valid(value), text
 
 
 def test_the_schema_cannot_change_how_it_is_read() -> None:

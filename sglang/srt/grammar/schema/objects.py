@@ -18,6 +18,9 @@ MAX_NAME_KINDS = 64
 MAX_PROPERTIES = 2_000
 """Of one object."""
 
+MAX_WAYS = 4_000
+"""Of one object: choices of the properties that have to be there because one of several has to."""
+
 
 _Way = tuple[dict[str, Slot], tuple[Item, ...] | None]
 """Properties with a name, and the others of which one has to be there."""
@@ -83,10 +86,31 @@ def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> l
     is_enough = sum(slot.presence is not Presence.FORBIDDEN for slot in slots.values()) >= shape.low
     is_closed = closes and shape.declares and not shape.is_open and is_enough
     extras = [] if is_closed else _extras(solver, shape, _without(free, slots), place, closes)
+    return [_record(shape, slots, extras, last) for slots, last in _ways(solver, shape, slots, extras, place)]
+
+
+def _ways(solver: Solver, shape: Objects, slots: dict[str, Slot], extras: list[Item], place: str) -> list[_Way]:
+    """The ways in which all witnesses find a property. One that a way has found already adds nothing to it."""
     found: list[_Way] = [(slots, None)]
     for witness in shape.witnesses:
-        found = [way for before in found for way in _with_witness(solver, *before, extras, witness, place)]
-    return [_record(shape, slots, extras, last) for slots, last in found]
+        selected = _selected_names(solver, witness[0])
+        ways: dict[tuple[frozenset[tuple[str, Slot]], tuple[Item, ...] | None], _Way] = {}
+        for way in found:
+            solver.count_candidates(len(slots), place)
+            for more in _with_witness(solver, way, extras, selected, witness[1], place):
+                solver.count_candidates(len(slots), place)
+                ways.setdefault((frozenset(more[0].items()), more[1]), more)
+                if len(ways) > MAX_WAYS:
+                    raise InvalidRequestError(
+                        f"json_schema demands at {place} one of several properties, in more than {MAX_WAYS} "
+                        "combinations"
+                    )
+        found = list(ways.values())
+    return found
+
+
+def _selected_names(solver: Solver, selector: Selector) -> list[Strings]:
+    return [selector.texts] if selector.key is None else _key_sets(solver, frozenset([(selector.key, False)]))
 
 
 def _key_sets(solver: Solver, keys: State) -> list[Strings]:
@@ -158,16 +182,22 @@ def _selects(selector: Selector, matched: frozenset[Pattern]) -> bool:
 
 
 def _with_witness(
-    solver: Solver, slots: dict[str, Slot], last: tuple[Item, ...] | None, extras: list[Item], witness: Rule, place: str
+    solver: Solver, way: _Way, extras: list[Item], selected: list[Strings], state: State, place: str
 ) -> Iterator[_Way]:
-    """The ways for a property to be there that the witness selects: one of those with a name, or another."""
-    selector, state = witness
-    selected = [selector.texts]
-    if selector.key is not None:
-        selected = _key_sets(solver, frozenset([(selector.key, False)]))
-    for name, slot in slots.items():
-        if slot.presence is not Presence.FORBIDDEN and any(texts.has(name) for texts in selected):
-            yield slots | {name: Slot(slot.state | state, Presence.REQUIRED)}, last
+    """The ways for a selected property to be there that meets the state: one of those with a name, or another."""
+    slots, last = way
+    named = [
+        (name, slot)
+        for name, slot in slots.items()
+        if slot.presence is not Presence.FORBIDDEN and any(texts.has(name) for texts in selected)
+    ]
+    if any(slot.presence is Presence.REQUIRED and slot.state >= state for _, slot in named):
+        yield way
+        return
+    for name, slot in named:
+        needed = slot.state | state
+        if not solver.is_void(needed):
+            yield slots | {name: Slot(needed, Presence.REQUIRED)}, last
     items = tuple(
         Item(item.state | state, met)
         for item in extras

@@ -37,6 +37,9 @@ MAX_BRANCHES = 256
 MAX_PRODUCTS = 50_000
 """Pairs of ways that are laid over each other, for one schema."""
 
+MAX_CANDIDATES = 500_000
+"""Properties that are looked at, for one schema, where one of several has to be there."""
+
 MAX_LEVELS = 80
 """Of schemas that combine others, for one value: each is looked at in a call of its own."""
 
@@ -62,6 +65,7 @@ class Solver:
         self._entered_here = 0  # where in _entered the demands on the value at hand begin
         self._lookahead = 0
         self._num_products = 0
+        self._num_candidates = 0
 
     def branches(self, state: State, kind: Kind) -> Branches:
         """The ways in which a value of this type can meet all that the state demands."""
@@ -122,6 +126,15 @@ class Solver:
             self._entered_here = outer
             self._lookahead -= 1
         return self._void[state]
+
+    def count_candidates(self, count: int, place: str) -> None:
+        """Raises InvalidRequestError where all that were counted are too many."""
+        self._num_candidates += count
+        if self._num_candidates > MAX_CANDIDATES:
+            raise InvalidRequestError(
+                f"json_schema demands one of several properties too often, here at {place}: more than "
+                f"{MAX_CANDIDATES} were looked at"
+            )
 
     def _too_many(self, what: str) -> InvalidRequestError:
         place = self._entered[-1][0][0].place if self._entered else "#"
