@@ -33,6 +33,9 @@ from sglang.srt.grammar.schema.strings import Conditions, Strings
 
 _PATTERN = "json_schema's pattern at {}"
 
+_MOST = 2**31 - 1
+"""Characters of a text, items or properties: no output has as many."""
+
 
 class Assertion:
     """What one keyword of a schema says. The methods are those of the keyword's name."""
@@ -60,6 +63,19 @@ class Assertion:
 
     def _state(self, *steps: str, positive: bool = True) -> State:
         return frozenset([(self._document.child(self._node, self._keyword, *steps), positive)])
+
+    def _at_least(self, positive: bool, between: Callable[[int, int | None], Shape]) -> Iterable[Branch]:
+        """between: what has from so many on up to so many."""
+        low = int(self._value)
+        if positive:
+            return [Branch(between(low, None))] if low < _MOST else []
+        return [Branch(between(0, min(low, _MOST) - 1))] if low else []
+
+    def _at_most(self, positive: bool, between: Callable[[int, int | None], Shape]) -> Iterable[Branch]:
+        high = int(self._value)
+        if positive:
+            return [Branch(between(0, high if high < _MOST else None))]
+        return [Branch(between(high + 1, None))] if high < _MOST else []
 
     # --- numbers
 
@@ -98,12 +114,10 @@ class Assertion:
     # --- strings
 
     def min_length(self, positive: bool) -> Iterable[Branch]:
-        low = int(self._value)
-        return self._yes_or_no(positive, Strings(shortest=low), *([Strings(longest=low - 1)] if low else []))
+        return self._at_least(positive, _strings)
 
     def max_length(self, positive: bool) -> Iterable[Branch]:
-        high = int(self._value)
-        return self._yes_or_no(positive, Strings(longest=high), Strings(shortest=high + 1))
+        return self._at_most(positive, _strings)
 
     def pattern(self, positive: bool) -> Iterable[Branch]:
         found = conditions_for(_PATTERN.format(self._node.place), self._value)
@@ -154,12 +168,10 @@ class Assertion:
         return [Branch(Arrays(low=start + 1, contains=(Contains(demand, 1, None, start),)))]
 
     def min_items(self, positive: bool) -> Iterable[Branch]:
-        low = int(self._value)
-        return self._yes_or_no(positive, Arrays(low=low), *([Arrays(high=low - 1)] if low else []))
+        return self._at_least(positive, _arrays)
 
     def max_items(self, positive: bool) -> Iterable[Branch]:
-        high = int(self._value)
-        return self._yes_or_no(positive, Arrays(high=high), Arrays(low=high + 1))
+        return self._at_most(positive, _arrays)
 
     def contains(self, positive: bool) -> Iterable[Branch]:
         low, high = int(self._node.schema.get("minContains", 1)), self._node.schema.get("maxContains")
@@ -217,12 +229,22 @@ class Assertion:
         return [Branch(absent(name)) for name in dict.fromkeys(self._value)]
 
     def min_properties(self, positive: bool) -> Iterable[Branch]:
-        low = int(self._value)
-        return self._yes_or_no(positive, Objects(low=low), *([Objects(high=low - 1)] if low else []))
+        return self._at_least(positive, _objects)
 
     def max_properties(self, positive: bool) -> Iterable[Branch]:
-        high = int(self._value)
-        return self._yes_or_no(positive, Objects(high=high), Objects(low=high + 1))
+        return self._at_most(positive, _objects)
+
+
+def _strings(low: int, high: int | None) -> Shape:
+    return Strings(shortest=low, longest=high)
+
+
+def _arrays(low: int, high: int | None) -> Shape:
+    return Arrays(low=low, high=high)
+
+
+def _objects(low: int, high: int | None) -> Shape:
+    return Objects(low=low, high=high)
 
 
 def present(*names: str) -> Objects:
