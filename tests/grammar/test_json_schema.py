@@ -82,6 +82,23 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ),
     ({"patternProperties": {"^a": {}}, "additionalProperties": {"type": "null"}}, ['{"b":null}'], ['{"b":1}']),
     ({"type": "object", "minProperties": 1}, ['{"a":1}'], ["{}"]),
+    # No output is as long as these bounds.
+    ({"type": "string", "maxLength": 2**32 - 1}, ['"a"', '""'], ["1"]),
+    (
+        {"type": "array", "items": {"type": "null"}, "maxItems": 2**53 - 1, "minItems": 1},
+        ["[null,null]"],
+        ["[]", "[1]"],
+    ),
+    ({"type": "object", "additionalProperties": {"type": "null"}, "maxProperties": 2**31 - 1}, ['{"a":null}'], ["[]"]),
+    ({"type": ["string", "null"], "minLength": 2**63}, ["null"], ['"a"']),
+    # As zod writes them: the format is the name of the pattern.
+    ({"type": "string", "format": "starts_with", "pattern": "^ab.*"}, ['"abc"'], ['"ac"']),
+    (
+        {"type": "string", "format": "includes", "allOf": [{"pattern": "^a"}, {"pattern": "q"}]},
+        ['"abq"'],
+        ['"ab"', '"q"'],
+    ),
+    ({"not": {"format": "hex", "pattern": "^[0-9a-f]*$"}, "type": "string"}, ['"x"'], ['"a"', '""']),
     (
         {"type": "null", "x-origin": "somewhere", "$schema": "https://json-schema.org/draft/2020-12/schema"},
         ["null"],
@@ -152,6 +169,12 @@ REFUSED: list[tuple[Any, str]] = [
         {"exclusiveMinimum": True},
         "json_schema has exclusiveMinimum True at #, which is draft-04; it has to be a number",
     ),
+    (
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "exclusiveMinimum": True, "minimum": 1},
+        "json_schema has exclusiveMinimum True at #, which is draft-04; it has to be a number",
+    ),
+    ({"type": "string", "format": "lowercase"}, "json_schema has format 'lowercase' at #; it has to be one of date, "),
+    ({"type": "array", "minItems": 2**31 - 1}, "json_schema cannot be satisfied: nothing is valid at #"),
     ({"contentEncoding": "base32"}, "json_schema has contentEncoding 'base32' at #; it has to be one of base64, "),
     ({"minimum": "1"}, "json_schema has minimum '1' at #; it has to be a number"),
     ({"type": "thing"}, "json_schema has type 'thing' at #; it has to be of null, boolean, "),
@@ -297,6 +320,12 @@ def test_limits_leave_what_people_write() -> None:
     grammar_of("json_schema", chained(160))
     for multiple in (0.01, 1e-6, 0.25, 7, 86_400, 1_000_000_000):
         grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
+
+
+def test_exclusive_bounds_of_openapi() -> None:
+    """Without a $schema that says otherwise."""
+    grammar = grammar_of("json_schema", {"type": "integer", "minimum": 0, "exclusiveMinimum": True})
+    assert accepts(grammar, "1") and not accepts(grammar, "0")
 
 
 def test_one_of_many_objects_that_name_one_property() -> None:

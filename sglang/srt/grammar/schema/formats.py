@@ -179,14 +179,19 @@ INTEGER_RANGES = {
     "double-int": (-(2**53) + 1, 2**53 - 1),
 }
 _ANNOTATIONS = ("float", "double", "unixtime", "password", "binary", "commonmark", "html", "path", "int-or-string")
+NAMES_OF_PATTERNS = (
+    *("starts_with", "ends_with", "includes", "lowercase", "uppercase", "cuid", "cuid2", "nanoid", "xid", "ksuid"),
+    *("mac", "hex"),
+)
+"""What zod calls patterns that it writes beside them. They say nothing more, and mean nothing without a pattern."""
 ENCODINGS = ("base64", "base64url")
 """Formats that are also names of what ``contentEncoding`` may be."""
 FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 
 def format_type(name: str) -> Literal["string", "number"] | None:
-    """What the format, one of FORMATS, restricts; None if that is nothing."""
-    if name in _ANNOTATIONS:
+    """What the format, one of FORMATS or NAMES_OF_PATTERNS, restricts; None if that is nothing."""
+    if name in (*_ANNOTATIONS, *NAMES_OF_PATTERNS):
         return None
     return "number" if name in INTEGER_RANGES else "string"
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
-from sglang.srt.grammar.schema.formats import ENCODINGS, FORMATS
+from sglang.srt.grammar.schema.formats import ENCODINGS, FORMATS, NAMES_OF_PATTERNS
 from sglang.srt.grammar.schema.numbers import MAX_DIGITS
 
 TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
@@ -26,8 +26,8 @@ ONE_SCHEMA = (
 )
 LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-EXCLUSIVE = ("exclusiveMinimum", "exclusiveMaximum")
-"""In draft-04 they are true or false, and say what ``minimum`` and ``maximum`` mean."""
+EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+"""In draft-04, as in OpenAPI 3.0, they are true or false, and say what the keyword beside them means."""
 _NOT_ENFORCED = (*("$recursiveRef", "$recursiveAnchor", "nullable", "contentMediaType", "contentSchema"),)
 
 _CLOSE = 0.8
@@ -112,6 +112,8 @@ def check_keywords(place: str, schema: Any) -> None:
     if not isinstance(schema, dict):
         raise InvalidRequestError(f"json_schema has no schema at {place}, but {shown(schema)}")
     for keyword, value in schema.items():
+        if keyword == "format" and value in NAMES_OF_PATTERNS and _has_pattern(schema):
+            continue
         if keyword in _VALUES:
             is_right, right = _VALUES[keyword]
             if not is_right(value):
@@ -121,6 +123,13 @@ def check_keywords(place: str, schema: Any) -> None:
             problem = "cannot be enforced" if keyword in _NOT_ENFORCED else "is no keyword of JSON Schema"
             hint = _hint(keyword, schema)
             raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}{hint}")
+
+
+def _has_pattern(schema: dict[str, Any]) -> bool:
+    others = schema.get("allOf", [])
+    return any(
+        "pattern" in one for one in (schema, *(others if isinstance(others, list) else [])) if isinstance(one, dict)
+    )
 
 
 def _hint(keyword: str, schema: dict[str, Any]) -> str:
