@@ -27,6 +27,7 @@ SCHEMAS: list[Any] = [
     {"type": "integer", "minimum": -5, "maximum": 1200},
     {"type": "number", "exclusiveMinimum": 0.125},
     {"type": "number", "multipleOf": 0.25, "minimum": 3, "maximum": 9},
+    {"type": "array", "items": {"type": "number", "multipleOf": 0.01}, "minItems": 1},
     {"type": "array", "items": {"type": "integer", "multipleOf": 7, "minimum": 30}, "minItems": 2},
     {"type": "string", "pattern": "^a[b-d]+$", "minLength": 4},
     {"type": "string", "pattern": "[A-Z]{3}-[0-9]{2,4}", "maxLength": 20},
@@ -140,6 +141,17 @@ def test_text_that_is_no_beginning_cannot_be_ended() -> None:
     assert outputs.num_bytes_to_end(nowhere) == float("inf")
     with pytest.raises(NotFoundError):
         outputs.shortest_end(nowhere)
+
+
+@pytest.mark.parametrize("multiple", [0.01, 0.04, 0.05, 0.25, 0.125, 0.012, 1.25, 7, 0.5])
+def test_multiples_are_followed_as_the_library_writes_them(multiple: float) -> None:
+    """With all the digits behind the point that the multiple has, or with fewer."""
+    grammar = grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
+    outputs = Outputs(grammar)
+    parts = [str(number) for number in (*range(12), "00", "25", "50", "75", "125", "250", "012", "024")]
+    for text in [*parts, *(f"{sign}{whole}.{part}" for sign in ("", "-") for whole in (0, 1, 5, 10) for part in parts)]:
+        is_whole = outputs.num_bytes_to_end(outputs.follow(outputs.start, text.encode())) == 0
+        assert is_whole == accepts(grammar, text), text
 
 
 def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,8 +161,8 @@ class Lazy(Expression):
 
 
 class Multiple(Expression):
-    """Digits, perhaps with a sign, whose value times 10**scale is a multiple of `unit`; behind a point stand exactly
-    `scale` of them. So the library writes them.
+    """Digits, perhaps with a sign, whose value times 10**scale is a multiple of `unit`. Behind a point stand `scale` of
+    them, or fewer if those that are left could make up more than one multiple: so the library writes them.
 
     remainder: of the digits read. place: how many stood behind the point; None before it.
     """
@@ -174,7 +174,8 @@ class Multiple(Expression):
         self.scale = scale
         self.remainder = remainder
         self.place = place
-        is_nullable = place in (None, scale) and remainder * 10 ** (scale - (place or 0)) % unit == 0
+        left = 10 ** (scale - (place or 0))
+        is_nullable = remainder * left % unit == 0 and (place in (None, scale) or left > unit)
         super().__init__(None, is_nullable, math.inf)
 
     def derive(self, make: Maker, character: str) -> Expression:
