@@ -154,6 +154,16 @@ def test_multiples_are_followed_as_the_library_writes_them(multiple: float) -> N
         assert is_whole == accepts(grammar, text), text
 
 
+def test_many_properties_that_may_be_there_beside_others() -> None:
+    """A name that begins like many of them may be any of these, or another."""
+    names = {f"property_{i}": {"type": "string"} for i in range(150)}
+    grammar = grammar_of("json_schema", {"type": "object", "properties": names, "additionalProperties": {}})
+    outputs = Outputs(grammar)
+    for text in ('{"', '{"property_', '{"property_7":"x","prop', '{"property_7":"x","other":1'):
+        end = outputs.shortest_end(outputs.follow(outputs.start, text.encode()))
+        assert accepts(grammar, text + end.decode())
+
+
 def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = json.dumps({"type": "array", "items": {"type": "number", "multipleOf": 0.25, "minimum": 3, "maximum": 99}})
     grammar = grammar_of("json_schema", json.loads(schema))

@@ -31,7 +31,7 @@ from sglang.srt.grammar.witness.nodes import (
     sample,
 )
 
-MAX_STACKS = 64
+MAX_STACKS = 128
 """Of one output: ways in which it can be read."""
 
 MAX_REMEMBERED = 20_000
