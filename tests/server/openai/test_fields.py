@@ -184,6 +184,15 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
     assert request.messages[1].content is None
 
 
+def test_what_clients_add_to_an_answer_may_be_sent_back() -> None:
+    function = {"name": "f", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
+    added = {"parsed": {"b": [2]}, "provider_specific_fields": {"refusal": None}}
+    call = {"id": "c", "type": "function", "function": function}
+    parse(ChatCompletionRequest, message(role="assistant", content="", tool_calls=[call], **added))
+    with pytest.raises(FieldError, match="unknown field messages"):
+        parse(ChatCompletionRequest, message(role="assistant", content="", parse={}))
+
+
 def test_a_schema_may_be_called_schema_() -> None:
     for name in ("schema", "schema_"):
         wanted = {"type": "json_schema", "json_schema": {"name": "a", name: {"type": "null"}}}

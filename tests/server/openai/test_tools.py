@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import jsonschema
 import openai
+import pydantic
 import pytest
 
 from tests.helpers.runtime import Server
@@ -26,6 +27,13 @@ TOOLS: Any = [
     {"type": "function", "function": {"name": "get_time"}},
 ]
 SCHEMAS = {"get_weather": WEATHER, "get_time": {"type": "object", "maxProperties": 0}}
+
+
+class Weather(pydantic.BaseModel):
+    city: Annotated[str, pydantic.Field(max_length=12)]
+    unit: Literal["celsius", "fahrenheit"]
+
+
 NAMED: Any = {"type": "function", "function": {"name": "get_weather"}}
 QUESTION: list[Any] = [{"role": "user", "content": "How warm is it in Boston, in fahrenheit?"}]
 ASK: dict[str, Any] = {"model": "default", "messages": QUESTION, "tools": TOOLS, "temperature": 0, "max_tokens": 60}
@@ -117,6 +125,21 @@ def test_results_are_sent_back(real: openai.OpenAI, real_http: httpx.Client) -> 
     prompt = real_http.post("/detokenize", json={"tokens": tokens}).json()["text"]
     ((_, arguments),) = calls_of(message)
     assert prompt.index(json.dumps(json.loads(arguments))) < prompt.index("68 degrees")
+
+
+def test_what_the_client_has_parsed_may_be_sent_back(real: openai.OpenAI, real_http: httpx.Client) -> None:
+    """Messages of ``parse`` carry their calls' arguments as objects, too. The prompt is that of the plain message."""
+    tool = openai.pydantic_function_tool(Weather, name="get_weather")
+    ask: dict[str, Any] = {**ASK, "tools": [tool]}
+    message = real.chat.completions.parse(**ask, tool_choice="required").choices[0].message
+    assert message.tool_calls and isinstance(message.tool_calls[0].function.parsed_arguments, Weather)
+    results: Any = [{"role": "tool", "tool_call_id": call.id, "content": "68 degrees"} for call in message.tool_calls]
+    messages: Any = [*QUESTION, message, *results]
+    answer = real.chat.completions.create(**{**ask, "messages": messages, "max_tokens": 1})
+    calls = [call.model_dump(exclude={"function": {"parsed_arguments"}}) for call in message.tool_calls]
+    plain = {"role": "assistant", "tool_calls": calls}
+    tokens = real_http.post("/tokenize", json={"messages": [*QUESTION, plain, *results], "tools": [tool]})
+    assert answer.usage is not None and answer.usage.prompt_tokens == tokens.json()["count"]
 
 
 def test_tools_are_in_the_prompt_unless_they_may_not_be_called(real_http: httpx.Client) -> None:

@@ -144,10 +144,11 @@ Empty = Annotated[Any, AfterValidator(_empty)]
 
 
 class CalledFunction(Body):
-    """``arguments``: the text of a JSON object, or the object."""
+    """``arguments``: the text of a JSON object, or the object. ``parsed_arguments``: what a client has made of it."""
 
     name: str
     arguments: str | dict[str, Any] = ""
+    parsed_arguments: Any = None
 
 
 class MessageToolCall(Body):
@@ -160,8 +161,9 @@ class MessageToolCall(Body):
 
 
 class Message(Body):
-    """What an assistant's message holds beside its content may be sent back as it came. Of thoughts the chat template
-    shows what the model is meant to see.
+    """What an assistant's message holds beside its content may be sent back as it came, and with what clients add to
+    it: ``parsed`` (OpenAI's) and ``provider_specific_fields`` (LiteLLM's) say again what content and calls say. Of
+    thoughts the chat template shows what the model is meant to see.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -172,6 +174,8 @@ class Message(Body):
     annotations: Empty = None
     audio: Empty = None
     function_call: Empty = None
+    parsed: Any = None
+    provider_specific_fields: Any = None
     reasoning_content: str | None = None
     refusal: Empty = None
 
