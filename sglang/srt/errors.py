@@ -37,6 +37,9 @@ class RequestError(SglangError):
 
 
 class InvalidRequestError(RequestError, ValueError):
+    """code: OpenAI's word for what is wrong, where clients go by one; otherwise only the message tells."""
+
+    code: str | None = None
     http_status = 400
     error_type = "invalid_request_error"
 
@@ -129,6 +132,13 @@ _SHOWN_CHARACTERS = 80
 _bounded = reprlib.Repr()
 _bounded.maxlist = _bounded.maxtuple = _bounded.maxdict = _SHOWN_CHARACTERS
 _bounded.maxstring = _bounded.maxlong = _bounded.maxother = 3 * _SHOWN_CHARACTERS
+
+
+def too_long(message: str) -> InvalidRequestError:
+    """What does not fit into the context. Clients that shorten a conversation and try again go by the code."""
+    error = InvalidRequestError(message)
+    error.code = "context_length_exceeded"
+    return error
 
 
 def shown(value: object) -> str:

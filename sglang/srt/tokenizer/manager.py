@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestAbortedError, shown
+from sglang.srt.errors import EngineDeadError, InvalidRequestError, RequestAbortedError, shown, too_long
 from sglang.srt.grammar.lowering import Lowering
 from sglang.srt.messages import (
     TOKEN_BYTES,
@@ -270,7 +270,7 @@ class TokenizerManager:
         """Refuse what cannot fit before spending time on it: no token stands for more than the longest one's bytes."""
         limit = self.info.context_length * self._longest_token
         if num_characters > limit:
-            raise InvalidRequestError(
+            raise too_long(
                 f"The input ({num_characters} characters) is longer than the model's context length "
                 f"({self.info.context_length} tokens) allows."
             )
@@ -320,7 +320,7 @@ class TokenizerManager:
         if asked is None or (is_default and asked > room):
             return room
         if asked > room:
-            raise InvalidRequestError(
+            raise too_long(
                 f"Requested token count exceeds {name} of {limit} tokens: {num_prompt} input tokens "
                 f"and max_new_tokens={asked}; at most {room} new tokens fit."
             )
@@ -334,7 +334,7 @@ class TokenizerManager:
         if self.info.max_total_tokens < limit:
             limit, name = self.info.max_total_tokens, "the key/value cache"
         if num_prompt >= limit:
-            raise InvalidRequestError(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
+            raise too_long(f"The input ({num_prompt} tokens) is longer than {name} ({limit} tokens) allows.")
         return limit, name
 
     def _give_up(self, unfinished: list[str]) -> None:

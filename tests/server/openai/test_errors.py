@@ -32,7 +32,6 @@ BODIES = {
         ({"seed": 0.5}, "seed", "seed must be an integer"),
         ({"max_tokens": -1}, "max_tokens", "max_tokens must be an integer of at least 0"),
         ({"min_tokens": 5, "max_tokens": 2}, "min_tokens", "min_tokens=5 must not exceed max_tokens=2"),
-        ({"max_tokens": 200_000}, None, "and max_tokens=200000; at most"),
         ({"stop": ""}, "stop", "stop must be a non-empty string"),
         ({"logit_bias": {"a": 1}}, "logit_bias", "which is not a token id"),
         ({"stream_options": {}}, "stream_options", "stream_options needs stream=true"),
@@ -67,10 +66,28 @@ def test_best_of_must_be_n(tiny: openai.OpenAI) -> None:
         tiny.completions.create(model="a", prompt="a", best_of=2)
 
 
-def test_a_prompt_that_is_too_long(tiny: openai.OpenAI) -> None:
-    message: Any = {"role": "user", "content": "a" * 200_000}
-    with pytest.raises(openai.BadRequestError, match="longer than the model's context length"):
-        tiny.chat.completions.create(model="a", messages=[message])
+LONG_TEXT = "a" * 150_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"messages": [{"role": "user", "content": LONG_TEXT}]}, "longer than the model's context length"),
+        ({"prompt": LONG_TEXT}, "longer than the model's context length"),
+        ({"prompt": ["a", LONG_TEXT * 30]}, r"\(4500000 characters\) is longer than"),
+        ({"messages": HELLO, "max_tokens": 200_000}, "and max_tokens=200000; at most"),
+        ({"prompt": "a", "max_tokens": 200_000}, "and max_tokens=200000; at most"),
+    ],
+    ids=["chat", "completion", "at once", "chat's answer", "completion's answer"],
+)
+def test_what_does_not_fit_into_the_context(tiny: openai.OpenAI, fields: Any, message: str, stream: bool) -> None:
+    """The code is what clients tell it by from other bad requests."""
+    api: Any = tiny.chat.completions if "messages" in fields else tiny.completions
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        api.create(model="a", stream=stream, **fields)
+    error = caught.value
+    assert (error.code, error.type, error.param) == ("context_length_exceeded", "invalid_request_error", None)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"messages": "\\ud800"}'])

@@ -25,6 +25,6 @@ def error_body(error: SglangError) -> ErrorBody:
             "message": str(error),
             "type": error.error_type,
             "param": error.param if isinstance(error, FieldError) else None,
-            "code": error.code if isinstance(error, ModelNotFoundError) else None,
+            "code": error.code if isinstance(error, InvalidRequestError) else None,
         }
     }

@@ -72,7 +72,7 @@ def in_request_names(
     field = message.partition(" ")[0].partition("=")[0]
     is_field = field in type(request).model_fields
     named = FieldError(message, field) if is_field else InvalidRequestError(message)
-    named.request_id = error.request_id
+    named.code, named.request_id = error.code, error.request_id
     return named
 
 
