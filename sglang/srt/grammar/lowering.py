@@ -107,7 +107,7 @@ def _rules(constraint: Constraint, name: str, unless: str) -> str:
     check_size(kind, text)
     check_size(WHITESPACE, whitespace)
     if kind == "regex":
-        return regular_rules(_checked(parse_regex("regex", text)), name, unless)
+        return regular_rules(_checked(parse_regex("regex", text, plain_digits=True)), name, unless)
     if kind == "choices":
         return regular_rules(union(map(literal, json.loads(text))), name, unless)
     if kind == "json_schema":

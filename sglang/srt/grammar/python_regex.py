@@ -2,6 +2,10 @@
 
 Everything that depends on Unicode tables or on case is asked of Python's own engine, so that what is generated matches
 the pattern for whoever checks it with ``re``.
+
+Of what may be generated, `\\d` and `\\w` leave out digits and numerals beyond ASCII's. Hardly anybody who writes
+`\\d` means them, and a byte that begins many of them begins emoji, too: a model that would rather write one of these
+than a number had to go on with such a digit.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ _CATEGORIES = {
     op.CATEGORY_WORD: r"\w",
     op.CATEGORY_NOT_WORD: r"\W",
 }
+_WITH_DIGITS = (op.CATEGORY_DIGIT, op.CATEGORY_WORD)
 START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
 END_ANCHORS = (op.AT_END, op.AT_END_STRING)
 _LAST_CODE_POINT = 0x10FFFF
@@ -56,15 +61,16 @@ _GROUPS = {
 }
 
 
-def parse_regex(name: str, source: str) -> Pattern:
-    """The texts that ``re.fullmatch(source, text)`` accepts.
+def parse_regex(name: str, source: str, plain_digits: bool = False) -> Pattern:
+    """The texts that ``re.fullmatch(source, text)`` accepts. plain_digits: but for the digits that are left out of what
+    is generated.
 
     Raises InvalidRequestError, which begins with `name`, for what is no regular expression, for what is none in the
     strict sense (lookaround, backreferences and their like), and for what is larger than the limits.
     """
     check_size(name, source)
     parsed = parse_tree(name, source)
-    return RegexReader(name, source).sequence(parsed, parsed.state.flags, first=True, last=True)
+    return RegexReader(name, source, plain_digits).sequence(parsed, parsed.state.flags, first=True, last=True)
 
 
 def parse_tree(name: str, source: str) -> Any:
@@ -88,9 +94,10 @@ class RegexReader:
     There an anchor says nothing that ``fullmatch`` does not say already. Everywhere else it is refused.
     """
 
-    def __init__(self, name: str, source: str) -> None:
+    def __init__(self, name: str, source: str, plain_digits: bool = False) -> None:
         self._name = name
         self._source = source
+        self._plain_digits = plain_digits
         self._depth = 0
 
     def sequence(self, items: Any, flags: int, first: bool, last: bool) -> Pattern:
@@ -142,7 +149,7 @@ class RegexReader:
                     f"{self._name} has the lone surrogate \\u{code_point:x}, which is no character: "
                     f"{shown(self._source)}"
                 )
-        return _chars_of(items, flags & (re.IGNORECASE | re.ASCII))
+        return _chars_of(items, flags & (re.IGNORECASE | re.ASCII), self._plain_digits)
 
     def _refusal(self, kind: Any, value: Any) -> InvalidRequestError:
         if kind is op.AT and value in (*START_ANCHORS, *END_ANCHORS):
@@ -196,10 +203,11 @@ def _code_points(items: Sequence[tuple[Any, Any]]) -> Iterator[int]:
 
 
 @lru_cache(maxsize=4096)
-def _chars_of(items: tuple[tuple[Any, Any], ...], flags: int) -> CharSet:
+def _chars_of(items: tuple[tuple[Any, Any], ...], flags: int, plain_digits: bool) -> CharSet:
     is_negated = items[0][0] is op.NEGATE
     members = items[1:] if is_negated else items
-    found = cs.union(*(_member(kind, value, flags & re.ASCII) for kind, value in members))
+    is_plain = plain_digits and not is_negated
+    found = cs.union(*(_member(kind, value, flags & re.ASCII, is_plain) for kind, value in members))
     if is_negated:
         found = cs.complement(found)
     if flags & re.IGNORECASE:
@@ -208,9 +216,10 @@ def _chars_of(items: tuple[tuple[Any, Any], ...], flags: int) -> CharSet:
     return found
 
 
-def _member(kind: Any, value: Any, flags: int) -> CharSet:
+def _member(kind: Any, value: Any, flags: int, is_plain: bool) -> CharSet:
     if kind is op.CATEGORY:
-        return _category(_CATEGORIES[value], flags)
+        found = _category(_CATEGORIES[value], flags)
+        return cs.difference(found, _far_numerals()) if is_plain and value in _WITH_DIGITS else found
     low, high = value if kind is op.RANGE else (value, value)
     return cs.charset([(low, high)])
 
@@ -238,6 +247,12 @@ def _all_text() -> str:
 @lru_cache(maxsize=32)
 def _category(name: str, flags: int) -> CharSet:
     return cs.charset((match.start(), match.end() - 1) for match in re.finditer(f"{name}+", _all_text(), flags))
+
+
+@lru_cache(maxsize=1)
+def _far_numerals() -> CharSet:
+    """Digits and numerals beyond ASCII; those that are letters as well, as in Chinese, are none."""
+    return cs.characters(c for c in re.findall(r"\w", _all_text()[0x80:]) if not c.isalpha())
 
 
 @lru_cache(maxsize=1)

@@ -148,7 +148,7 @@ class _Reader:
 
     def _regex(self, fields: _Fields) -> Node:
         path = f"{fields.path}.pattern"
-        pattern = parse_regex(path, fields.text("pattern"))
+        pattern = parse_regex(path, fields.text("pattern"), plain_digits=True)
         if pattern == NOTHING:
             raise _refuse(path, "matches no text at all")
         check_extent(path, [pattern])
