@@ -90,6 +90,19 @@ def test_digits_that_hardly_anybody_means_are_not_generated(pattern: str) -> Non
     assert accepts(grammar_of("regex", r"\S"), "٢")
 
 
+@pytest.mark.parametrize("pattern", [r"[\w\W]", r"[\d\D]", r"[\w\D]", r"(?i)[\W\w]"])
+def test_sets_of_all_characters_have_all_digits(pattern: str) -> None:
+    grammar = grammar_of("regex", pattern)
+    assert all(accepts(grammar, text) for text in "a2-\n٢𝟘🯸½²Ⅷ")
+
+
+def test_numerals_with_a_case_are_not_generated_either() -> None:
+    assert re.fullmatch(r"(?i)\w", "Ⅷ") and re.fullmatch(r"(?i)\w", "ⅷ")
+    assert not any(accepts(grammar_of("regex", p), t) for p in (r"\w", r"(?i)\w", r"(?i:[\d\w])") for t in "Ⅷⅷ")
+    named = grammar_of("regex", r"(?i)[\wⅧ]")
+    assert all(accepts(named, text) for text in "aAⅧⅷ") and not accepts(named, "Ⅸ")
+
+
 NOT_SUPPORTED = "which is not supported"
 REFUSED: list[tuple[str, str]] = [
     (r"ab(", "regex is not a regular expression: missing ), unterminated subpattern at position 2: 'ab('"),

@@ -5,7 +5,7 @@ the pattern for whoever checks it with ``re``.
 
 Of what may be generated, `\\d` and `\\w` leave out digits and numerals beyond ASCII's. Hardly anybody who writes
 `\\d` means them, and a byte that begins many of them begins emoji, too: a model that would rather write one of these
-than a number had to go on with such a digit.
+than a number had to go on with such a digit. Sets of all characters, such as `[\\w\\W]`, keep them.
 """
 
 from __future__ import annotations
@@ -206,20 +206,22 @@ def _code_points(items: Sequence[tuple[Any, Any]]) -> Iterator[int]:
 def _chars_of(items: tuple[tuple[Any, Any], ...], flags: int, plain_digits: bool) -> CharSet:
     is_negated = items[0][0] is op.NEGATE
     members = items[1:] if is_negated else items
-    is_plain = plain_digits and not is_negated
-    found = cs.union(*(_member(kind, value, flags & re.ASCII, is_plain) for kind, value in members))
+    found = cs.union(*(_member(kind, value, flags & re.ASCII) for kind, value in members))
     if is_negated:
         found = cs.complement(found)
     if flags & re.IGNORECASE:
         matching = re.findall(_spelled(items), _cased_text(), flags)
         found = cs.union(cs.difference(found, _cased_chars()), cs.characters(matching))
-    return found
+    named = tuple((kind, value) for kind, value in items if kind is not op.CATEGORY or value not in _WITH_DIGITS)
+    if not plain_digits or is_negated or len(named) == len(items) or found == cs.ANY:
+        return found
+    plain = cs.difference(found, _far_numerals())
+    return cs.union(plain, _chars_of(named, flags, False)) if named else plain
 
 
-def _member(kind: Any, value: Any, flags: int, is_plain: bool) -> CharSet:
+def _member(kind: Any, value: Any, flags: int) -> CharSet:
     if kind is op.CATEGORY:
-        found = _category(_CATEGORIES[value], flags)
-        return cs.difference(found, _far_numerals()) if is_plain and value in _WITH_DIGITS else found
+        return _category(_CATEGORIES[value], flags)
     low, high = value if kind is op.RANGE else (value, value)
     return cs.charset([(low, high)])
 
