@@ -91,6 +91,7 @@ TABLE: list[tuple[Any, list[str], list[str]]] = [
     ),
     ({"type": "object", "additionalProperties": {"type": "null"}, "maxProperties": 2**31 - 1}, ['{"a":null}'], ["[]"]),
     ({"type": ["string", "null"], "minLength": 2**63}, ["null"], ['"a"']),
+    ({"type": "object", "not": {"minProperties": 2**40}}, ['{"a":1}', "{}"], ["1"]),
     # As zod writes them: the format is the name of the pattern.
     ({"type": "string", "format": "starts_with", "pattern": "^ab.*"}, ['"abc"'], ['"ac"']),
     (
@@ -172,6 +173,19 @@ REFUSED: list[tuple[Any, str]] = [
     (
         {"$schema": "https://json-schema.org/draft/2020-12/schema", "exclusiveMinimum": True, "minimum": 1},
         "json_schema has exclusiveMinimum True at #, which is draft-04; it has to be a number",
+    ),
+    (
+        {
+            "$ref": "#/$defs/a",
+            "$defs": {
+                "a": {
+                    "$schema": "https://json-schema.org/draft/2020-12/schema",
+                    "minimum": 1,
+                    "exclusiveMinimum": True,
+                }
+            },
+        },
+        "json_schema has exclusiveMinimum True at #/$defs/a, which is draft-04; it has to be a number",
     ),
     ({"type": "string", "format": "lowercase"}, "json_schema has format 'lowercase' at #; it has to be one of date, "),
     ({"type": "array", "minItems": 2**31 - 1}, "json_schema cannot be satisfied: nothing is valid at #"),

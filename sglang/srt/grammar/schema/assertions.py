@@ -69,7 +69,7 @@ class Assertion:
         low = int(self._value)
         if positive:
             return [Branch(between(low, None))] if low < _MOST else []
-        return [Branch(between(0, min(low, _MOST) - 1))] if low else []
+        return [Branch(between(0, low - 1 if low < _MOST else None))] if low else []
 
     def _at_most(self, positive: bool, between: Callable[[int, int | None], Shape]) -> Iterable[Branch]:
         high = int(self._value)

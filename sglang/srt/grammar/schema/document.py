@@ -153,7 +153,7 @@ class Document:
         if any(draft in own for draft in _LEGACY) != self.is_legacy and place != "#":
             raise InvalidRequestError(f"json_schema has another $schema at {place}: {shown(own)}; it may have only one")
         for keyword, bound in EXCLUSIVE.items() if "draft-04" not in self._dialect else ():
-            if isinstance(schema.get(keyword), bool) and (self._dialect or bound not in schema):
+            if isinstance(schema.get(keyword), bool) and (own or bound not in schema):
                 raise InvalidRequestError(
                     f"json_schema has {keyword} {shown(schema[keyword])} at {place}, which is draft-04; it has to be a "
                     f"number, or {bound!r} to stand beside it and $schema to name that draft or nothing"
