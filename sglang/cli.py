@@ -182,3 +182,7 @@ def _sampling_params(namespace: argparse.Namespace) -> dict[str, Any]:
         "stop": namespace.stop,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
