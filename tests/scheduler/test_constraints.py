@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
+import weakref
 from typing import Any
 
 import pytest
@@ -245,6 +247,30 @@ def test_a_request_waits_for_its_own_grammar_only() -> None:
     compiling.work()
     one.run()
     one.assert_baseline()
+
+
+def test_nothing_keeps_what_followed_a_grammar_once_its_request_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until Python's collector comes, which in a busy engine takes minutes."""
+    followers: list[weakref.ref[Constrained]] = []
+    begin_to_follow = Constrained.begin
+
+    def begin(self: Constrained, room: int) -> Any:
+        followers.append(weakref.ref(self))
+        return begin_to_follow(self, room)
+
+    monkeypatch.setattr(Constrained, "begin", begin)
+    compiling = PatientExecutor()
+    one = bench(grammars=compiling)
+    gc.disable()
+    try:
+        for pattern in PATTERNS:
+            one.add(constrained(pattern, pattern, params={"stop": ("!",)}))
+        while compiling.num_left:
+            compiling.work()
+        one.run()
+        assert [follower() for follower in followers] == [None] * len(PATTERNS)
+    finally:
+        gc.enable()
 
 
 def test_a_name_that_is_used_again_while_its_first_grammar_is_made() -> None:

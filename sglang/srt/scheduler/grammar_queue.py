@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -28,7 +29,7 @@ class GrammarQueue:
         self._on_ready = on_ready
         self._jumps = jumps
         self._waiting: dict[Request, Future[CompiledGrammar]] = {}
-        self._ready: deque[Request] = deque()  # those whose grammar is there, and some that have left
+        self._ready: deque[weakref.ref[Request]] = deque()  # those whose grammar is there, and some that have left
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -45,7 +46,8 @@ class GrammarQueue:
 
     def add(self, request: Request, grammar: str) -> None:
         future = self._waiting[request] = self._compiler.compile(grammar)
-        future.add_done_callback(lambda _: self._announce(request))
+        reference = weakref.ref(request)  # the compiler keeps the future, and that what it has called
+        future.add_done_callback(lambda _: self._announce(reference))
 
     def remove(self, request: Request) -> None:
         del self._waiting[request]
@@ -53,11 +55,11 @@ class GrammarQueue:
     def pop_ready(self) -> Iterator[tuple[Request, FinishReason | None]]:
         """Those whose grammar is there, now constrained by it, or how they end because they cannot be."""
         while self._ready:
-            request = self._ready.popleft()
-            if request in self._waiting:
+            request = self._ready.popleft()()
+            if request is not None and request in self._waiting:
                 yield request, self._constrain(request, self._waiting.pop(request))
 
-    def _announce(self, request: Request) -> None:
+    def _announce(self, request: weakref.ref[Request]) -> None:
         self._ready.append(request)
         self._on_ready()
 

@@ -16,6 +16,10 @@ class _Stop:
     data: bytes
 
 
+def _anywhere(length: int) -> bool:
+    return True
+
+
 class OutputText:
     """The text of one sequence. Bytes that may turn out to begin a stop string are held back until that is known.
 
@@ -24,16 +28,12 @@ class OutputText:
     the longest; so how the output is cut into tokens does not matter.
 
     What is said of stop strings holds for matches of ``stop_regex`` too, of which `push` returns the source.
-    A stop string counts only if `may_end_at` says that the output may end with what is left of it then.
     """
 
-    def __init__(
-        self, vocab: Vocab, params: SamplingParams, may_end_at: Callable[[int], bool] = lambda length: True
-    ) -> None:
+    def __init__(self, vocab: Vocab, params: SamplingParams) -> None:
         self._vocab = vocab
         self._skips_special = params.skip_special_tokens
         self._trims_stop = not params.no_stop_trim
-        self._may_end_at = may_end_at
         self._stops = [_Stop(text, text.encode()) for text in params.stop]
         self._searches = [StopSearch(compile_stop_regex(source)) for source in params.stop_regex]
         self._may_stop = bool(self._stops or self._searches)
@@ -46,8 +46,11 @@ class OutputText:
     def num_bytes(self) -> int:
         return self._num_bytes
 
-    def push(self, token_id: int, is_end: bool) -> str | None:
-        """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string completed, or None."""
+    def push(self, token_id: int, is_end: bool, may_end_at: Callable[[int], bool] = _anywhere) -> str | None:
+        """Add a token; `is_end` marks a stop token, which is not shown. Returns the stop string completed, or None.
+
+        It counts only if the output may end with as many bytes as are left of it then.
+        """
         shown = self._vocab.visible_bytes(token_id, self._skips_special)
         data = shown or self._vocab.visible_bytes(token_id, skip_special_tokens=False)
         if is_end and self._trims_stop:
@@ -58,7 +61,7 @@ class OutputText:
             return None
         self._tail += data
         self._hidden += (b"\0" if shown else b"\1") * len(data)
-        found = self._find_stop(data)
+        found = self._find_stop(data, may_end_at)
         if found is None:
             self._release(len(self._tail) - self._num_undecided())
             return None
@@ -84,12 +87,12 @@ class OutputText:
     def _tail_start(self) -> int:
         return self._num_bytes - len(self._tail)
 
-    def _find_stop(self, new: bytes) -> Match | None:
+    def _find_stop(self, new: bytes, may_end_at: Callable[[int], bool]) -> Match | None:
         """The first match to count among those that end in `new`, the last bytes of the tail."""
         matches = [match for stop in self._stops for match in self._matches(stop, len(new))]
         matches += [match for search in self._searches for match in search.push(new)]
         for match in sorted(matches, key=lambda match: (match.end, match.start)):
-            if self._may_end_at(match.start if self._trims_stop else self._num_bytes):
+            if may_end_at(match.start if self._trims_stop else self._num_bytes):
                 return match
         return None
 

@@ -29,6 +29,9 @@ class Request:
     steps there are none. Every token before num_held has a slot. Slots [0, prefix.num_tokens) belong to the cache and
     are locked for this request; the rest are its own. While a step is in flight a slot before prefix.num_tokens may be
     the request's own duplicate of a shared one (see settle_duplicates).
+
+    Nothing that it holds refers back to it: it is gone as soon as it has ended, with what follows its grammar, which is
+    large and which Python's collector would find minutes later.
     """
 
     def __init__(self, message: GenerateRequest, vocab: Vocab, arrival: int) -> None:
@@ -51,7 +54,7 @@ class Request:
         self.constraint: OutputConstraint = UNCONSTRAINED
         self._held_off_ids = tuple(self.end_ids)  # not drawn before min_new_tokens
         self._has_penalties = self.params.has_penalties
-        self.text = OutputText(vocab, message.params, self._may_end_at)
+        self.text = OutputText(vocab, message.params)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
         self.num_forced_tokens = 0  # output tokens that were certain, and not drawn
@@ -271,6 +274,3 @@ class Request:
             return False
         shown = self._vocab.visible_bytes(token_id, skip_special_tokens=True) if self.params.no_stop_trim else b""
         return self.constraint.may_end_with(token_id, self.text.num_bytes + len(shown))
-
-    def _may_end_at(self, length: int) -> bool:
-        return self.constraint.is_satisfied_at(length)

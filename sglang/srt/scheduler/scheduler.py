@@ -257,7 +257,7 @@ class Scheduler:
     def _stop(request: Request, token_id: int) -> str | int | None:
         """The stop string or the stop token that ends the output with this token, its last."""
         is_end = request.is_end(token_id)
-        stop = request.text.push(token_id, is_end)
+        stop = request.text.push(token_id, is_end, request.constraint.is_satisfied_at)
         return token_id if stop is None and is_end else stop
 
     def _finish_prompt(self, request: Request) -> RequestOutput:
