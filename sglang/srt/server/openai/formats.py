@@ -31,7 +31,10 @@ class ModelFormats:
         if tool_name == "auto":
             shown = tool_format_of(template)
             if shown is None:
-                logger.info("tool-call-parser: the chat template shows no calls; %s is used", DEFAULT_TOOL_FORMAT)
+                logger.info(
+                    "calls of tools are read as %s, because the chat template shows none; --tool-call-parser names another",
+                    DEFAULT_TOOL_FORMAT,
+                )
             tool_name = shown or DEFAULT_TOOL_FORMAT
         if reasoning_name == "auto":
             reasoning_name = reasoning_format_of(template)
