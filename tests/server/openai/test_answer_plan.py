@@ -163,7 +163,7 @@ def test_the_options_and_the_template_tell_the_formats(
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("a", ["read as hermes, because the chat template shows none", "marks no thoughts"]),
+        ("a", ["read as hermes, as the chat template shows none", "marks no thoughts"]),
         ("[TOOL_CALLS]", ["marks no thoughts"]),
         ("<tool_call> </think>", []),
     ],

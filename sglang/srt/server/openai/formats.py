@@ -32,7 +32,7 @@ class ModelFormats:
             shown = tool_format_of(template)
             if shown is None:
                 logger.info(
-                    "calls of tools are read as %s, because the chat template shows none; --tool-call-parser names another",
+                    "calls of tools are read as %s, as the chat template shows none; --tool-call-parser names another",
                     DEFAULT_TOOL_FORMAT,
                 )
             tool_name = shown or DEFAULT_TOOL_FORMAT
