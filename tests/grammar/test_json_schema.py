@@ -332,7 +332,13 @@ def test_refused(schema: Any, message: str) -> None:
 
 def test_limits_leave_what_people_write() -> None:
     grammar_of("json_schema", chained(160))
-    for multiple in (0.01, 1e-6, 0.25, 7, 86_400, 1_000_000_000):
+    for multiple in (0.01, 1e-6, 0.25, 7, 86_400, 400_000_000):
+        assert accepts(grammar_of("json_schema", {"type": "number", "multipleOf": multiple}), "0")
+
+
+@pytest.mark.parametrize("multiple", [500_000_000, 1_000_000_000, 2_000_000_000])
+def test_multiples_that_the_library_gets_wrong_are_refused(multiple: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"multiples of {multiple}; at most 400000000 is supported"):
         grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
 
 

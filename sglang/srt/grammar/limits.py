@@ -21,6 +21,9 @@ MAX_SCHEMA_NESTING = 48
 MAX_MULTIPLE = 20_000
 """Of all `multipleOf` of a JSON Schema together. Tens of milliseconds to compile; it grows faster than the number."""
 
+LARGEST_MULTIPLE = 400_000_000
+"""Of the same. The library counts up to ten times the number in 32 bits, and is wrong where that is not enough."""
+
 MAX_POSITIONS = 20_000
 """Characters that a regular expression names, each counted as often as a counted repetition may repeat it."""
 

@@ -163,7 +163,8 @@ def test_what_changes_no_answer_is_accepted() -> None:
     given = {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k"}
     given |= {"safety_identifier": "me", "prompt_cache_retention": "24h", "parallel_tool_calls": True}
     given |= {"guided_decoding_backend": "xgrammar"}
-    parse(ChatCompletionRequest, {**HELLO, **neutral, **given})
+    parsed, plain = (parse(ChatCompletionRequest, {**HELLO, **more}) for more in ({**neutral, **given}, {}))
+    assert parsed.messages == plain.messages
 
 
 def test_hints_for_a_cache_are_accepted() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.lark import TerminalWriter
 from sglang.srt.grammar.lexemes import not_empty
-from sglang.srt.grammar.limits import MAX_MULTIPLE
+from sglang.srt.grammar.limits import LARGEST_MULTIPLE, MAX_MULTIPLE
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
 from sglang.srt.grammar.schema.non_multiples import MAX_LISTED, texts_without
@@ -147,6 +147,11 @@ class _Writer:
             raise InvalidRequestError(
                 f"json_schema has multipleOf at {where}: the numbers come together to multiples of {units}, counted "
                 f"without decimal point and zeros at the end; at most {MAX_MULTIPLE} is supported"
+            )
+        if multiple and multiple > LARGEST_MULTIPLE:
+            raise InvalidRequestError(
+                f"json_schema has multipleOf at {where}: the numbers come together to multiples of {multiple}; at most "
+                f"{LARGEST_MULTIPLE} is supported"
             )
         schema = json_of_multiples(numbers)
         if schema is None:
