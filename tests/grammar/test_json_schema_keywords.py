@@ -253,6 +253,16 @@ PREFERRED = [
     ({"format": "date", "const": "0000-01-01"}, ["0000-01-01"], []),
     ({"format": "date", "pattern": "^0000"}, ["0000-01-01"], []),
     ({"format": "duration", "minLength": 60}, ["P" + "1" * 58 + "D"], []),
+    ({"format": "time", "minLength": 30}, ["23:59:59." + "1" * 30 + "Z"], []),
+    ({"format": "date-time"}, ["2024-01-01T00:00:00.123456789Z"], ["2024-01-01T00:00:00.1234567890Z"]),
+    ({"format": "time-local"}, ["00:00:00.123456789"], ["00:00:00.1234567890"]),
+    ({"format": "uri"}, ["https://a.b:80/c:d", "a" * 32 + ":"], ["a" * 33 + ":"]),
+    ({"format": "iri", "pattern": "^a{40}"}, ["a" * 40 + ":é"], []),
+    (
+        {"format": "email"},
+        ["a" * 64 + "@b.org", "a@" + "b." * 8 + "org"],
+        ["a" * 65 + "@b.org", "a@" + "b." * 9 + "org"],
+    ),
 ]
 
 
@@ -262,6 +272,33 @@ def test_formats_that_programs_can_read(schema: Any, accepted: list[str], avoide
     grammar = grammar_of("json_schema", {"type": "string", **schema})
     assert [text for text in accepted if not accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
     assert [text for text in avoided if accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
+
+
+BRIEF_NUMBERS: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    # schema, accepted, valid but not generated
+    ({"type": "integer"}, ["9" * 19, "-" + "9" * 19], ["9" * 20]),
+    ({"type": "number"}, ["9" * 19 + "." + "9" * 17, "1e99", "1E-99"], ["9" * 20, "0." + "1" * 18, "1e100"]),
+    ({"minimum": 0.5, "type": "number"}, ["0.5", "0." + "9" * 17], ["0." + "9" * 18, "9" * 20]),
+    ({"type": "number", "not": {"type": "integer"}}, ["1.5", "1." + "1" * 17], ["1." + "1" * 18]),
+    # Where the schema's own numbers are longer, so are those that are generated.
+    ({"type": "integer", "minimum": 10**25 - 1}, ["9" * 25, "9" * 26], ["9" * 27]),
+    ({"type": "number", "exclusiveMaximum": -(10**25)}, ["-1" + "0" * 24 + "1", "-" + "9" * 27], ["-" + "9" * 28]),
+    (
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e-20},
+        ["0." + "0" * 20 + "5"],
+        ["0." + "0" * 21 + "5"],
+    ),
+    ({"type": "number", "exclusiveMinimum": 0.1, "exclusiveMaximum": 0.2}, ["0.15"], ["0.1" + "1" * 17]),
+    ({"type": "number", "not": {"multipleOf": 1e-18}}, ["0." + "1" * 19], ["0." + "1" * 20]),
+]
+
+
+@pytest.mark.parametrize(("schema", "accepted", "avoided"), BRIEF_NUMBERS, ids=[str(row[0]) for row in BRIEF_NUMBERS])
+def test_numbers_that_programs_can_compute_with(schema: Any, accepted: list[str], avoided: list[str]) -> None:
+    grammar, valid = grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema))
+    assert [text for text in accepted if not accepts(grammar, text)] == []
+    assert [text for text in avoided if accepts(grammar, text)] == []
+    assert [text for text in (*accepted, *avoided) if not accepts(valid, text)] == []
 
 
 NEGATED_FORMATS = [

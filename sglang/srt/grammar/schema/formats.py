@@ -145,6 +145,8 @@ _SOURCES = {
 }
 _LONGEST = {"hostname": "(?s:.{1,253})"}
 _NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
+_READABLE_TIME = r"[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz+\-][0-9:]*)?"
+"""No leap second, and nanoseconds at most."""
 _CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
 _CHOSEN = {
     "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
@@ -161,16 +163,21 @@ _LETTERS = "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f\u3041-\u3094\u3
 _PREFERRED_LABEL = rf"({_CHOSEN_LABEL}|[a-z0-9{_LETTERS}]{{1,12}})"
 """Of an international name: letters that are right in any order, not so many that they are too long when encoded."""
 
+_SHORT_SCHEME = "(?s)[a-zA-Z][^:]{0,31}:.*"
+_SHORT_TOKEN = _TOKEN.removesuffix("+") + "{1,64}"
 _PREFERRED = {
-    "email": r'[^"@]*@([a-zA-Z0-9\-]+\.)+[a-zA-Z]{2,}',
-    "idn-email": rf'[^"@\x80-\xa0]*@{_PREFERRED_LABEL}(\.{_PREFERRED_LABEL})*',
+    "email": r'[^"@]{1,64}@([a-zA-Z0-9\-]+\.){1,8}[a-zA-Z]{2,}',
+    "idn-email": rf'[^"@\x80-\xa0]{{1,64}}@{_PREFERRED_LABEL}(\.{_PREFERRED_LABEL}){{0,8}}',
     "date": _FROM_YEAR_1,
-    "time": _NO_LEAP_SECOND,
-    "date-time": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
-    "date-time-local": f"{_FROM_YEAR_1}[Tt]{_NO_LEAP_SECOND}",
+    "time": _READABLE_TIME,
+    "time-local": _READABLE_TIME,
+    "date-time": f"{_FROM_YEAR_1}[Tt]{_READABLE_TIME}",
+    "date-time-local": f"{_FROM_YEAR_1}[Tt]{_READABLE_TIME}",
     "duration": "P(T?[0-9]{1,6}[A-Z])+",
-    "decimal": r"-?(0|[1-9][0-9]*)(\.[0-9]+)?",
-    "media-range": rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN})*",
+    "uri": _SHORT_SCHEME,
+    "iri": _SHORT_SCHEME,
+    "decimal": r"-?(0|[1-9][0-9]{0,37})(\.[0-9]{1,38})?",
+    "media-range": rf"{_SHORT_TOKEN}/{_SHORT_TOKEN}(; ?{_SHORT_TOKEN}={_TOKEN})*",
 }
 
 INTEGER_RANGES = {

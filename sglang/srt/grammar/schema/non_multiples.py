@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 
 from sglang.srt.grammar.charset import characters
@@ -35,8 +34,7 @@ def texts_without(numbers: Numbers) -> list[list[tuple[Pattern, bool]]] | None:
         if multiples is None:
             return None
         conditions.append((multiples, is_wanted))
-    bounded = texts_of(replace(numbers, multiple=None, avoided=frozenset()))
-    return [[*alternative, *conditions] for alternative in bounded]
+    return [[*alternative, *conditions] for alternative in texts_of(numbers)]
 
 
 def _multiples(unit: Fraction) -> Pattern | None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 from sglang.srt.grammar.charset import charset
 from sglang.srt.grammar.pattern import EMPTY_TEXT, NOTHING, Pattern, chars, concat, literal, repeat, union
@@ -17,12 +18,20 @@ MAX_DIGITS = 400
 
 _FEW = 100
 
+_BRIEF_DIGITS = 19
+"""As many as a 64-bit integer has."""
+
+_BRIEF_PLACES = 17
+"""Behind the point: no double has more that count."""
+
 
 @dataclass(frozen=True)
 class Numbers:
     """From `low` to `high`, None is without end; the bounds themselves do not count where they are open.
 
     whole: only whole numbers, only others, or both. multiple: only multiples of it. avoided: no multiples of these.
+    is_brief: of the rest those with so few digits that programs can compute with them are written. It leaves no set
+    empty: there are as many more digits as the numbers have that define it.
     """
 
     low: Fraction | None = None
@@ -32,6 +41,7 @@ class Numbers:
     whole: bool | None = None
     multiple: Fraction | None = None
     avoided: frozenset[Fraction] = frozenset()
+    is_brief: bool = False
 
     def meet(self, other: Numbers) -> Numbers | None:
         """None if no number is in both."""
@@ -156,10 +166,12 @@ def json_of_multiples(numbers: Numbers) -> str | None:
 
 
 def texts_of(numbers: Numbers) -> list[list[tuple[Pattern, bool]]]:
-    """Alternatives, each the texts that match all patterns marked True and none marked False. Without a multiple."""
+    """Alternatives, each the texts that match all patterns marked True and none marked False. Multiples are not told
+    from others.
+    """
     if numbers.low is not None and numbers.low == numbers.high:
         return [[(literal(decimal_text(numbers.low)), True)]]
-    kind = _KINDS[numbers.whole]
+    kind = _kind(numbers.whole, *_most_digits(numbers))
     if numbers.low is None and numbers.high is None:
         return [kind]
     found = []
@@ -267,12 +279,38 @@ def _fraction_at_most(digits: str, is_open: bool) -> Pattern:
     return union([EMPTY_TEXT, concat([_POINT, union([*smaller, *ended, *exact])])])
 
 
-_WHOLE = parse_regex("whole", r"0|-?[1-9][0-9]*")
-_DECIMAL = parse_regex("decimal", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
-_NUMBER = parse_regex("number", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+\-]?[0-9]+)?")
+@lru_cache(maxsize=64)
+def _kind(whole: bool | None, max_digits: int | None, max_places: int | None) -> list[tuple[Pattern, bool]]:
+    """What all numbers of a kind match, or do not, with at most so many digits before and behind the point."""
+    magnitude = rf"[1-9][0-9]{_up_to(0, max_digits and max_digits - 1)}"
+    if whole:
+        return [(parse_regex("whole", f"0|-?{magnitude}"), True)]
+    decimal = rf"-?(0|{magnitude})(\.[0-9]{_up_to(1, max_places)})?"
+    if whole is None:
+        exponent = rf"([eE][+\-]?[0-9]{_up_to(1, max_digits and _BRIEF_EXPONENT)})?"
+        return [(parse_regex("number", decimal + exponent), True)]
+    return [(parse_regex("decimal", decimal), True), (_WRITTEN_WHOLE, False)]
+
+
+def _most_digits(numbers: Numbers) -> tuple[int | None, int | None]:
+    """Before and behind the point; None is without end.
+
+    Between two different bounds lies a number with one place more than they have, and beyond one bound a number with
+    one digit more; so it is with multiples.
+    """
+    if not numbers.is_brief:
+        return None, None
+    defining = [abs(one) for one in (numbers.low, numbers.high, numbers.multiple, *numbers.avoided) if one is not None]
+    split = [_split(decimal_text(one)) for one in defining]
+    return (
+        max([_BRIEF_DIGITS, *(len(whole) + 1 for whole, _ in split)]),
+        max([_BRIEF_PLACES, *(len(fraction) + 1 for _, fraction in split)]),
+    )
+
+
+def _up_to(low: int, high: int | None) -> str:
+    return f"{{{low},{'' if high is None else high}}}"
+
+
+_BRIEF_EXPONENT = 2
 _WRITTEN_WHOLE = parse_regex("written whole", r"-?[0-9]+(\.0+)?")
-_KINDS: dict[bool | None, list[tuple[Pattern, bool]]] = {
-    True: [(_WHOLE, True)],
-    False: [(_DECIMAL, True), (_WRITTEN_WHOLE, False)],
-    None: [(_NUMBER, True)],
-}

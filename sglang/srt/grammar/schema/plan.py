@@ -29,7 +29,7 @@ class Plan:
 
     def __init__(self, document: Document, closes: bool) -> None:
         """closes: values are those that one wants, not all that are valid: objects have the properties that something
-        speaks of, texts of a format can be read by programs.
+        speaks of, texts of a format and numbers can be read by programs.
         """
         self._solver = Solver(document)
         self._closes = closes
@@ -74,6 +74,8 @@ class Plan:
             return [counted(record, where) if record.is_counted else record for record in records]
         if isinstance(shape, Strings) and not self._closes:
             return [replace(shape, preferred=())]
+        if isinstance(shape, Numbers):
+            return [replace(shape, is_brief=self._closes)]
         return [shape]
 
     def _find_productive(self) -> dict[State, bool]:
