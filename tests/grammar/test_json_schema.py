@@ -372,6 +372,19 @@ def test_one_of_many_objects_that_share_a_property() -> None:
         assert accepts(grammar, text) == jsonschema.Draft202012Validator(schema).is_valid(value), text
 
 
+def test_a_grammar_that_the_library_cannot_count_is_refused_in_words() -> None:
+    kinds = [
+        {
+            "type": "object",
+            "properties": {f"{kind}{i}": {"type": "null"} for i in range(110)},
+            "additionalProperties": False,
+        }
+        for kind in "pq"
+    ]
+    with pytest.raises(InvalidRequestError, match="more than 65,000 rules, texts and alternatives"):
+        grammar_of("json_schema", {"oneOf": kinds})
+
+
 def test_the_schema_cannot_change_how_it_is_read() -> None:
     with pytest.raises(InvalidRequestError, match="'x-guidance' at #"):
         grammar_of("json_schema", json.dumps({"x-guidance": {"lenient": True}, "type": "null"}))

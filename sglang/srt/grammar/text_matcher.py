@@ -55,11 +55,15 @@ def failure(matcher: llguidance.LLMatcher) -> str | None:
         return None
     lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip() not in ("", _NO_DETAILS)]
     message = " ".join(lines) or reason
-    return _NOTHING if message.startswith("NoExtension") else message
+    if message.startswith("NoExtension"):
+        return _NOTHING
+    return _TOO_LARGE if _MARK_OF_TOO_LARGE in message else message
 
 
 LEXER_FAILURE = "lexer error"
 """With which a failure begins that all matchers with the same lexer share."""
 
 _NOTHING = "nothing matches it from here on"
+_TOO_LARGE = "it comes to more than 65,000 rules, texts and alternatives, which the library cannot count"
+_MARK_OF_TOO_LARGE = "grammar.symbols.len() < u16::MAX"
 _NO_DETAILS = "<non-verbose/>"

@@ -136,9 +136,11 @@ class Expressions:
             return self.nothing
         if head is self.empty:
             return tail
-        if isinstance(head, Concat):
-            return self.concat([*chain(head), tail])
-        return head if tail is self.empty else self._make(Concat, head, tail)
+        if tail is self.empty:
+            return head
+        for part in reversed(list(chain(head))):
+            tail = self._make(Concat, part, tail)
+        return tail
 
     # --- reading
 
