@@ -181,6 +181,7 @@ void Program::attention(int qkv, int64_t num_heads, float query_scale, Vector co
   num_heads_ = num_heads;
   num_kv_heads_ = kv.num_kv_heads;
   need_scratch(kernels_.attention_scratch_bytes(kv));
+  partial_bytes_ = std::max(partial_bytes_, size_t(partial_size(kv.padded_dim)) * sizeof(float));
   instructions_.emplace_back(
       Attention{qkv, num_heads, query_scale, std::move(cos_sin), std::move(cache), layer, queries, output});
 }
@@ -317,6 +318,8 @@ void Program::plan_attention(const Inputs& inputs) {
   if (narrow_at_ >= 0)
     planner_.plan(inputs.rows, rows_in_ranges(inputs.rows, inputs.read_rows, inputs.num_read), num_heads_, num_kv_heads_,
                   &narrow_plan_);
+  const size_t bytes = size_t(std::max(plan_.num_partials, narrow_plan_.num_partials)) * partial_bytes_;
+  if (partials_.size() < bytes) partials_ = Pages(2 * bytes, Pages::Size::kSmall);
 }
 
 template <class Body>
@@ -451,12 +454,17 @@ bool Program::execute(const Attention& instruction, const Turn& turn) {
         kernels_.rotate_and_store(rotary, layer, turn.inputs.rows, begin, end);
       }))
     return false;
-  const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats};
+  const AttentionArgs args{queries, instruction.num_heads, rows(instruction.output).floats,
+                           reinterpret_cast<float*>(partials_.data())};
   void* scratch = scratch_[size_t(turn.thread)].data();
-  const std::vector<AttentionTask>& tasks = plan(instruction).tasks;
-  return for_parts(turn.thread, int64_t(tasks.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task)
-      kernels_.attend(args, layer, turn.inputs.rows, tasks[size_t(task)], scratch);
+  AttentionPlan& attention = plan(instruction);
+  return for_parts(turn.thread, int64_t(attention.tasks.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const PlannedTask& planned = attention.tasks[size_t(index)];
+      kernels_.attend(args, layer, turn.inputs.rows, planned.task, scratch);
+      if (planned.whole >= 0 && attention.is_last_part(size_t(planned.whole)))
+        kernels_.join_parts(args, layer, turn.inputs.rows, planned.task, scratch);
+    }
   });
 }
 

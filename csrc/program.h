@@ -150,7 +150,7 @@ class Program {
   void need_scratch(size_t bytes);  // of every thread
   void reserve(int64_t num_rows);
   void plan_attention(const Inputs& inputs);
-  const AttentionPlan& plan(const Attention& attention) const { return attention.is_narrow ? narrow_plan_ : plan_; }
+  AttentionPlan& plan(const Attention& attention) { return attention.is_narrow ? narrow_plan_ : plan_; }
   void find_upcoming();
 
   // In the region: whether the thread is still in it. If not, it must touch nothing more.
@@ -177,6 +177,8 @@ class Program {
   std::vector<Instruction> instructions_;
   AttentionPlanner planner_;
   AttentionPlan plan_, narrow_plan_;  // of the step being run, the same for all layers; and of the narrow one
+  Pages partials_;                    // of attention in parts
+  size_t partial_bytes_ = 0;          // that one result takes
   std::vector<Pages> scratch_;        // one per thread
   std::vector<Upcoming> upcoming_;    // one per thread
   std::vector<const PackedWeight*> next_weights_;  // per instruction: of the next product after it

@@ -1,12 +1,13 @@
 // Keys and values: turning and storing them, and attention over them.
 //
 // A row's context is read in blocks of kContextBlock positions aligned to position 0. Per block and query: scores, which
-// are exponents of 2, their maximum, powers relative to the maximum so far, and the weighted sum of values, after what was
-// summed before has been scaled to the new maximum. The order of operations of one query is fixed by positions alone: a
+// are exponents of 2, their maximum, powers relative to it, and the weighted sum of values. Blocks are joined in order of
+// position, both sides scaled to the greater maximum. The order of operations of one query is fixed by positions alone: a
 // score adds pairs of dimensions ascending; powers are summed in pairs of positions (2j, 2j + 1) by j mod 16, and these
 // 16 sums in a tree at the very end; a weighted value adds such pairs ascending. Which other queries share the registers,
-// where the slots lie, and whether keys and values were copied together before, never shows in the result. Probabilities
-// are rounded to bfloat16 before they are summed, so that the weights of the values add up to one.
+// where the slots lie, whether keys and values were copied together before, and which thread reads which blocks, never
+// shows in the result. Probabilities are rounded to bfloat16 before they are summed, so that the weights of the values add
+// up to one.
 //
 // Rows of a sequence come in order of position, and head_dim is at most kMaxDim.
 
@@ -194,8 +195,9 @@ struct Scratch {
   float* scores;            // [kTileQueries][kContextBlock]
   uint16_t* probabilities;  // [kTileQueries][kContextBlock]
   Query* queries;           // [kAttentionQueries]
-  float* outputs;           // [kAttentionQueries][dim], sums of values relative to the maximum
-  float* sums;              // [kAttentionQueries][16]
+  float* powers;            // [kTileQueries][16], their sums in a block
+  float* outputs;           // [kTileQueries][dim], sums of values in a block
+  float* sums;              // [kAttentionQueries][16 + dim], of powers and of values, of all blocks so far
   float* maxima;            // [kAttentionQueries]
   uint16_t* last_pair;      // [dim][2]
   int64_t dim;
@@ -209,11 +211,14 @@ struct Scratch {
     take(start, scores, kTileQueries * kContextBlock);
     take(start, probabilities, kTileQueries * kContextBlock);
     take(start, queries, kAttentionQueries);
-    take(start, outputs, kAttentionQueries * dim);
-    take(start, sums, kAttentionQueries * kLanes);
+    take(start, powers, kTileQueries * kLanes);
+    take(start, outputs, kTileQueries * dim);
+    take(start, sums, kAttentionQueries * sums_size());
     take(start, maxima, kAttentionQueries);
     take(start, last_pair, 2 * dim);
   }
+
+  int64_t sums_size() const { return kLanes + dim; }
 
  private:
   template <class Item>
@@ -244,6 +249,11 @@ struct RunCursor {
     *slot = *start + taken;
     taken += count;
     return count;
+  }
+
+  void skip(int64_t count) {
+    int64_t slot;
+    while (count > 0) count -= take(count, &slot);
   }
 };
 
@@ -440,21 +450,20 @@ SGL_INLINE void score(const Query* queries, const Scratch& scratch, int num_segm
 
 constexpr int kTwoVectors = 2 * kLanes;
 
-// The greatest of the first `count` scores and of `so_far`. Fills up the last two vectors with -infinity.
-SGL_INLINE float greatest(float* scores, int64_t count, float so_far) {
+// The greatest of the first `count` scores. Fills up the last two vectors with -infinity.
+SGL_INLINE float greatest(float* scores, int64_t count) {
   const int64_t whole = (count + kLanes - 1) & -kLanes;
   store_lanes(scores + count, splat(-INFINITY), 0, int(whole - count));
   if (whole % kTwoVectors != 0) store(scores + whole, splat(-INFINITY));
-  F32x16 result = splat(so_far);
+  F32x16 result = splat(-INFINITY);
   for (int64_t i = 0; i < count; i += kLanes) result = max(load<F32x16>(scores + i), result);
   return max_lanes(result);
 }
 
-// Probabilities of `count` positions relative to `maximum`, added to `sums`, which are multiplied by `factor` before.
-SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, float factor, float* sums,
-                             uint16_t* probabilities) {
+// Probabilities of `count` positions relative to `maximum`, and their 16 sums.
+SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, float* sums, uint16_t* probabilities) {
   const Bf16x32 ones = splat_pair(0x3f803f80);
-  F32x16 total = load<F32x16>(sums) * splat(factor);
+  F32x16 total = splat(0.0f);
   for (int64_t i = 0; i < count; i += kTwoVectors) {
     const F32x16 first = exp2(load<F32x16>(scores + i) - splat(maximum));
     const F32x16 second = exp2(load<F32x16>(scores + i + kLanes) - splat(maximum));
@@ -465,16 +474,17 @@ SGL_INLINE void exponentiate(const float* scores, int64_t count, float maximum, 
   store(sums, total);
 }
 
-// Adds pairs [begin, end) of the block to dimensions [dim, dim + 16 * kVectors) of the outputs.
-template <int kQueries, int kVectors, class Values>
+// Adds pairs [begin, end) of the block in dimensions [dim, dim + 16 * kVectors) to what `sums` begins with, and gives the
+// result back to it.
+template <int kQueries, int kVectors, class Values, class Sums>
 SGL_INLINE void add_columns(const Values& values, const uint16_t* probabilities, int64_t begin, int64_t end,
-                            int64_t dim, float* outputs, int64_t stride) {
-  F32x16 sums[kQueries][kVectors];
+                            int64_t dim, const Sums& sums) {
+  F32x16 columns[kQueries][kVectors];
 #pragma GCC unroll 6
   for (int query = 0; query < kQueries; ++query)
 #pragma GCC unroll 4
     for (int vector = 0; vector < kVectors; ++vector)
-      sums[query][vector] = load<F32x16>(outputs + query * stride + dim + vector * kLanes);
+      columns[query][vector] = sums.first(query, dim + vector * kLanes);
   for (int64_t pair = begin; pair < end; ++pair) {
     if (pair + kPairsAhead < end) values.fetch(pair + kPairsAhead, dim, kVectors * kLanes);
     Bf16x32 row[kVectors];
@@ -485,99 +495,201 @@ SGL_INLINE void add_columns(const Values& values, const uint16_t* probabilities,
       const Bf16x32 factor = splat_pair(load<int32_t>(probabilities + query * kContextBlock + 2 * pair));
 #pragma GCC unroll 4
       for (int vector = 0; vector < kVectors; ++vector)
-        sums[query][vector] = dot(sums[query][vector], row[vector], factor);
+        columns[query][vector] = dot(columns[query][vector], row[vector], factor);
     }
   }
 #pragma GCC unroll 6
   for (int query = 0; query < kQueries; ++query)
 #pragma GCC unroll 4
     for (int vector = 0; vector < kVectors; ++vector)
-      store(outputs + query * stride + dim + vector * kLanes, sums[query][vector]);
+      sums.last(query, dim + vector * kLanes, columns[query][vector]);
 }
 
-template <int kQueries, class Values>
-SGL_INLINE void add_pairs(const Values& values, const uint16_t* probabilities, int64_t begin, int64_t end,
-                          float* outputs, int64_t size) {
+template <int kQueries, class Values, class Sums>
+SGL_INLINE void add_pairs(const Values& values, const uint16_t* probabilities, int64_t begin, int64_t end, int64_t size,
+                          const Sums& sums) {
   constexpr int kVectors = vectors_beside(kQueries);
   int64_t dim = 0;
   for (; dim + kVectors * kLanes <= size; dim += kVectors * kLanes)
-    add_columns<kQueries, kVectors>(values, probabilities, begin, end, dim, outputs, size);
+    add_columns<kQueries, kVectors>(values, probabilities, begin, end, dim, sums);
   if constexpr (kVectors > 1) {
-    for (; dim < size; dim += kLanes)
-      add_columns<kQueries, 1>(values, probabilities, begin, end, dim, outputs, size);
+    for (; dim < size; dim += kLanes) add_columns<kQueries, 1>(values, probabilities, begin, end, dim, sums);
   }
 }
+
+// Sums of values in memory, [queries][dim], that begin here.
+struct New {
+  float* outputs;
+  int64_t dim;
+
+  SGL_INLINE F32x16 first(int, int64_t) const { return splat(0.0f); }
+  SGL_INLINE void last(int query, int64_t at, const F32x16& sum) const { store(outputs + query * dim + at, sum); }
+};
+
+// Those of one query that grow.
+struct Growing {
+  float* output;
+
+  SGL_INLINE F32x16 first(int, int64_t at) const { return load<F32x16>(output + at); }
+  SGL_INLINE void last(int, int64_t at, const F32x16& sum) const { store(output + at, sum); }
+};
 
 // Adds positions [2 * begin, end) of the block for one query. Where its last pair has a position beyond its context,
 // that value counts as zero whatever it is.
 template <class Values>
 SGL_INLINE void add_rest(const Values& values, const Scratch& scratch, const uint16_t* probabilities, int64_t begin,
                          int64_t end, float* output) {
-  add_pairs<1>(values, probabilities, begin, end / 2, output, scratch.dim);
+  const Growing sums{output};
+  add_pairs<1>(values, probabilities, begin, end / 2, scratch.dim, sums);
   if (end % 2 == 0) return;
   for (int64_t dim = 0; dim < scratch.dim; dim += kLanes)
     store(scratch.last_pair + 2 * dim, first_of_two(values.pair(end / 2, dim)));
-  add_pairs<1>(PackedValues{scratch.last_pair, scratch.dim}, probabilities + end - 1, 0, 1, output, scratch.dim);
+  add_pairs<1>(PackedValues{scratch.last_pair, scratch.dim}, probabilities + end - 1, 0, 1, scratch.dim, sums);
 }
 
-// Queries [first, first + kQueries) of the group over one block. All of them reach into it; their lengths do not
-// decrease.
-template <int kQueries, class Values>
-void attend_tile(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t first) {
-  const Query* queries = scratch.queries + first;
-  const auto reach = [&](int query) { return smaller(queries[query].length - block.start, block.count); };
-  score<kQueries, Values::kAreKeysDirect>(queries, scratch, block.num_segments, reach(kQueries - 1));
-  float maxima[kQueries], factors[kLanes] = {};
-  for (int query = 0; query < kQueries; ++query) {
-    float& so_far = scratch.maxima[first + query];
-    maxima[query] = greatest(scratch.scores + query * kContextBlock, reach(query), so_far);
-    factors[query] = so_far - maxima[query];
-    so_far = maxima[query];
+// --- what becomes of a block -----------------------------------------------------------------------------------------
+
+// By what the sums so far and those of the next block are multiplied, and the maximum that both are relative to then.
+template <int kQueries>
+struct Joint {
+  static_assert(2 * kQueries <= kLanes);
+  float factors[kLanes] = {};  // of the sums so far, and then of the block's
+
+  SGL_INLINE Joint(const float* maxima, float* maxima_so_far) {
+    for (int query = 0; query < kQueries; ++query) {
+      float& so_far = maxima_so_far[query];
+      const float greater = maxima[query] > so_far ? maxima[query] : so_far;
+      factors[query] = so_far - greater;
+      factors[kQueries + query] = maxima[query] - greater;
+      so_far = greater;
+    }
+    store(factors, exp2(load<F32x16>(factors)));
   }
-  store(factors, exp2(load<F32x16>(factors)));
-  float* outputs = scratch.outputs + first * scratch.dim;
-  for (int query = 0; query < kQueries; ++query) {
-    exponentiate(scratch.scores + query * kContextBlock, reach(query), maxima[query], factors[query],
-                 scratch.sums + (first + query) * kLanes, scratch.probabilities + query * kContextBlock);
-    float* output = outputs + query * scratch.dim;
-    for (int64_t dim = 0; dim < scratch.dim; dim += kLanes)
-      store(output + dim, load<F32x16>(output + dim) * splat(factors[query]));
+
+  SGL_INLINE F32x16 sum(int query, const float* so_far, const F32x16& block) const {
+    return fma(load<F32x16>(so_far), splat(factors[query]), block * splat(factors[kQueries + query]));
   }
+};
+
+// Joined with the blocks before it. Queries are numbered from `first` of those in scratch on.
+template <int kQueries>
+struct Totals {
+  float* sums;  // [queries][16 + dim]
+  int64_t size;
+  Joint<kQueries> joint;
+
+  SGL_INLINE Totals(const Scratch& scratch, int64_t first, const float* maxima, const float* powers)
+      : sums(scratch.sums + first * scratch.sums_size()), size(scratch.sums_size()), joint(maxima, scratch.maxima + first) {
+    for (int query = 0; query < kQueries; ++query) {
+      float* total = sums + query * size;
+      store(total, joint.sum(query, total, load<F32x16>(powers + query * kLanes)));
+    }
+  }
+
+  SGL_INLINE void take(int query, int64_t dim, const F32x16& block) const {
+    float* total = sums + query * size + kLanes + dim;
+    store(total, joint.sum(query, total, block));
+  }
+};
+
+// The partial results of a task's queries, block by block.
+struct PartialResults {
+  float* start;
+  int64_t num_blocks;
+  int64_t dim;
+
+  float* at(int64_t query, int64_t block) const { return start + (query * num_blocks + block) * partial_size(dim); }
+};
+
+// Written to be joined later.
+template <int kQueries>
+struct Partials {
+  float* start;    // of the first query
+  int64_t stride;  // from query to query
+
+  SGL_INLINE Partials(const PartialResults& results, int64_t first, int64_t block, const float* maxima, const float* powers)
+      : start(results.at(first, block)), stride(results.num_blocks * partial_size(results.dim)) {
+    for (int query = 0; query < kQueries; ++query) {
+      store(start + query * stride, splat(maxima[query]));
+      store(start + query * stride + kLanes, load<F32x16>(powers + query * kLanes));
+    }
+  }
+
+  SGL_INLINE void take(int query, int64_t dim, const F32x16& block) const {
+    store(start + query * stride + 2 * kLanes + dim, block);
+  }
+};
+
+// The sums of the values of a block. reach(query): positions of the block that it attends to.
+template <int kQueries, class Values, class Reach>
+SGL_INLINE void add_values(const Values& values, const Scratch& scratch, const Reach& reach) {
   const int64_t common = reach(0) / 2;
-  add_pairs<kQueries>(values, scratch.probabilities, 0, common, outputs, scratch.dim);
+  add_pairs<kQueries>(values, scratch.probabilities, 0, common, scratch.dim, New{scratch.outputs, scratch.dim});
   for (int query = 0; query < kQueries; ++query)
     if (2 * common < reach(query))
       add_rest(values, scratch, scratch.probabilities + query * kContextBlock, common, reach(query),
-               outputs + query * scratch.dim);
+               scratch.outputs + query * scratch.dim);
+}
+
+template <int kQueries, class Target>
+SGL_INLINE void give(const Scratch& scratch, const Target& target) {
+  for (int query = 0; query < kQueries; ++query)
+    for (int64_t dim = 0; dim < scratch.dim; dim += kLanes)
+      target.take(query, dim, load<F32x16>(scratch.outputs + query * scratch.dim + dim));
+}
+
+// Queries [first, first + kQueries) of the group over one block. All of them reach into it; their lengths do not
+// decrease. results: null if all of the context is read here.
+template <int kQueries, class Values>
+void attend_tile(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t first,
+                 const PartialResults* results) {
+  const Query* queries = scratch.queries + first;
+  const auto reach = [&](int query) { return smaller(queries[query].length - block.start, block.count); };
+  score<kQueries, Values::kAreKeysDirect>(queries, scratch, block.num_segments, reach(kQueries - 1));
+  float maxima[kQueries];
+  for (int query = 0; query < kQueries; ++query) {
+    float* scores = scratch.scores + query * kContextBlock;
+    maxima[query] = greatest(scores, reach(query));
+    exponentiate(scores, reach(query), maxima[query], scratch.powers + query * kLanes,
+                 scratch.probabilities + query * kContextBlock);
+  }
+  add_values<kQueries>(values, scratch, reach);
+  const float* powers = scratch.powers;
+  if (results == nullptr)
+    give<kQueries>(scratch, Totals<kQueries>(scratch, first, maxima, powers));
+  else
+    give<kQueries>(scratch, Partials<kQueries>(*results, first, block.start / kContextBlock, maxima, powers));
 }
 
 // --- a group of queries ----------------------------------------------------------------------------------------------
 
 template <class Values>
-void attend_block(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t num_queries) {
+void attend_block(const Values& values, const Scratch& scratch, const ContextBlock& block, int64_t num_queries,
+                  const PartialResults* results) {
   int64_t first = 0;
   while (scratch.queries[first].length <= block.start) ++first;
   for (; first < num_queries; first += kTileQueries)
     with_constant<kTileQueries>(num_queries - first, [&](auto queries) {
-      attend_tile<decltype(queries)::value>(values, scratch, block, first);
+      attend_tile<decltype(queries)::value>(values, scratch, block, first, results);
     });
 }
 
-// `queries` are in scratch; the longest is the last.
+// Positions [begin, end) of the context, `begin` that of a block; `cursor` is there. `queries` are in scratch; the longest
+// is the last, and reaches to `end`.
 template <class Element>
-void attend_group(const KvHead<Element>& head, const Scratch& scratch, RunCursor cursor, int64_t num_queries) {
+void attend_group(const KvHead<Element>& head, const Scratch& scratch, RunCursor cursor, int64_t begin, int64_t end,
+                  int64_t num_queries, const PartialResults* results) {
   const bool is_direct = num_queries <= kDirectQueries<Element>;
-  const int64_t length = scratch.queries[num_queries - 1].length;
-  for (int64_t start = 0; start < length; start += kContextBlock) {
-    const int64_t count = smaller(kContextBlock, length - start);
+  for (int64_t start = begin; start < end; start += kContextBlock) {
+    const int64_t count = smaller(kContextBlock, end - start);
     BlockReader<Element> reader{head, scratch, is_direct ? kFewSlots : kSlotBlock};
     reader.read(cursor, count);
     const ContextBlock block{start, count, reader.num_segments};
     if (is_direct) {
-      attend_block(DirectValues<Element>{head, scratch.slots}, scratch, block, num_queries);
+      attend_block(DirectValues<Element>{head, scratch.slots}, scratch, block, num_queries, results);
     } else {
       pack_values(head, scratch, count);
-      attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, block, num_queries);
+      attend_block(PackedValues{scratch.packed_values, head.dim}, scratch, block, num_queries, results);
     }
   }
 }
@@ -597,10 +709,34 @@ SGL_INLINE void fetch_output(const float* output, int64_t head_dim) {
 }
 
 SGL_INLINE void write_output(const KvLayer& layer, const Scratch& scratch, int64_t query) {
-  const F32x16 total = splat(sum_lanes(load<F32x16>(scratch.sums + query * kLanes)));
-  float* values = scratch.outputs + query * layer.padded_dim;
+  float* sums = scratch.sums + query * scratch.sums_size();
+  const F32x16 total = splat(sum_lanes(load<F32x16>(sums)));
+  float* values = sums + kLanes;
   for (int64_t dim = 0; dim < layer.padded_dim; dim += kLanes) store(values + dim, load<F32x16>(values + dim) / total);
   std::memcpy(scratch.queries[query].output, values, size_t(layer.head_dim) * sizeof(float));
+}
+
+SGL_INLINE void begin_totals(const Scratch& scratch, int64_t query) {
+  scratch.maxima[query] = -INFINITY;
+  std::memset(scratch.sums + query * scratch.sums_size(), 0, size_t(scratch.sums_size()) * sizeof(float));
+}
+
+SGL_INLINE PartialResults partials_of(const AttentionArgs& args, const KvLayer& layer, const AttentionTask& task,
+                                int64_t first_query) {
+  const int64_t first = task.first_partial + first_query * task.num_blocks;
+  return {args.partials + first * partial_size(layer.padded_dim), task.num_blocks, layer.padded_dim};
+}
+
+// Calls body(first, count) for runs of the task's queries, which are in scratch then.
+template <class Body>
+SGL_INLINE void for_queries(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows,
+                            const AttentionTask& task, const Scratch& scratch, const Body& body) {
+  const int64_t total = task.num_queries();
+  for (int64_t first = 0; first < total; first += kAttentionQueries) {
+    const int64_t count = smaller(kAttentionQueries, total - first);
+    for (int64_t i = 0; i < count; ++i) scratch.queries[i] = query_at(args, layer, rows, task, first + i);
+    body(first, count);
+  }
 }
 
 template <class Element>
@@ -609,19 +745,23 @@ void attend_task(const AttentionArgs& args, const KvLayer& layer, const StepRows
   const Scratch scratch(memory, layer.padded_dim);
   const KvHead<Element> head(layer, task.kv_head);
   const int64_t run = rows.run_begin[task.sequence];
-  const int64_t total = int64_t(task.row_end - task.row_begin) * (task.head_end - task.head_begin);
-  for (int64_t first = 0; first < total; first += kAttentionQueries) {
-    const int64_t count = smaller(kAttentionQueries, total - first);
-    for (int64_t i = 0; i < count; ++i) {
-      scratch.queries[i] = query_at(args, layer, rows, task, first + i);
-      fetch_output(scratch.queries[i].output, layer.head_dim);
-      scratch.maxima[i] = -INFINITY;
+  RunCursor cursor{rows.run_start + run, rows.run_length + run, 0};
+  const int64_t begin = task.num_blocks > 0 ? task.block_begin * kContextBlock : 0;
+  cursor.skip(begin);
+  for_queries(args, layer, rows, task, scratch, [&](int64_t first, int64_t count) {
+    const int64_t length = scratch.queries[count - 1].length;
+    if (task.num_blocks > 0) {
+      const int64_t end = smaller(task.block_end * kContextBlock, length);
+      const PartialResults results = partials_of(args, layer, task, first);
+      return attend_group(head, scratch, cursor, begin, end, count, &results);
     }
-    std::memset(scratch.outputs, 0, size_t(count * layer.padded_dim) * sizeof(float));
-    std::memset(scratch.sums, 0, size_t(count * kLanes) * sizeof(float));
-    attend_group(head, scratch, {rows.run_start + run, rows.run_length + run, 0}, count);
+    for (int64_t i = 0; i < count; ++i) {
+      fetch_output(scratch.queries[i].output, layer.head_dim);
+      begin_totals(scratch, i);
+    }
+    attend_group(head, scratch, cursor, 0, length, count, nullptr);
     for (int64_t i = 0; i < count; ++i) write_output(layer, scratch, i);
-  }
+  });
 }
 
 }  // namespace attention
@@ -641,4 +781,23 @@ void attend(const AttentionArgs& args, const KvLayer& layer, const StepRows& row
     attention::attend_task<uint16_t>(args, layer, rows, task, scratch);
   else
     attention::attend_task<int8_t>(args, layer, rows, task, scratch);
+}
+
+void join_parts(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
+                void* memory) {
+  using namespace attention;
+  const Scratch scratch(memory, layer.padded_dim);
+  for_queries(args, layer, rows, task, scratch, [&](int64_t first, int64_t count) {
+    const PartialResults results = partials_of(args, layer, task, first);
+    for (int64_t i = 0; i < count; ++i) {
+      begin_totals(scratch, i);
+      for (int64_t start = 0; start < scratch.queries[i].length; start += kContextBlock) {
+        const float* partial = results.at(i, start / kContextBlock);
+        const Totals<1> totals(scratch, i, partial, partial + kLanes);
+        for (int64_t dim = 0; dim < layer.padded_dim; dim += kLanes)
+          totals.take(0, dim, load<F32x16>(partial + 2 * kLanes + dim));
+      }
+      write_output(layer, scratch, i);
+    }
+  });
 }

@@ -36,6 +36,7 @@ constexpr KernelTable make_table() {
   table.rotate_and_store = rotate_and_store;
   table.attention_scratch_bytes = attention_scratch_bytes;
   table.attend = attend;
+  table.join_parts = join_parts;
   table.highest_logit = highest_logit;
   table.copy_allowed_logits = copy_allowed_logits;
   table.weigh_logits = weigh_logits;

@@ -20,7 +20,7 @@ constexpr int kUnitsBytes = 64;      // in front of a tile of 4-bit codes
 constexpr int kSlotBlock = 16;       // slots whose keys lie interleaved
 constexpr int kScaledDims = 16;      // dimensions of a head that share a scale in an int8 cache; the last may be fewer
 constexpr int kAttentionQueries = 192;  // queries that attend together: their running sums are held at a time
-constexpr int kContextBlock = 256;   // positions between two rescalings of the running softmax, aligned to position 0
+constexpr int kContextBlock = 256;   // positions that are weighed together, aligned to position 0
 
 // --- rows of activations ---------------------------------------------------------------------------------------------
 
@@ -195,13 +195,24 @@ struct AttentionTask {
   int32_t row_begin, row_end;  // rows of the step
   int32_t kv_head;
   int32_t head_begin, head_end;
+  // Part of a task: blocks [block_begin, block_end) of the context, of `num_blocks`. What they come to is written to the
+  // partial results from `first_partial` on: of the first row's first head block by block, then of its next head, and so
+  // on. num_blocks is 0 for a task that reads all of the context and writes the output.
+  int32_t block_begin, block_end, num_blocks;
+  int32_t first_partial;
+
+  int64_t num_queries() const { return int64_t(row_end - row_begin) * (head_end - head_begin); }
 };
 
 struct AttentionArgs {
   const uint16_t* queries;  // [rows, heads, padded_dim] bfloat16, scaled
   int64_t num_heads;
   float* output;            // [rows, heads * head_dim]
+  float* partials;          // [partial results, partial_size(padded_dim)], 64-byte aligned; null where no task is a part
 };
+
+// A block's maximum in 16 lanes, its sums of powers and its sums of weighted values.
+constexpr int64_t partial_size(int64_t padded_dim) { return 32 + padded_dim; }
 
 // --- sampling --------------------------------------------------------------------------------------------------------
 
@@ -305,6 +316,9 @@ struct KernelTable {
   size_t (*attention_scratch_bytes)(const KvLayer& layer);
   void (*attend)(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
                  void* scratch);
+  // The output of a task whose parts have all been attended to; `task` is any of them.
+  void (*join_parts)(const AttentionArgs& args, const KvLayer& layer, const StepRows& rows, const AttentionTask& task,
+                     void* scratch);
 
   // Sampling, one row of `size` logits.
   HighestLogit (*highest_logit)(const float* logits, int64_t size);

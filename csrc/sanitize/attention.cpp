@@ -54,9 +54,26 @@ class Attention {
     const RotaryArgs rotary{qkv.data(), heads_.qkv(), heads_.queries, cos_sin_.data(), 0.3f, queries.data()};
     kernels_.rotate_and_store(rotary, cache.view(), step.view(), 0, step.num_rows());
     std::vector<float> output = poisoned<float>(step.num_rows() * heads_.queries * heads_.dim);
-    const AttentionArgs args{queries.data(), heads_.queries, output.data()};
     const AlignedArray<uint8_t> scratch(int64_t(kernels_.attention_scratch_bytes(cache.view())));
-    for (const AttentionTask& task : tasks(step)) kernels_.attend(args, cache.view(), step.view(), task, scratch.data());
+    for (const AttentionTask& task : tasks(step)) {
+      const int64_t blocks = step.view().positions[task.row_end - 1] / kContextBlock + 1;
+      const AlignedArray<float> partials(task.num_queries() * blocks * partial_size(cache.view().padded_dim));
+      const AttentionArgs args{queries.data(), heads_.queries, output.data(), partials.data()};
+      const auto attend = [&](const AttentionTask& part) {
+        kernels_.attend(args, cache.view(), step.view(), part, scratch.data());
+      };
+      if (random_.integer(0, 1) == 0) {
+        attend(task);
+        continue;
+      }
+      AttentionTask part = task;
+      part.num_blocks = int32_t(blocks);
+      for (part.block_begin = 0; part.block_begin < blocks; part.block_begin = part.block_end) {
+        part.block_end = int32_t(random_.integer(part.block_begin + 1, blocks));
+        attend(part);
+      }
+      kernels_.join_parts(args, cache.view(), step.view(), part, scratch.data());
+    }
     return output;
   }
 
@@ -70,7 +87,8 @@ class Attention {
         end = std::min(last, row + random_.integer(1, 60));
         for (int64_t head = 0, next; head < heads_.queries; head = next) {
           next = std::min((head / group + 1) * group, head + random_.integer(1, group));
-          result.push_back({int32_t(sequence), int32_t(row), int32_t(end), int32_t(head / group), int32_t(head), int32_t(next)});
+          result.push_back({int32_t(sequence), int32_t(row), int32_t(end), int32_t(head / group), int32_t(head),
+                            int32_t(next), 0, 0, 0, 0});
         }
       }
     }
@@ -91,7 +109,7 @@ void attention(const KernelTable& kernels, Random& random) {
   const int64_t num_kv_heads = random.integer(1, 2);
   const Heads heads{num_kv_heads * random.integer(1, 4), num_kv_heads, random.one_of(kDims)};
   const KvDtype dtype = random.one_of(kDtypes);
-  constexpr int64_t kNumSlots = 640, kLongest = 300;
+  constexpr int64_t kNumSlots = 1280, kLongest = 600;
   const std::vector<int64_t> lengths{random.integer(1, kLongest), random.integer(1, kLongest)};
   std::vector<int64_t> split;
   for (const int64_t length : lengths) split.push_back(random.integer(0, length));

@@ -177,15 +177,15 @@ def test_attention_is_close_to_exact_attention(level: str, heads: Heads, dtype: 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("heads", SHAPES[:4], ids=str)
 def test_bits_depend_on_nothing_but_the_context(level: str, heads: Heads, dtype: str, rng: np.random.Generator) -> None:
-    """Other slots, chunks, threads and company give the same bits."""
-    length = 3 * CONTEXT_BLOCK // 2
+    """Other slots, chunks, threads and company give the same bits. Many threads read a context in parts."""
+    length = 5 * CONTEXT_BLOCK // 2
     table = random_table(rng, heads, length)
     whole = Model(level, heads, table, dtype).run([Sequence(np.arange(length), 0, [(16, length)])])
 
-    model = Model(level, heads, table, dtype, num_threads=2)
+    model = Model(level, heads, table, dtype, num_threads=int(rng.choice([2, 3, 8])))
     layout = random_layout(rng, length, longest_run=int(rng.choice([1, 12, 100])), slots=range(NUM_SLOTS // 2))
     company = random_layout(rng, 200, longest_run=30, slots=range(NUM_SLOTS // 2, NUM_SLOTS))
-    ends = sorted({int(end) for end in rng.integers(1, length, size=8)} | {length - 1, length})
+    ends = sorted({int(end) for end in rng.integers(1, length, size=8)} | {length - 5, length - 1, length})
     for begin, end in zip([0, *ends], ends, strict=False):
         other = Sequence(np.arange(20), 0, company)
         mine = Sequence(np.arange(begin, end), begin, layout)

@@ -15,7 +15,7 @@ from sglang.srt.grammar.schema.numbers import MAX_DIGITS
 TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 ANNOTATIONS = (
     *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "$comment"),
-    *("discriminator", "$vocabulary", "components", "externalDocs", "xml"),
+    *("discriminator", "$vocabulary", "components", "externalDocs", "xml", "optional"),
     *("enumNames", "enumDescriptions", "markdownDescription", "markdownEnumDescriptions", "deprecationMessage"),
     *("errorMessage", "patternErrorMessage", "defaultSnippets", "allowTrailingCommas", "allowComments", "tsType"),
 )
