@@ -10,10 +10,8 @@ from rich.tree import Tree
 
 from sglang.lang.trace.nodes import TraceNode, TraceNodes, Usage
 
-PLAIN_WIDTH = 160
-
-INDENT = 8
-"""Of what is in a fork: a level for the fork, and one for its place among the others."""
+PLAIN_WIDTH = 1_000_000
+"""More than any line has, so that none is cut: what is worth knowing of a request stands at its end."""
 
 SHOWN_CHARACTERS = 60
 
@@ -35,8 +33,7 @@ def tree(trace: TraceNodes) -> Tree:
 
 def plain_text(trace: TraceNodes) -> str:
     out = io.StringIO()
-    width = PLAIN_WIDTH + INDENT * _depth(trace)  # lines that the indent leaves no room for would be left out
-    Console(file=out, width=width, color_system=None, force_terminal=False).print(tree(trace), soft_wrap=True)
+    Console(file=out, width=PLAIN_WIDTH, color_system=None, force_terminal=False).print(tree(trace), soft_wrap=True)
     return out.getvalue().rstrip("\n")
 
 
@@ -64,15 +61,6 @@ def details(node: TraceNode) -> list[str]:
     if node.status in ("waiting", "running"):
         found.append("not begun" if node.status == "waiting" else "running")
     return found
-
-
-def _depth(trace: TraceNodes) -> int:
-    """Of forks in forks."""
-    depth = 0
-    states = [trace.nodes]
-    while states := [branch for nodes in states for node in nodes for branch in node.branches]:
-        depth += 1
-    return depth
 
 
 def _counts(usage: Usage) -> list[str]:

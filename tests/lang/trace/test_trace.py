@@ -174,6 +174,19 @@ def test_the_terminal_shows_every_node(use_mock: UseMock) -> None:
     assert [line.rstrip() for line in console.export_text().splitlines()] == lines
 
 
+def test_no_line_is_cut(use_mock: UseMock) -> None:
+    use_mock({"Say:": "x" * 70})
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Say:" + sgl.gen("a_name_that_says_much_" * 3, regex="x{70}|" + "y" * 60)
+
+    line = str(program.run().trace()).splitlines()[-1]
+    assert len(line) > 200
+    assert "regex x{70}|yyy" in line
+    assert line.endswith(f"test_trace.py:{program.func.__code__.co_firstlineno + 2}")
+
+
 class Page(HTMLParser):
     """Fails where an element is closed that is not the one that is open."""
 
