@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import msgspec
+import pydantic
 import pytest
 
 from sglang.srt import sampling_params
@@ -301,6 +302,21 @@ def test_an_unknown_name_is_refused_even_without_a_value(name: Any, hint: str) -
         with pytest.raises(InvalidRequestError) as caught:
             parse({name: value})
         assert str(caught.value).startswith(f"unknown sampling parameter {name!r} ({type(name).__name__}); {hint}")
+
+
+def test_published_names_that_are_not_here_may_ask_for_nothing() -> None:
+    assert parse({"custom_params": None, "stream_interval": None}) == parse({})
+    with pytest.raises(InvalidRequestError, match=r"^custom_params={'a': 1} is not supported here yet$"):
+        parse({"custom_params": {"a": 1}})
+
+
+def test_a_pydantic_class_is_told_how_it_becomes_a_schema() -> None:
+    class Person(pydantic.BaseModel):
+        name: str
+
+    with pytest.raises(InvalidRequestError, match=r"of a pydantic class give model_json_schema\(\)$"):
+        parse({"json_schema": Person})
+    assert parse({"json_schema": Person.model_json_schema()}).constraint is not None
 
 
 def test_min_new_tokens_may_not_exceed_max_new_tokens() -> None:

@@ -21,6 +21,9 @@ ALL_TOKENS = -1
 
 _MAX_FLOAT = sys.float_info.max
 _MAX_INT = 2**63 - 1
+_NOT_HERE = ("custom_params", "stream_interval")
+"""Of the published API, and not here: null asks for nothing, as in all of its fields."""
+
 _TOKEN_ID = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -101,9 +104,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequestError(f"sampling_params must be an object of names and values, not {_show(given)}")
         values = {}
         for name, value in (given or {}).items():
+            if name in _NOT_HERE and value is None:
+                continue
             parser = _PARSERS.get(name)
             if parser is None:
-                raise InvalidRequestError(_unknown(name))
+                raise InvalidRequestError(_unknown(name, value))
             if value is not None or name == "max_new_tokens":
                 values[name] = parser(name, value)
         constraint = _only_constraint(values)
@@ -149,7 +154,9 @@ def _show(value: object) -> str:
     return f"{shown(value)} ({type(value).__name__})"
 
 
-def _unknown(name: object) -> str:
+def _unknown(name: object, value: object) -> str:
+    if name in _NOT_HERE:
+        return f"{name}={shown(value)} is not supported here yet"
     if name == "seed":
         return "unknown sampling parameter 'seed'; it is called 'sampling_seed' here"
     return f"unknown sampling parameter {_show(name)}; {did_you_mean(name, sorted(_PARSERS), 'parameters')}"
@@ -227,7 +234,9 @@ def _json_schema(name: str, value: Any) -> Constraint:
     if isinstance(value, str):
         return _constraint(name, value)
     if not isinstance(value, (Mapping, bool)):
-        raise InvalidRequestError(f"{name} must be a JSON Schema, as JSON text or as an object, not {_show(value)}")
+        hint = "; of a pydantic class give model_json_schema()" if hasattr(value, "model_json_schema") else ""
+        found = f"{_show(value)}{hint}"
+        raise InvalidRequestError(f"{name} must be a JSON Schema, as JSON text or as an object, not {found}")
     return Constraint("json_schema", _json(name, value))
 
 
