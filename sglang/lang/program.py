@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from operator import itemgetter
 from typing import Any, Literal, overload
@@ -46,7 +46,7 @@ class SglFunction:
     them, by name, how to generate where `gen` does not say: ``max_new_tokens, min_new_tokens, n, stop, stop_token_ids,
     stop_regex, temperature, top_p, top_k, min_p, frequency_penalty, presence_penalty, repetition_penalty, ignore_eos,
     sampling_seed, return_logprob, logprob_start_len, top_logprobs_num, return_text_in_logprobs, logprobs_mode``. By
-    default temperature and top_p are 1.
+    default temperature and top_p are 1. Of these a name that is a parameter of the function is the function's own.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class SglFunction:
             raise ValueError(
                 "use_thread=False waits after every statement, which an async function may not; await there"
             )
-        arguments, sampling = _split(kwargs)
+        arguments, sampling = _split(kwargs, self._signature.parameters)
         body = self._body(args, arguments)
         setting = Setting(*self._way_to_ask(backend, runtime, sampling), is_streaming=is_streaming)
         return Program(body, setting, is_stepwise)
@@ -300,10 +300,12 @@ def _close_to(unknown: str, known: Sequence[str], found: str = "") -> str:
     return f"; did you mean {close[0]!r}{found}?" if close else ""
 
 
-def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of the program, and those of its generations."""
-    arguments = {name: value for name, value in kwargs.items() if name not in RUN_ARGUMENTS}
-    return arguments, {name: value for name, value in kwargs.items() if name in RUN_ARGUMENTS}
+def _split(kwargs: Mapping[str, Any], parameters: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of the program, and those of its generations. What the program has a parameter for is its own, as
+    in an item of a batch.
+    """
+    sampling = {name: value for name, value in kwargs.items() if name in RUN_ARGUMENTS and name not in parameters}
+    return {name: value for name, value in kwargs.items() if name not in sampling}, sampling
 
 
 def _checked_number(num_api_spec_tokens: int | None) -> int | None:

@@ -15,6 +15,7 @@ import pytest
 
 import sglang as sgl
 from sglang.lang.execution import loop
+from sglang.lang.ir import SamplingArguments
 from sglang.lang.program import SglFunction
 from tests.lang.conftest import UseMock
 
@@ -33,6 +34,18 @@ def test_arguments_by_position_and_by_name(mock: sgl.Mock) -> None:
     assert greet.run(name="Ann", mood="sad").text() == expected
     assert greet("Ann", "sad").text() == expected
     assert greet.run("Ann").text().startswith("Ann is glad:")
+
+
+def test_a_parameter_is_the_programs_own_though_a_run_has_one_of_that_name(mock: sgl.Mock) -> None:
+    @sgl.function
+    def vote(s: sgl.ProgramState, n: int = 4, temperature: float = 0.5) -> tuple[int, float]:
+        s += "Say:" + sgl.gen("a", max_tokens=2)
+        return n, temperature
+
+    assert vote.run(n=8, temperature=0.25, top_k=3).ret_value == (8, 0.25)
+    assert vote.run_batch([{"n": 2}], temperature=0.75)[0].ret_value == (2, 0.5)
+    sampling = [request.sampling or SamplingArguments() for request in mock.requests]
+    assert [(asked.n, asked.temperature) for asked in sampling] == [(None, 1.0), (None, 0.75)]
 
 
 def test_bound_arguments_win(mock: sgl.Mock) -> None:
