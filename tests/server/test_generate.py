@@ -281,6 +281,20 @@ def test_other_routes_and_methods(client: httpx.Client, method: str, path: str, 
     assert ("allow" in response.headers) == (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "; did you mean /v1/chat/completions?"),
+        ("/v1/v1/chat/completions", "; did you mean /v1/chat/completions?"),
+        ("/v1/generate", "; did you mean /generate?"),
+        ("/v1/embeddings", ""),
+        ("/" + "x" * 9000, ""),
+    ],
+)
+def test_a_path_close_to_that_of_a_route(client: httpx.Client, path: str, meant: str) -> None:
+    assert error_of(client.post(path), 404) == f"POST {path}: Not Found{meant}"
+
+
 # --- random bodies ---------------------------------------------------------------------------------------------------
 
 FIELDS = ["rid", "return_logprob", "logprob_start_len", "top_logprobs_num", "return_text_in_logprobs", "cache_salt"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -57,10 +59,18 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _on_http_error(request: Request, error: HTTPException) -> Response:
         """A route or method that does not exist, in the shape of all other errors."""
-        refusal = InvalidRequestError(f"{request.method} {request.url.path}: {error.detail}")
+        hint = _close_path(app, request.url.path) if error.status_code == 404 else ""
+        refusal = InvalidRequestError(f"{request.method} {request.url.path}: {error.detail}{hint}")
         tell_of_refusal(request, refusal)
         body = error_body(refusal)
         body["error"]["code"] = error.status_code
         response = json_response(body, error.status_code)
         response.headers.update(error.headers or {})  # such as which methods there are
         return response
+
+
+def _close_path(app: FastAPI, path: str) -> str:
+    """The route that is meant: most miss the /v1 that a client's base_url ends in, or have it twice."""
+    known = app.openapi()["paths"]
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.8)
+    return f"; did you mean {close[0]}?" if close else ""
