@@ -110,7 +110,7 @@ def wait(future: Future[T], timeout: float | None = None) -> T:
     except concurrent.futures.TimeoutError as error:  # not the builtin one before Python 3.11
         if future.done() or timeout is None:  # somebody else's
             raise
-        raise TimeoutError(f"not there after {timeout:g} s") from error
+        raise TimeoutError(f"not there after {timeout:.3g} s") from error
 
 
 async def wait_async(future: Future[T]) -> T:

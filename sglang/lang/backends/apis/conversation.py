@@ -20,7 +20,7 @@ def check_answer_begins(prompt: Prompt) -> None:
 def check_is_answer(prompt: Prompt) -> None:
     """Raises UnsupportedError unless what comes next is the assistant's."""
     if prompt.open_role != "assistant":
-        raise _misplaced(f"in role {prompt.open_role}")
+        raise _misplaced(f"in role {prompt.open_role}" if prompt.open_role else "outside of all roles")
 
 
 def check_all_in_roles(prompt: Prompt, template: ChatTemplate) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from sglang.srt.errors import shown
 from sglang.srt.server.body import Body, Neutral
 from sglang.srt.tokenizer.call import MAX_NAME_LENGTH
 
@@ -122,14 +123,21 @@ class GenerationRequest(Body):
     prompt_cache_retention: Any = Field(None, description=_ANY)
 
 
+NOT_HERE = "not_here"
+
+
+def _no_media(kind: Any) -> Any:
+    if isinstance(kind, str) and kind in ("image_url", "input_audio", "audio_url", "video_url", "file"):
+        raise PydanticCustomError(NOT_HERE, f"{shown(kind)} is not supported here yet: this model reads text only")
+    return kind
+
+
 class TextPart(Body):
-    type: Literal["text"]
+    type: Annotated[Literal["text"], BeforeValidator(_no_media)]
     text: str
     cache_control: Any = None
     prompt_cache_breakpoint: Any = None
 
-
-NOT_HERE = "not_here"
 
 FUNCTION_NAME = r"^[A-Za-z0-9_.:/-]{1,128}$"
 
