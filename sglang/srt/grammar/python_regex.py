@@ -105,10 +105,10 @@ class RegexReader:
             raise _too_deep(self._name, self._source)
         self._depth += 1
         items = list(items)
-        widths = [_has_width(item) for item in items]
+        wide = [index for index, item in enumerate(items) if _has_width(item)]
+        begin, end = (wide[0], wide[-1]) if wide else (len(items), 0)
         parts = [
-            self._item(item, flags, first and not any(widths[:index]), last and not any(widths[index + 1 :]))
-            for index, item in enumerate(items)
+            self._item(item, flags, first and index <= begin, last and index >= end) for index, item in enumerate(items)
         ]
         self._depth -= 1
         return concat(parts)
