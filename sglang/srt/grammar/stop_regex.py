@@ -19,7 +19,7 @@ from sglang.srt.grammar.python_regex import parse_regex
 MAX_STOP_POSITIONS = 1_000
 """Characters that one pattern names, its repetitions written out."""
 
-_MAX_REMEMBERED_STEPS = 4_096
+_MAX_REMEMBERED_CHARACTERS = 4_096
 
 
 class Match(NamedTuple):
@@ -35,21 +35,22 @@ class StopPattern:
         self.source = source
         self._automaton = automaton
         self.last = automaton.last
-        self._steps: dict[tuple[int, str], int] = {}
+        self._readers: dict[str, int] = {}
 
     @property
     def first(self) -> int:
         return self._automaton.first
 
-    def read(self, candidates: int, character: str) -> int:
-        """Those of the positions `candidates` that read the character."""
-        key = (candidates, character)
-        if key not in self._steps:
-            if len(self._steps) >= _MAX_REMEMBERED_STEPS:
-                self._steps.clear()
+    def readers(self, character: str) -> int:
+        """The positions that read it."""
+        found = self._readers.get(character)
+        if found is None:
+            if len(self._readers) >= _MAX_REMEMBERED_CHARACTERS:
+                self._readers.clear()
             chars = self._automaton.chars
-            self._steps[key] = sum(1 << p for p in positions(candidates) if cs.contains(chars[p], character))
-        return self._steps[key]
+            found = sum(1 << place for place, members in enumerate(chars) if cs.contains(members, character))
+            self._readers[character] = found
+        return found
 
     def after(self, members: int) -> int:
         following = 0
@@ -104,11 +105,11 @@ class StopSearch:
     def _read(self, character: str) -> list[Match]:
         ways: dict[int, int] = {}
         matches: list[Match] = []
-        taken = 0  # positions that an older way is at too: it always wins
+        left = self._pattern.readers(character)  # positions that no older way is at: that one always wins
         candidates = [(start, self._pattern.after(at)) for start, at in self._ways.items()]
         for start, expected in [*candidates, (self._character_start, self._pattern.first)]:
-            at = self._pattern.read(expected, character) & ~taken
-            taken |= at
+            at = expected & left
+            left ^= at
             if at & self._pattern.last:
                 matches.append(Match(self._num_bytes, start, self._pattern.source))
             if at:
