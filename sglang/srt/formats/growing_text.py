@@ -22,6 +22,18 @@ class GrowingText:
         self.text = ""
         self.place = 0
         self.is_whole = False
+        self._absent: dict[str, int] = {}  # literals that there are none of in the whole text from there on
+
+    def find(self, literal: str, start: int) -> int:
+        """Where it begins, as far as the text has come; -1 if it is not there. In a whole text with many places to
+        look from, what is missing is looked for once.
+        """
+        if start >= self._absent.get(literal, len(self.text) + 1):
+            return -1
+        found = self.text.find(literal, start)
+        if found < 0 and self.is_whole:
+            self._absent[literal] = start
+        return found
 
     def peek(self) -> Reader[str]:
         """The next character; empty at the end."""

@@ -78,7 +78,7 @@ def xml_call(tags: Tags) -> Body:
         name = yield from source.take_all(_NAME)
         call = block.begin(name)
         yield from expect(source, tags.after_name)
-        properties = block.tools[name].get("properties", {})
+        properties = _object(block.tools[name].get("properties"))
         keys: set[str] = set()
         while True:
             yield from source.take_all(SPACE)
@@ -119,7 +119,7 @@ def _read_argument(source: GrowingText, mark: str, schema: Any) -> Reader[str]:
 def _read_until(source: GrowingText, mark: str) -> Reader[str]:
     """What stands before the mark; both are read. Raises MalformedError if there is none."""
     start = searched = source.place
-    while (end := source.text.find(mark, searched)) < 0:
+    while (end := source.find(mark, searched)) < 0:
         if source.is_whole:
             raise MalformedError
         searched = max(start, len(source.text) - len(mark) + 1)
@@ -149,8 +149,14 @@ def _suits(value: Any, schema: Any) -> bool:
         return True
     types = schema.get("type", _TYPES[type(value)])
     kinds = types if isinstance(types, (list, tuple)) else [types]
-    listed = [schema["const"]] if "const" in schema else schema.get("enum") or [value]
-    return any(kind in _TYPES[type(value)] for kind in kinds) and value in listed
+    listed = [schema["const"]] if "const" in schema else schema.get("enum")
+    is_listed = not isinstance(listed, list) or not listed or value in listed
+    return any(kind in _TYPES[type(value)] for kind in kinds) and is_listed
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """What is none says nothing: schemas of calls that no grammar demands are looked into here first."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _refuse_constant(name: str) -> None:
