@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -38,6 +39,14 @@ MAX_CACHED_CHARACTERS = 4 * 1024 * 1024
 """Of the constraints and grammars kept."""
 
 
+@dataclass
+class _Work:
+    """One constraint being lowered, for all who ask for it meanwhile: clients send the same one many times at once."""
+
+    task: asyncio.Task[str]
+    num_waiting: int = 0
+
+
 class Lowering:
     """Lowers constraints in threads, and remembers them. Belongs to one event loop."""
 
@@ -50,6 +59,7 @@ class Lowering:
         self._whitespace = whitespace
         self._cache: OrderedDict[tuple[Constraint, Frame], str] = OrderedDict()
         self._num_characters = 0
+        self._under_way: dict[tuple[Constraint, Frame], _Work] = {}
         self._threads = grammar_threads(MAX_THREADS, "lowering")
 
     async def lower(self, params: SamplingParams, frame: Frame = BARE) -> str | None:
@@ -67,10 +77,24 @@ class Lowering:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
+        work = self._under_way.get(key)
+        if work is None:
+            work = self._under_way[key] = _Work(asyncio.ensure_future(self._lower(key)))
+        work.num_waiting += 1
+        try:  # whoever leaves, others may wait for the same
+            return await asyncio.shield(work.task)
+        except InvalidRequestError as error:  # each gets an error of its own, to put the id of a request on
+            raise InvalidRequestError(str(error)) from error
+        finally:
+            work.num_waiting -= 1
+            if not work.num_waiting:
+                work.task.cancel()
+                del self._under_way[key]
+
+    async def _lower(self, key: tuple[Constraint, Frame]) -> str:
         grammar = await self._in_thread(lower, *key)
-        if key not in self._cache:  # somebody else may have asked for it meanwhile
-            self._cache[key] = grammar
-            self._num_characters += _size(key, grammar)
+        self._cache[key] = grammar
+        self._num_characters += _size(key, grammar)
         while len(self._cache) > MAX_CACHED_GRAMMARS or self._num_characters > MAX_CACHED_CHARACTERS:
             self._num_characters -= _size(*self._cache.popitem(last=False))
         return grammar
