@@ -211,6 +211,10 @@ def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         'start[max_tokens=3]: "a"\n',
         "start: %json {}\n",
         "start: " + "(" * 200 + '"a"' + ")" * 200 + "\n",
+        # A hundred times 90,000 characters would be kept.
+        f"start: {' | '.join(f'a{i}' for i in range(100))}\n"
+        + "".join(f'a{i}: "{i}" long\n' for i in range(100))
+        + f'long: b{{300}}\nb: "{"x" * 300}" | "y" b "z"{{0,3}}\n',
     ],
 )  # fmt: skip
 def test_what_cannot_be_followed_is_said_to_be(grammar: str) -> None:

@@ -54,6 +54,9 @@ MAX_OPENED = 500
 MAX_TEXT = 100_000
 """Bytes of a text that is written. Longer ones are only counted."""
 
+MAX_TEXTS = 2_000_000
+"""Characters of the shortest texts of all rules together, which are kept as long as the grammar is."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
@@ -255,7 +258,7 @@ class Outputs:
 
     def _find_rule_texts(self) -> None:
         """Those that need no other rule first; what uses others is written before them, so few rounds are enough."""
-        grows = True
+        grows, num_characters = True, 0
         while grows:
             grows = False
             for name, body in reversed(self._bodies.items()):
@@ -263,7 +266,11 @@ class Outputs:
                 if cost < self._rule_costs.get(name, math.inf):
                     self._rule_costs[name] = cost
                     if cost <= MAX_TEXT:
+                        num_characters -= len(self._rule_texts.get(name, ""))
                         self._rule_texts[name] = self._shortest(body)
+                        num_characters += len(self._rule_texts[name])
+                    if num_characters > MAX_TEXTS:
+                        raise NotFoundError
                     grows = True
                 self._costs.clear()
 
