@@ -95,11 +95,10 @@ class Mailbox:
 
     def send(self, message: FromEngine) -> None:
         """What the parent is too slow to take leaves with later messages, or while this process waits for some."""
-        data = frame(self._encoder.encode(message))
-        if self._unsent:
-            self._unsent += data
-        else:
-            self._send(data)
+        is_first = not self._unsent
+        self._unsent += frame(self._encoder.encode(message))
+        if is_first:
+            self._send()
 
     def close(self) -> None:
         """Wait until everything has left, as far as the parent takes it in time."""
@@ -116,8 +115,7 @@ class Mailbox:
                 self._bell.recv(4096)
                 continue
             if event & select.POLLOUT:
-                unsent, self._unsent = self._unsent, bytearray()
-                self._send(unsent)
+                self._send()
             if event & ~select.POLLOUT and not self._read():
                 return False
         return True
@@ -135,15 +133,16 @@ class Mailbox:
                 return False
             self._arrived += self._frames.push(data)
 
-    def _send(self, data: bytes | bytearray) -> None:
-        """What does not leave now is kept for when there is room."""
+    def _send(self) -> None:
+        """What does not leave now is kept for when there is room; it is not copied, however much there is of it."""
         try:
-            sent = self._connection.send(data)
+            sent = self._connection.send(self._unsent)
         except BlockingIOError:
             sent = 0
         except ConnectionError:  # nobody will read it; the next `receive` says so
+            self._unsent.clear()
             return
-        self._unsent += data[sent:]
+        del self._unsent[:sent]
         self._poller.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
 
 
