@@ -22,6 +22,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
+from itertools import islice
 
 
 class SglangError(Exception):
@@ -129,6 +130,7 @@ class VariableNotSetError(ProgramError, KeyError):
 
 
 _SHOWN_CHARACTERS = 80
+_SHOWN_NAMES = 200
 _bounded = reprlib.Repr()
 _bounded.maxlist = _bounded.maxtuple = _bounded.maxdict = _SHOWN_CHARACTERS
 _bounded.maxstring = _bounded.maxlong = _bounded.maxother = 3 * _SHOWN_CHARACTERS
@@ -151,7 +153,9 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str], kind: str) -> str:
-    """What to say of a name that is not known: the one it may be a misspelling of, or all there are of that `kind`."""
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known {kind}: {', '.join(names)}"
+    """What to say of a name that is not known: the one that it may stand for, or those there are of that `kind`."""
+    names = list(islice(known, _SHOWN_NAMES + 1))
+    close = difflib.get_close_matches(str(name)[:_SHOWN_CHARACTERS], names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known {kind}: {', '.join(names[:_SHOWN_NAMES])}{', ...' if len(names) > _SHOWN_NAMES else ''}"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def tokenization_router(engine: RunningEngine, formats: ModelFormats) -> APIRout
     async def _detokenize(request: Request) -> Response:
         """``text`` is a list for a list of lists."""
         body = await read_body(request, DetokenizeBody)
-        return json_response({"text": detokenize(tokenizer, info.vocab_size, body)})
+        return json_response({"text": await asyncio.to_thread(detokenize, tokenizer, info.vocab_size, body)})
 
     async def _role_text(request: Request) -> Response:
         """What the chat template puts around the last message of a conversation with these roles."""

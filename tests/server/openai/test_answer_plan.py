@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -176,3 +177,18 @@ def test_the_log_tells_where_the_template_says_nothing(
         ModelFormats.of(ServerArgs(reasoning_parser="auto"), tokenizer)
     assert len(caplog.messages) == len(said)
     assert all(part in message for part, message in zip(said, caplog.messages, strict=True))
+
+
+def test_many_tools_take_as_long_as_they_are_many() -> None:
+    """20,000 of them, a megabyte, held up all other clients for two seconds."""
+    tools = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(20_000)]
+    wanted = {"mode": "auto", "tools": tools}
+    body = {"messages": [{"role": "user", "content": "a"}], "tools": tools}
+    request = parse(ChatCompletionRequest, {**body, "tool_choice": {"type": "allowed_tools", "allowed_tools": wanted}})
+    started = time.process_time()
+    use = tool_use(request)
+    assert use is not None and len(use.callable) == 20_000
+    assert time.process_time() - started < 2
+    with pytest.raises(FieldError) as caught:
+        tool_use(parse(ChatCompletionRequest, {**body, "tool_choice": {**TOOL, "function": {"name": "none"}}}))
+    assert len(str(caught.value)) < 2_000

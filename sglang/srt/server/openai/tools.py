@@ -31,8 +31,9 @@ class ToolUse:
 
     async def check_schemas(self) -> None:
         """Raises FieldError that says which tool has a schema that cannot be enforced."""
+        names = {tool.name for tool in self.callable}
         for index, tool in enumerate(self.tools):
-            if tool in self.callable:
+            if tool.name in names:
                 param = f"tools[{index}].function.parameters"
                 try:
                     await asyncio.to_thread(check_schema, tool.schema)
@@ -44,10 +45,11 @@ def tool_use(request: ChatCompletionRequest) -> ToolUse | None:
     """None if no tool may be called. Raises FieldError."""
     choice = request.tool_choice
     tools = tuple(_tool(index, tool) for index, tool in enumerate(request.tools))
-    names = [tool.name for tool in tools]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise FieldError(f"tools has two functions of the name {shown(name)}", f"tools[{index}].function.name")
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        if tool.name in names:
+            raise FieldError(f"tools has two functions of the name {shown(tool.name)}", f"tools[{index}].function.name")
+        names.add(tool.name)
     if choice == "none":
         return None
     if not tools:
@@ -64,7 +66,7 @@ def tool_use(request: ChatCompletionRequest) -> ToolUse | None:
 
 def _named(tools: Sequence[Tool], wanted: Sequence[NamedTool]) -> tuple[Tool, ...]:
     """Raises FieldError for what is not among the tools."""
-    known, names = [tool.name for tool in tools], [one.function.name for one in wanted]
+    known, names = {tool.name: tool for tool in tools}, dict.fromkeys(one.function.name for one in wanted)
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known, "tools")
