@@ -10,6 +10,7 @@ import pytest
 
 from sglang.srt.messages import FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
+from sglang.srt.server.openai.answer import UsageCount
 from sglang.srt.server.openai.progress import Progress, TokenOffsets
 from sglang.srt.server.openai.token_text import token_text
 from sglang.srt.tokenizer.completion import Completion
@@ -118,3 +119,38 @@ def test_a_part_of_a_character_is_written_as_its_bytes() -> None:
     assert token_text(VOCAB, 0xE2) == "bytes:\\xe2"
     assert token_text(VOCAB, EOS) == "<end>"
     assert token_text(VOCAB, VOCAB.size) == ""
+
+
+def test_usage_grows_with_the_sequences() -> None:
+    """Against counting all of them anew."""
+    draw = random.Random(1)
+    ids = [np.zeros(length, dtype=np.int32).tobytes() for length in (3, 5)]
+    completions = [
+        Completion(
+            GenerateRequest(rid=str(i), input_ids=ids[i % 2], max_new_tokens=99, params=SamplingParams(), seed=0),
+            i,
+            None,
+        )
+        for i in range(6)
+    ]
+    usage = UsageCount(num_prompts=2)
+    seen: dict[int, Completion] = {}
+    cached = [draw.randrange(3) for _ in completions]
+    for _ in range(40):
+        one = draw.choice(completions)
+        tokens = [7] * draw.randrange(3)
+        one.update(RequestOutput(one.request.rid, tokens, b"", cached_tokens=cached[one.index]))
+        usage.add(one)
+        seen[one.index] = one
+        prompts = {i % 2 for i in seen}
+        found = [min(cached[i] for i in seen if i % 2 == prompt) for prompt in prompts]
+        num_prompt, num_completion = (
+            sum((3, 5)[prompt] for prompt in prompts),
+            sum(len(c.token_ids) for c in seen.values()),
+        )
+        assert usage.so_far == {
+            "prompt_tokens": num_prompt,
+            "completion_tokens": num_completion,
+            "total_tokens": num_prompt + num_completion,
+            "prompt_tokens_details": {"cached_tokens": sum(found)},
+        }

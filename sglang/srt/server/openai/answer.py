@@ -81,20 +81,22 @@ class Answer:
     def _whole(self, completions: Sequence[Completion], shape: Shape) -> dict[str, Any]:
         choices = sorted(map(shape.choice, completions), key=lambda choice: choice["index"])
         envelope = {**self._envelope, "object": shape.object, **shape.prompt(completions[0])}
-        return {**envelope, "choices": choices, "usage": self._usage(completions)}
+        usage = UsageCount(len(self._calls))
+        for completion in completions:
+            usage.add(completion)
+        return {**envelope, "choices": choices, "usage": usage.so_far}
 
     async def _events(self, running: Generation, shape: Shape) -> AsyncGenerator[bytes, None]:
-        seen: dict[int, Completion] = {}
+        usage = UsageCount(len(self._calls))
         try:
             async for completion in running:
-                about = {} if seen else shape.prompt(completion)
-                seen[completion.index] = completion
+                about = {} if usage.has_any else shape.prompt(completion)
+                usage.add(completion)
                 for choice in shape.chunks(completion):
-                    usage = self._usage(seen.values()) if self._usage_in_chunks else None
-                    yield self._chunk(shape, [choice], usage, about)
+                    yield self._chunk(shape, [choice], usage.so_far if self._usage_in_chunks else None, about)
                     about = {}
             if self._include_usage:
-                yield self._chunk(shape, [], self._usage(seen.values()), {})
+                yield self._chunk(shape, [], usage.so_far, {})
         except SglangError as error:
             yield event(error_body(error))
         yield LAST_EVENT
@@ -103,22 +105,41 @@ class Answer:
         chunk = {**self._envelope, "object": shape.chunk_object, **about, "choices": choices}
         return event({**chunk, "usage": usage} if self._include_usage or usage else chunk)
 
-    def _usage(self, completions: Iterable[Completion]) -> Usage:
-        """Of the samples of a prompt, the one that found least in the cache tells what was there before."""
-        prompt_tokens: dict[int, int] = {}
-        cached_tokens: dict[int, int] = {}
-        completion_tokens = 0
-        for completion in completions:
-            prompt = completion.index % len(self._calls)
-            prompt_tokens[prompt] = completion.request.num_prompt_tokens
-            cached_tokens[prompt] = min(completion.cached_tokens, cached_tokens.get(prompt, completion.cached_tokens))
-            completion_tokens += len(completion.token_ids)
-        num_prompt = sum(prompt_tokens.values())
+
+class UsageCount:
+    """Of a request's sequences, each added again when it has grown. Of the samples of a prompt, the one that found
+    least in the cache tells what was there before.
+    """
+
+    def __init__(self, num_prompts: int) -> None:
+        self._num_prompts = num_prompts
+        self._prompt_tokens = self._completion_tokens = self._cached_tokens = 0
+        self._counted: dict[int, int] = {}  # completion tokens, by the number of the sequence
+        self._cached: dict[int, int] = {}  # by the number of the prompt
+
+    @property
+    def has_any(self) -> bool:
+        return bool(self._counted)
+
+    def add(self, completion: Completion) -> None:
+        prompt = completion.index % self._num_prompts
+        if prompt not in self._cached:
+            self._prompt_tokens += completion.request.num_prompt_tokens
+        known = self._cached.get(prompt)
+        cached = completion.cached_tokens if known is None else min(known, completion.cached_tokens)
+        self._cached_tokens += cached - (known or 0)
+        self._cached[prompt] = cached
+        num_tokens = len(completion.token_ids)
+        self._completion_tokens += num_tokens - self._counted.get(completion.index, 0)
+        self._counted[completion.index] = num_tokens
+
+    @property
+    def so_far(self) -> Usage:
         return {
-            "prompt_tokens": num_prompt,
-            "completion_tokens": completion_tokens,
-            "total_tokens": num_prompt + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": sum(cached_tokens.values())},
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": self._prompt_tokens + self._completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self._cached_tokens},
         }
 
 
