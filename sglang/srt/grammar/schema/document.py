@@ -12,6 +12,9 @@ from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.limits import MAX_SCHEMA_NESTING
 from sglang.srt.grammar.schema.keywords import EXCLUSIVE, check_keywords, children
 
+MAX_PLACES = 16 * 1024 * 1024
+"""Characters of the places of all schemas together: what lies in a property has the name of that in its own."""
+
 _OWN_BASE = "http://schema.invalid/"
 _LEGACY = ("draft-04", "draft-06", "draft-07")
 _LATER = (
@@ -44,6 +47,7 @@ class Document:
         self.is_legacy = isinstance(dialect, str) and any(draft in dialect for draft in _LEGACY)
         self._dialect = dialect
         self._bases: dict[str, str] = {}  # by place
+        self._room_for_places = MAX_PLACES
         self._resources: dict[str, tuple[str, Any]] = {}
         self._anchors: dict[tuple[str, str], tuple[str, Any]] = {}
         self._dynamic: set[tuple[str, str]] = set()
@@ -117,8 +121,18 @@ class Document:
                 base = self._identified(place, schema, base)
                 self._check_dialect(place, schema, dialect)
             self._bases[place] = base
-            inside = [("/".join([place, *map(_escaped, steps)]), inner) for steps, inner in children(schema)]
+            inside = [(self._place(place, steps), inner) for steps, inner in children(schema)]
             left += [(inner_place, inner, base, depth + 1) for inner_place, inner in reversed(inside)]
+
+    def _place(self, outer: str, steps: tuple[str, ...]) -> str:
+        place = "/".join([outer, *map(_escaped, steps)])
+        self._room_for_places -= len(place)
+        if self._room_for_places < 0:
+            raise InvalidRequestError(
+                f"json_schema has schemas whose places have more than {MAX_PLACES} characters together, one at "
+                f"{shown(place)}"
+            )
+        return place
 
     def _identified(self, place: str, schema: dict[str, Any], base: str) -> str:
         """The base of the schema, which is noted under its names."""
