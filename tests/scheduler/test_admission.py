@@ -13,7 +13,7 @@ from sglang.srt.cache.prefix_cache import NoPrefixCache
 from sglang.srt.scheduler.admission import EFFICIENT_ROWS, PROMPT_SHARE, RunningRequests, release
 from sglang.srt.scheduler.build import token_budget
 from sglang.srt.scheduler.request import Request
-from tests.helpers.scheduling import VOCAB, request
+from tests.helpers.scheduling import VOCAB, Bench, request
 
 ENOUGH_SLOTS = 20_000
 
@@ -93,3 +93,13 @@ def test_a_budget_without_limit_computes_any_prompt_in_one_step_beside_others() 
     running.requests[0].commit()
     running.requests[0].append_token(5)
     assert running.try_admit(Request(request("long", [7] * 900), VOCAB, 1), running.advance(budget)) == 900
+
+
+def test_who_joins_in_the_same_round_is_reckoned_with() -> None:
+    """Each of them is about to generate: 290 slots are enough for two of these, and would hold the prompts of ten."""
+    bench = Bench(total=290, decode_reserve=128)
+    bench.add(*(request(str(number), [number] * 10, 128) for number in range(4)))
+    bench.step()
+    assert (bench.scheduler.stats().num_running, bench.scheduler.stats().num_waiting) == (2, 2)
+    bench.run()
+    assert len(bench.finished) == 4 and bench.scheduler.counters.retractions == 0

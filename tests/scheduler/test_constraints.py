@@ -364,3 +364,12 @@ def test_streamed_text_is_the_whole_text() -> None:
             pieces += [output.text for output in one.scheduler.step()]
         assert b"".join(pieces) == answer(constrained("a", GREETING, seed=seed)).text and len(pieces) > 2
         assert accepts(grammar_of("regex", GREETING), b"".join(pieces).decode())
+
+
+@pytest.mark.parametrize("jump_forward", [True, False])
+def test_a_stop_token_that_is_text_may_be_text_before_min_new_tokens(jump_forward: bool) -> None:
+    """Held off, as free text has it, it would leave nothing to draw where the grammar wants it."""
+    params = {"stop_token_ids": (ord("b"),), "min_new_tokens": 4}
+    output = answer(constrained("a", "[ab]bc[xyz]{3}", params=params), jump_forward=jump_forward)
+    assert output.finish is not None and output.finish.type == "stop"
+    assert re.fullmatch("[ab]bc[xyz]{3}", output.text.decode()), output
