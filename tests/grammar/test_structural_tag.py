@@ -182,6 +182,11 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ["<x>(a!", "<x>a", "<"],
     ),
     (
+        {"structures": [{"begin": "<f>", "schema": {"type": ["integer", "null"]}, "end": "</f>"}], "triggers": ["<f>"]},
+        ["<f>1</f>", "a<f>null</f>"],
+        ["<f>[]</f>", "<f></f>"],
+    ),
+    (
         {"format": {"type": "tag", "begin": "", "content": {"type": "sequence", "elements": [
             {"type": "const_string", "value": "n="},
             {"type": "json_schema", "json_schema": {"type": "integer"}},
@@ -255,6 +260,8 @@ def test_table(wanted: dict[str, Any], right: list[str], wrong: list[str]) -> No
 
 DIGITS = {"type": "regex", "pattern": "[0-9]+"}
 INTEGER = {"type": "json_schema", "json_schema": {"type": "integer"}}
+DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"n": {"type": "integer"}}}
+REFERENCE = {"type": "json_schema", "json_schema": {**DRAFT_7, "$ref": "#/definitions/n", "type": "string"}}
 REFUSED: list[tuple[Any, str]] = [
     ("{", "structural_tag is not JSON"),
     ([], "structural_tag must be an object, not []"),
@@ -289,6 +296,7 @@ REFUSED: list[tuple[Any, str]] = [
         "structural_tag.format.elements[0].json_schema cannot be enforced: json_schema has 'foo' at #/items",
     ),
     ({"format": {"type": "sequence", "elements": [DIGITS, INTEGER]}}, "a format that may go on with '0' where"),
+    ({"format": {"type": "sequence", "elements": [REFERENCE, DIGITS]}}, "a format that may go on with '0' where"),
     ({"format": {"type": "or", "elements": [DIGITS, INTEGER]}}, "for the same place that may both begin with '0'"),
     ({"format": {"type": "sequence", "elements": [{"type": "any_text"}, INTEGER]}}, "may go on with"),
     ({"format": tag("a", "[0-9]+", "")}, "a tag without an end, the one that begins with 'a', that may go on"),

@@ -331,10 +331,11 @@ def _first_chars(rules: Mapping[str, Pattern]) -> CharSet:
 
 
 def _json_types(schema: str) -> list[str]:
-    """Of the values that are valid, and perhaps others."""
+    """Of the values that are valid, and perhaps others. Beside a ``$ref`` a type may mean nothing: so in draft-07."""
     root = json.loads(schema)
-    types = root.get("type") if isinstance(root, dict) else None
-    return [types] if types in _JSON_BEGINS else list(_JSON_BEGINS)
+    types = root.get("type") if isinstance(root, dict) and not {"$schema", "$ref"} <= root.keys() else None
+    named = types if isinstance(types, list) else [types]
+    return [kind for kind in _JSON_BEGINS if kind in named] or list(_JSON_BEGINS)
 
 
 def _pattern(node: Node) -> Pattern:
