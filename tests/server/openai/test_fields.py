@@ -23,6 +23,7 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": None}, "messages", "not missing"),
     ({"messages": []}, "messages", "must be a non-empty list of messages, not []"),
     ({"messages": "hello"}, "messages", "not 'hello'"),
+    ({**HELLO, "stop": 1, "temperature": []}, "temperature", "temperature must be a number, not []"),
     ({"messages": ["hello"]}, "messages[0]", "must be an object, not 'hello'"),
     ({**HELLO, "temprature": 1}, "temprature", "unknown field 'temprature'; did you mean 'temperature'?"),
     ({**HELLO, "temprature": None}, "temprature", "unknown field"),

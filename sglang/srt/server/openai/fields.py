@@ -58,9 +58,9 @@ def _refusal(kind: type[R], given: dict[str, Any], complaints: Sequence[ErrorDet
     longest = max(paths, key=len)
     same = [complaint for complaint, path in zip(complaints, paths, strict=True) if path == longest]
     name = str(longest[0])
+    as_far = {path for path in paths if len(path) == len(longest)}
     # Of a list for a field of several types, two items may each be wrong for the type that the other is right for.
-    is_mixed = len({path for path in paths if len(path) == len(longest)}) > 1 and same[0]["loc"][1] != longest[1]
-    if len(longest) > 1 and not is_mixed:
+    if len(longest) > 1 and (len(as_far) == 1 or same[0]["loc"][1] == longest[1]):
         param = name + "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP]}" for step in longest[1:])
         return FieldError(_nested(kind, param, same), param)
     found = shown(given[name]) if name in given else "missing"
