@@ -231,23 +231,28 @@ class Expressions:
         return "".join(text)
 
     def _search(self, start: Expression) -> None:
-        """Dijkstra's algorithm over derivatives; what lies on the way found is remembered with it."""
+        """A* over derivatives, `_at_least` saying how far it still is, of equally good ones the furthest first; what
+        lies on the way found is remembered.
+        """
         if start in self._hopeless:
             raise NotFoundError
+        if self._is_as_short_as_a_part(start):
+            return
         came_from: dict[Expression, tuple[Expression, str]] = {}
         costs: dict[Expression, float] = {start: 0}
         order = itertools.count()
-        heap = [(0.0, next(order), start)]
-        done: set[Expression] = set()
+        heap = [(_at_least(start), 0.0, next(order), start)]
+        num_searched = 0
         while heap:
-            cost, _, expression = heapq.heappop(heap)
-            if expression in done:
+            _, negative_cost, _, expression = heapq.heappop(heap)
+            cost = -negative_cost
+            if cost > costs[expression]:
                 continue
-            done.add(expression)
+            num_searched += 1
             if expression.is_nullable:
                 self._remember(start, expression, cost, costs, came_from)
                 return
-            if len(done) > MAX_SEARCHED:
+            if num_searched > MAX_SEARCHED:
                 self._hopeless.add(start)
                 raise NotFoundError
             for character in self.first_samples(expression):
@@ -256,8 +261,28 @@ class Expressions:
                 if following is not self.nothing and total < costs.get(following, math.inf):
                     costs[following] = total
                     came_from[following] = (expression, character)
-                    heapq.heappush(heap, (total, next(order), following))
+                    heapq.heappush(heap, (total + _at_least(following), -total, next(order), following))
         self._ways[start] = (math.inf, "", None)
+
+    def _is_as_short_as_a_part(self, start: Expression) -> bool:
+        """Whether the longest of what its parts need at least matches all of them. Then that is remembered; it mostly
+        does where a complement takes away few texts.
+        """
+        parts = start.parts if isinstance(start, Both) else ()
+        longest = max((part for part in parts if part.cost), key=_at_least, default=None)
+        if longest is None or not _at_least(longest) <= MAX_SEARCHED:
+            return False
+        ways: list[tuple[Expression, str, Expression]] = []
+        place = start
+        for character in self.shortest(longest):
+            before, place = place, self.derivative(place, character)
+            ways.append((before, character, place))
+        if not place.is_nullable:
+            return False
+        self._ways.setdefault(place, (0, "", None))
+        for before, character, after in reversed(ways):
+            self._ways[before] = (self._ways[after][0] + len(character.encode()), character, after)
+        return True
 
     def _remember(
         self,
@@ -284,3 +309,12 @@ class Expressions:
                 blocks = [part for pair in parts for part in pair if part]
             found = self._samples[expression] = [sample(block) for block in blocks]
         return found
+
+
+def _at_least(expression: Expression) -> float:
+    """Bytes that every text of it has. Never more than the shortest: so the first way to be found is the shortest, if
+    what is reached anew by a shorter way is looked at again.
+    """
+    if isinstance(expression, Both):
+        return max(map(_at_least, expression.parts))
+    return expression.cost or 0

@@ -176,7 +176,7 @@ class Multiple(Expression):
         self.place = place
         left = 10 ** (scale - (place or 0))
         is_nullable = remainder * left % unit == 0 and (place in (None, scale) or left > unit)
-        super().__init__(None, is_nullable, math.inf)
+        super().__init__(None if scale else _num_digits_missing(remainder, unit), is_nullable, math.inf)
 
     def derive(self, make: Maker, character: str) -> Expression:
         if character == "-":
@@ -187,6 +187,14 @@ class Multiple(Expression):
             return make.nothing
         remainder = (self.remainder * 10 + int(character)) % self.unit
         return make.multiple(self.unit, self.scale, remainder, None if self.place is None else self.place + 1)
+
+
+def _num_digits_missing(remainder: int, unit: int) -> int:
+    """How many digits have to follow, at least, so that the whole is a multiple of `unit`."""
+    power = 1
+    while -remainder * power % unit >= power:
+        power *= 10
+    return len(str(power)) - 1
 
 
 class Ref(Expression):
