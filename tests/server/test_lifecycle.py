@@ -129,6 +129,15 @@ def test_a_client_that_leaves_before_it_has_sent_its_body(one_at_a_time: Server)
     assert generate(one_at_a_time.url, "b", ONE).status_code == 200
 
 
+def test_an_idle_connection_outlives_those_that_clients_keep(one_at_a_time: Server) -> None:
+    """httpx and so OpenAI's client keep one for 5 s; a request that is sent as it is closed would be lost."""
+    with send(one_at_a_time.url, b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n") as connection:
+        assert connection.recv(10_000).startswith(b"HTTP/1.1 200")
+        connection.settimeout(6)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
 def test_a_busy_server_is_healthy(one_at_a_time: Server) -> None:
     """Also if the token that the check asks for has its turn only in minutes."""
     url = one_at_a_time.url

@@ -49,6 +49,12 @@ GOODBYE_SECONDS = 2
 """How long the errors may then take to be sent; who has not taken them by then is cut off."""
 
 
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may be idle. Longer than clients and proxies keep one (httpx 5 s, aiohttp 15, others 60): who
+sends a request just when it is closed loses it, and cannot know whether it was read.
+"""
+
+
 class _Server(uvicorn.Server):
     """Says when it listens, in the words that tools and people wait for, and ends every answer."""
 
@@ -101,7 +107,13 @@ async def _serve(engine_args: EngineArgs, server_args: ServerArgs, path: Path, l
     engine = await launching
     try:
         app = create_app(engine, server_args)
-        config = uvicorn.Config(app, log_config=None, log_level=engine_args.log_level, access_log=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level=engine_args.log_level,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
         await _Server(config, engine, url, started).serve(sockets=[listener])
     finally:
         await engine.close()
