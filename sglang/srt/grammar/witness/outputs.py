@@ -8,6 +8,7 @@ What the shortest rest costs is known for every expression and so for every stac
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -257,11 +258,19 @@ class Outputs:
         raise AssertionError(f"{expression} is regular")
 
     def _find_rule_texts(self) -> None:
-        """Those that need no other rule first; what uses others is written before them, so few rounds are enough."""
-        grows, num_characters = True, 0
-        while grows:
-            grows = False
-            for name, body in reversed(self._bodies.items()):
+        """Those that need no other rule first; of a schema what uses others is written before them, so few rounds are
+        enough. Elsewhere there may be as many rounds as rules, so each looks only at what uses a rule that got cheaper.
+        """
+        users = defaultdict(set)
+        for name, body in self._bodies.items():
+            for used in references(body):
+                users[used].add(name)
+        places = {name: place for place, name in enumerate(self._bodies)}
+        left, num_characters = set(self._bodies), 0
+        while left:
+            names, left = sorted(left, key=lambda name: -places[name]), set()
+            for name in names:
+                body = self._bodies[name]
                 cost = self._cost(body)
                 if cost < self._rule_costs.get(name, math.inf):
                     self._rule_costs[name] = cost
@@ -271,7 +280,7 @@ class Outputs:
                         num_characters += len(self._rule_texts[name])
                     if num_characters > MAX_TEXTS:
                         raise NotFoundError
-                    grows = True
+                    left |= users[name]
                 self._costs.clear()
 
     def _text_of_rule(self, name: str) -> str:
