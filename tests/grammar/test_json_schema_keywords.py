@@ -277,19 +277,20 @@ def test_formats_that_programs_can_read(schema: Any, accepted: list[str], avoide
 BRIEF_NUMBERS: list[tuple[dict[str, Any], list[str], list[str]]] = [
     # schema, accepted, valid but not generated
     ({"type": "integer"}, ["9" * 19, "-" + "9" * 19], ["9" * 20]),
-    ({"type": "number"}, ["9" * 19 + "." + "9" * 17, "1e99", "1E-99"], ["9" * 20, "0." + "1" * 18, "1e100"]),
-    ({"minimum": 0.5, "type": "number"}, ["0.5", "0." + "9" * 17], ["0." + "9" * 18, "9" * 20]),
-    ({"type": "number", "not": {"type": "integer"}}, ["1.5", "1." + "1" * 17], ["1." + "1" * 18]),
+    ({"type": "number"}, ["9" * 19, "9" * 14 + ".9", "1e99", "1.5E-99"], ["9" * 20, "9" * 15 + ".9", "1e100"]),
+    ({"minimum": 0.5, "type": "number"}, ["0.5", "0." + "9" * 14], ["0." + "9" * 15, "9" * 20]),
+    ({"type": "number", "exclusiveMaximum": 1}, ["0." + "9" * 14], ["0." + "9" * 17]),  # 1 where it is read
+    ({"type": "number", "not": {"type": "integer"}}, ["1.5", "1." + "1" * 14], ["1." + "1" * 15]),
     # Where the schema's own numbers are longer, so are those that are generated.
-    ({"type": "integer", "minimum": 10**25 - 1}, ["9" * 25, "9" * 26], ["9" * 27]),
-    ({"type": "number", "exclusiveMaximum": -(10**25)}, ["-1" + "0" * 24 + "1", "-" + "9" * 27], ["-" + "9" * 28]),
+    ({"type": "integer", "minimum": 10**25 - 1}, ["9" * 25, "9" * 26], ["9" * 28]),
+    ({"type": "number", "exclusiveMaximum": -(10**25)}, ["-1" + "0" * 24 + "1", "-" + "9" * 27], ["-" + "9" * 29]),
     (
         {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e-20},
         ["0." + "0" * 20 + "5"],
-        ["0." + "0" * 21 + "5"],
+        ["0." + "0" * 22 + "5"],
     ),
-    ({"type": "number", "exclusiveMinimum": 0.1, "exclusiveMaximum": 0.2}, ["0.15"], ["0.1" + "1" * 17]),
-    ({"type": "number", "not": {"multipleOf": 1e-18}}, ["0." + "1" * 19], ["0." + "1" * 20]),
+    ({"type": "number", "exclusiveMinimum": 0.1, "exclusiveMaximum": 0.2}, ["0.15"], ["0.1" + "1" * 14]),
+    ({"type": "number", "not": {"multipleOf": 1e-18}}, ["0." + "1" * 19], ["0." + "1" * 21]),
 ]
 
 

@@ -21,8 +21,8 @@ _FEW = 100
 _BRIEF_DIGITS = 19
 """As many as a 64-bit integer has."""
 
-_BRIEF_PLACES = 17
-"""Behind the point: no double has more that count."""
+_BRIEF_DIGITS_OF_FRACTION = 15
+"""Before and behind the point: doubles tell as many apart, so what is below a bound is read as a number below it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def texts_of(numbers: Numbers) -> list[list[tuple[Pattern, bool]]]:
     """
     if numbers.low is not None and numbers.low == numbers.high:
         return [[(literal(decimal_text(numbers.low)), True)]]
-    kind = _kind(numbers.whole, *_most_digits(numbers))
+    kind = [*_KINDS[numbers.whole], *([(_brief(*_most_digits(numbers)), True)] if numbers.is_brief else [])]
     if numbers.low is None and numbers.high is None:
         return [kind]
     found = []
@@ -279,38 +279,31 @@ def _fraction_at_most(digits: str, is_open: bool) -> Pattern:
     return union([EMPTY_TEXT, concat([_POINT, union([*smaller, *ended, *exact])])])
 
 
-@lru_cache(maxsize=64)
-def _kind(whole: bool | None, max_digits: int | None, max_places: int | None) -> list[tuple[Pattern, bool]]:
-    """What all numbers of a kind match, or do not, with at most so many digits before and behind the point."""
-    magnitude = rf"[1-9][0-9]{_up_to(0, max_digits and max_digits - 1)}"
-    if whole:
-        return [(parse_regex("whole", f"0|-?{magnitude}"), True)]
-    decimal = rf"-?(0|{magnitude})(\.[0-9]{_up_to(1, max_places)})?"
-    if whole is None:
-        exponent = rf"([eE][+\-]?[0-9]{_up_to(1, max_digits and _BRIEF_EXPONENT)})?"
-        return [(parse_regex("number", decimal + exponent), True)]
-    return [(parse_regex("decimal", decimal), True), (_WRITTEN_WHOLE, False)]
-
-
-def _most_digits(numbers: Numbers) -> tuple[int | None, int | None]:
-    """Before and behind the point; None is without end.
+def _most_digits(numbers: Numbers) -> tuple[int, int]:
+    """Of whole numbers, and of others before and behind the point together.
 
     Between two different bounds lies a number with one place more than they have, and beyond one bound a number with
-    one digit more; so it is with multiples.
+    one digit or place more; so it is with multiples.
     """
-    if not numbers.is_brief:
-        return None, None
     defining = [abs(one) for one in (numbers.low, numbers.high, numbers.multiple, *numbers.avoided) if one is not None]
     split = [_split(decimal_text(one)) for one in defining]
-    return (
-        max([_BRIEF_DIGITS, *(len(whole) + 1 for whole, _ in split)]),
-        max([_BRIEF_PLACES, *(len(fraction) + 1 for _, fraction in split)]),
-    )
+    before = max((len(whole) for whole, _ in split), default=0)
+    behind = max((len(fraction) for _, fraction in split), default=0)
+    return max(_BRIEF_DIGITS, before + 1), max(_BRIEF_DIGITS_OF_FRACTION, before + behind + 1)
 
 
-def _up_to(low: int, high: int | None) -> str:
-    return f"{{{low},{'' if high is None else high}}}"
+@lru_cache(maxsize=64)
+def _brief(digits: int, digits_of_fraction: int) -> Pattern:
+    texts = rf"-?([0-9]{{1,{digits}}}|[0-9.]{{1,{digits_of_fraction + 1}}})([eE][+\-]?[0-9]{{1,2}})?"
+    return parse_regex("brief number", texts)
 
 
-_BRIEF_EXPONENT = 2
+_WHOLE = parse_regex("whole", r"0|-?[1-9][0-9]*")
+_DECIMAL = parse_regex("decimal", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_NUMBER = parse_regex("number", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+\-]?[0-9]+)?")
 _WRITTEN_WHOLE = parse_regex("written whole", r"-?[0-9]+(\.0+)?")
+_KINDS: dict[bool | None, list[tuple[Pattern, bool]]] = {
+    True: [(_WHOLE, True)],
+    False: [(_DECIMAL, True), (_WRITTEN_WHOLE, False)],
+    None: [(_NUMBER, True)],
+}
