@@ -218,7 +218,7 @@ def test_a_dead_end_is_an_error_and_costs_the_cache_nothing() -> None:
     one.add(constrained("dead", "(a|b)c", range(40)))
     one.run()
     finish = one.finished["dead"].finish
-    assert finish is not None and (finish.type, finish.status_code) == ("abort", 500)
+    assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
     assert "cannot be followed any further" in str(finish.message)
     one.add(request("next", range(40), max_new_tokens=1))
     one.run()

@@ -209,7 +209,7 @@ class Scheduler:
         if error:
             return self._fail_distribution(request, error)
         if token.token_id is None:
-            return self._finish(request, _failure(str(token.dead_end)))
+            return self._finish(request, _refusal(str(token.dead_end)))
         return self._extend(request, token)
 
     def _extend(self, request: Request, drawn: SampledToken | None = None) -> RequestOutput | None:
@@ -223,7 +223,7 @@ class Scheduler:
             finish = None if is_redrawn else self._append(request, token_ids)
             request.num_forced_tokens += request.num_output_tokens - num_before - is_kept
         except InvalidRequestError as error:
-            finish = FinishReason(type="abort", message=str(error), status_code=error.http_status)
+            finish = _refusal(str(error))
         except Exception as error:  # a constraint or a search for stops that breaks is that of one request
             logger.exception("a token could not be added to a request")
             finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
@@ -245,7 +245,7 @@ class Scheduler:
             if stop is not None:
                 return FinishReason(type="stop", matched=stop)
         if is_whole and request.constraint.error:
-            return _failure(request.constraint.error)
+            return _refusal(request.constraint.error)
         if is_whole and request.constraint.is_at_end and not request.constraint.is_ended_early:
             return FinishReason(type="stop", matched=request.last_output_id)
         if request.max_tokens_left <= 0 or request.constraint.is_at_end:
@@ -341,6 +341,10 @@ def _following(request: Request, drawn: SampledToken | None) -> tuple[int, ...]:
 
 def _arrival(request: Request) -> int:
     return request.arrival
+
+
+def _refusal(message: str) -> FinishReason:
+    return FinishReason(type="abort", message=message, status_code=InvalidRequestError.http_status)
 
 
 def _failure(message: str) -> FinishReason:
