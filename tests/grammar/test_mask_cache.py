@@ -94,7 +94,7 @@ def compiled(vocab: Vocab, grammar: str) -> CompiledGrammar:
 
 def without_memory(compiled_grammar: CompiledGrammar, vocab: Vocab, jumps: bool) -> Constrained:
     known = compiled_grammar
-    return Constrained(known._matchers, known._grammar, vocab, vocab.eos, jumps, known._ending())
+    return Constrained(known._matchers, known._text_matchers, vocab, vocab.eos, jumps, known._ending())
 
 
 def walk_beside(known: CompiledGrammar, vocab: Vocab, seed: int, limit: int) -> None:

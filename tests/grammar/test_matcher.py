@@ -258,6 +258,18 @@ def test_a_grammar_is_compiled_once_and_forgotten_when_others_come(monkeypatch: 
         cache.compile("start: nothing").result()
 
 
+def test_an_end_without_tokens_left_takes_no_reading_of_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done in the thread that computes for everybody."""
+    vocab = byte_level_vocab()
+    compiled = GrammarCompiler(vocab, InlineExecutor()).compile(grammar_of("json_schema", PERSON)).result()
+    monkeypatch.setattr("sglang.srt.grammar.text_matcher.llguidance.LLMatcher", None)
+    for seed in range(5):
+        matcher = compiled.constrain(vocab.eos, jumps=True)
+        ids, _ = generate(matcher, vocab, seed, 20)
+        length = len(b"".join(vocab.token_bytes[i] for i in ids))
+        assert matcher.is_ended_early and matcher.closed_at(length) and not matcher.closed_at(length - 1)
+
+
 def test_texts_may_be_asked_about_in_any_order() -> None:
     matcher = TextMatcher(grammar_of("regex", "ab|abc|abcde"))
     expected = [False, False, True, True, False, True]

@@ -14,7 +14,7 @@ from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.shared_matcher import SharedMatcher
-from sglang.srt.grammar.text_matcher import failure
+from sglang.srt.grammar.text_matcher import failure, shared_text_matcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
 from sglang.srt.grammar.witness.ending import Ending, Spelling
 from sglang.srt.grammar.witness.expressions import NotFoundError
@@ -35,6 +35,7 @@ class CompiledGrammar:
         self, matchers: SharedMatcher, grammar: str, vocab: Vocab, cutter: TextCutter, masks: MaskCache
     ) -> None:
         self._matchers = matchers
+        self._text_matchers = shared_text_matcher(grammar)
         self._grammar = grammar
         self._vocab = vocab
         self._cutter = cutter
@@ -44,7 +45,9 @@ class CompiledGrammar:
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
-        return Constrained(self._matchers, self._grammar, self._vocab, end_ids, jumps, self._ending(), self._memory())
+        return Constrained(
+            self._matchers, self._text_matchers, self._vocab, end_ids, jumps, self._ending(), self._memory()
+        )
 
     def _ending(self) -> Ending | None:
         return None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)

@@ -103,21 +103,21 @@ class Constrained:
     def __init__(
         self,
         matchers: SharedMatcher,
-        grammar: str,
+        text_matchers: SharedMatcher,
         vocab: Vocab,
         end_ids: Iterable[int],
         jumps: bool,
         ending: Ending | None = None,
         memory: MaskMemory | None = None,
     ) -> None:
-        """ending: None where outputs of the grammar cannot be followed; they end where their tokens do. memory: None
-        where all masks are to be computed.
+        """text_matchers: the same grammar's, for bytes. ending: None where outputs of the grammar cannot be followed;
+        they end where their tokens do. memory: None where all masks are to be computed.
         """
         self._matchers = matchers
         self._matcher = matchers.copy()
         self._is_alone = False
         self._tokens_read: list[int] = []
-        self._grammar = grammar
+        self._text_matchers = text_matchers
         self._vocab = vocab
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
         self._jumps = jumps
@@ -150,7 +150,7 @@ class Constrained:
         if length == len(self._text) and self.error is None:
             return self.is_ended_early or bool(self._matcher.is_accepting())
         if self._text_matcher is None:
-            self._text_matcher = TextMatcher(self._grammar)
+            self._text_matcher = TextMatcher(self._text_matchers)
         return self._text_matcher.is_satisfied_by(self._text[:length])
 
     def closed_at(self, length: int) -> bool | None:
@@ -189,7 +189,7 @@ class Constrained:
         if rest is None:
             return False
         whole = self._text[:length] + self._bytes_of(rest)
-        if not TextMatcher(self._grammar).is_satisfied_by(whole):  # of a grammar whose lexemes are greedy, say
+        if not TextMatcher(self._text_matchers).is_satisfied_by(whole):  # of a grammar whose lexemes are greedy, say
             return False
         self.is_ended_early = True
         self._text = whole

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import llguidance
 import llguidance.numpy
 import numpy as np
 
 from sglang.srt.grammar.limits import PARSER_LIMITS
+from sglang.srt.grammar.shared_matcher import SharedMatcher
 
 _BYTES = llguidance.LLTokenizer("byte")
 _NUM_BYTES = 256
@@ -14,12 +17,23 @@ _LIVING = ("NotStopped", "NoExtension", "EndOfSentence")
 """Stop reasons that are none, or the end of the grammar. Every other is a limit that was hit."""
 
 
-class TextMatcher:
-    """Whether beginnings of a growing text satisfy a grammar in full. Goes on from where it was."""
+def shared_text_matcher(grammar: str) -> SharedMatcher:
+    """For many outputs of one grammar, which takes long to read."""
+    return SharedMatcher(partial(llguidance.LLMatcher, _BYTES, grammar, log_level=0, limits=PARSER_LIMITS))
 
-    def __init__(self, grammar: str) -> None:
-        self._matcher = llguidance.LLMatcher(_BYTES, grammar, log_level=0, limits=PARSER_LIMITS)
+
+class TextMatcher:
+    """Whether beginnings of a growing text satisfy a grammar in full. Goes on from where it was.
+
+    grammar: its text, or a matcher of it that is shared, of which this one has a copy. Where the copies' lexer comes to
+    a limit it goes on with one of its own.
+    """
+
+    def __init__(self, grammar: str | SharedMatcher) -> None:
+        self._matchers = shared_text_matcher(grammar) if isinstance(grammar, str) else grammar
+        self._matcher = self._matchers.copy()
         self._num_read = 0
+        self._is_alone = isinstance(grammar, str)
 
     @property
     def problem(self) -> str | None:
@@ -45,7 +59,12 @@ class TextMatcher:
             self._matcher.rollback(self._num_read - len(text))
         new = text[self._num_read :]
         self._num_read = len(text)
-        return self._matcher.consume_tokens(list(new)) and self._matcher.is_accepting()
+        is_satisfied: bool = self._matcher.consume_tokens(list(new)) and self._matcher.is_accepting()
+        if not is_satisfied and not self._is_alone and (self.problem or "").startswith(LEXER_FAILURE):
+            self._is_alone = True
+            self._matcher, self._num_read = self._matchers.alone(), 0
+            return self.is_satisfied_by(text)
+        return is_satisfied
 
 
 def failure(matcher: llguidance.LLMatcher) -> str | None:
