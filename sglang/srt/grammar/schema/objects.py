@@ -154,12 +154,7 @@ def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str,
     patterns = dict.fromkeys(p for selector, _ in rules for p in (selector.pattern, *selector.others) if p is not None)
     cells: list[tuple[Strings, frozenset[Pattern]]] = [(keys, frozenset()) for keys in key_sets]
     for pattern in patterns:
-        cells = [
-            (met, matched | {pattern} if wanted else matched)
-            for keys, matched in cells
-            for wanted in (True, False)
-            if (met := keys.meet(Strings(None, ((pattern, wanted),)))) is not None
-        ]
+        cells = [part for keys, matched in cells for part in _parts(keys, matched, pattern)]
         if len(cells) > MAX_NAME_KINDS:
             raise InvalidRequestError(
                 f"json_schema has patterns at {place} that tell more than {MAX_NAME_KINDS} kinds of names apart"
@@ -171,6 +166,28 @@ def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str,
         shape.keys == ANYTHING and not shape.witnesses and all(selector.pattern for selector, _ in shape.rules)
     )
     return spoken_of if closes and has_patterns_only and spoken_of else [item for item, _ in possible]
+
+
+def _parts(
+    keys: Strings, matched: frozenset[Pattern], pattern: Pattern
+) -> Iterator[tuple[Strings, frozenset[Pattern]]]:
+    """Of `keys`, which match all of `matched`, those that match the pattern too, and the others.
+
+    Most patterns of one object tell kinds of names apart, and then nothing more has to be asked or said.
+    """
+    if any(_are_disjoint(pattern, other) for other in matched):
+        yield keys, matched
+        return
+    telling = tuple((one, wanted) for one, wanted in keys.conditions if wanted or not _are_disjoint(pattern, one))
+    if (matching := replace(keys, conditions=telling).meet(Strings(None, ((pattern, True),)))) is not None:
+        yield matching, matched | {pattern}
+    if (others := keys.meet(Strings(None, ((pattern, False),)))) is not None:
+        yield others, matched
+
+
+def _are_disjoint(one: Pattern, other: Pattern) -> bool:
+    """Sure if True."""
+    return Strings(None, ((one, True), (other, True))).is_empty
 
 
 def _state(rules: list[Rule], matched: frozenset[Pattern]) -> State:
