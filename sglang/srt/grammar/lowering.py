@@ -21,7 +21,7 @@ from sglang.srt.grammar.pattern import NOTHING, Pattern, literal, union
 from sglang.srt.grammar.python_regex import parse_regex
 from sglang.srt.grammar.recursive import ebnf_rules, is_lark
 from sglang.srt.grammar.schema.whitespace import read_whitespace
-from sglang.srt.grammar.stop_regex import compile_stop_regex
+from sglang.srt.grammar.stop_regex import check_stop_regexes
 from sglang.srt.grammar.structural import nodes as structural
 from sglang.srt.grammar.structural.reading import read_structural_tag
 from sglang.srt.grammar.structural.writing import structural_rules
@@ -64,8 +64,8 @@ class Lowering:
 
     async def lower(self, params: SamplingParams, frame: Frame = BARE) -> str | None:
         """The grammar of its constraint, see `lower`; None where there is none. Checks its ``stop_regex`` too."""
-        for source in params.stop_regex:
-            compile_stop_regex(source)
+        if params.stop_regex:
+            await self._in_thread(check_stop_regexes, params.stop_regex)
         if params.constraint is None:
             return None
         constraint = params.constraint
@@ -99,8 +99,8 @@ class Lowering:
             self._num_characters -= _size(*self._cache.popitem(last=False))
         return grammar
 
-    async def _in_thread(self, function: Callable[[Constraint, Frame], T], constraint: Constraint, frame: Frame) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, constraint, frame)
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
 def _size(key: tuple[Constraint, Frame], grammar: str) -> int:

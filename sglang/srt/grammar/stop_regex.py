@@ -7,6 +7,7 @@ where it began: the first match to be complete counts, of those complete at once
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from sglang.srt.grammar.pattern import NOTHING, num_positions
 from sglang.srt.grammar.python_regex import parse_regex
 
 MAX_STOP_POSITIONS = 1_000
-"""Characters that one pattern names, its repetitions written out."""
+"""Characters that the patterns of a request name together, their repetitions written out."""
 
 _MAX_REMEMBERED_CHARACTERS = 4_096
 
@@ -36,6 +37,11 @@ class StopPattern:
         self._automaton = automaton
         self.last = automaton.last
         self._readers: dict[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Characters that it names, its repetitions written out."""
+        return len(self._automaton.chars)
 
     @property
     def first(self) -> int:
@@ -65,16 +71,28 @@ def compile_stop_regex(source: str) -> StopPattern:
     that matches nothing or the empty text, or that is too large.
     """
     pattern = parse_regex("stop_regex", source)
-    if (count := num_positions(pattern)) > MAX_STOP_POSITIONS:
-        raise InvalidRequestError(
-            f"stop_regex has {count} characters with its repetitions written out; "
-            f"at most {MAX_STOP_POSITIONS} are supported: {shown(source)}"
-        )
+    _check_size(num_positions(pattern), source)
     automaton = build(pattern)
     if pattern == NOTHING or automaton.is_nullable:
         what = "the empty text" if automaton.is_nullable else "no text at all"
         raise InvalidRequestError(f"stop_regex matches {what}, and would stop at once or never: {shown(source)}")
     return StopPattern(source, automaton)
+
+
+def check_stop_regexes(sources: Iterable[str]) -> None:
+    """Raises InvalidRequestError for the first that cannot be used, and for more than can be followed together."""
+    size = 0
+    for source in sources:
+        size += compile_stop_regex(source).size
+        _check_size(size, source)
+
+
+def _check_size(num_characters: int, source: str) -> None:
+    if num_characters > MAX_STOP_POSITIONS:
+        raise InvalidRequestError(
+            f"stop_regex has {num_characters} characters with its repetitions written out; "
+            f"at most {MAX_STOP_POSITIONS} are supported, of all patterns together: {shown(source)}"
+        )
 
 
 class StopSearch:
