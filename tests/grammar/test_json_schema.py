@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 import jsonschema
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.json_schema import open_json_schema_grammar
 from tests.grammar.texts import accepts, grammar_of
 
 PERSON = {
@@ -336,10 +338,24 @@ def test_limits_leave_what_people_write() -> None:
         assert accepts(grammar_of("json_schema", {"type": "number", "multipleOf": multiple}), "0")
 
 
-@pytest.mark.parametrize("multiple", [500_000_000, 1_000_000_000, 2_000_000_000])
+@pytest.mark.parametrize("multiple", [600_000_000, 900_000_000, 2_100_000_000])
 def test_multiples_that_the_library_gets_wrong_are_refused(multiple: int) -> None:
     with pytest.raises(InvalidRequestError, match=f"multiples of {multiple}; at most 400000000 is supported"):
         grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
+
+
+@pytest.mark.parametrize("multiple", [2, 25, 1000, 10**9, 0.5, 0.01, 12.5, 1e-9])
+def test_multiples_that_their_last_digits_tell(multiple: float) -> None:
+    """They are written like other numbers, and end."""
+    schema = {"type": "number", "multipleOf": multiple}
+    grammar, valid = grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema))
+    unit = Decimal(str(multiple))
+    for factor in (0, 1, -1, 3, -17, 1234):
+        text = format(factor * unit, "f")
+        assert accepts(grammar, text) == (text != "-0")
+        assert not accepts(grammar, format(factor * unit + unit / 4, "f"))
+    whole = format(unit.to_integral_value(ROUND_CEILING), "f")
+    assert accepts(valid, whole + "0" * 30) and not accepts(grammar, whole + "0" * 30)
 
 
 def test_exclusive_bounds_of_openapi() -> None:

@@ -1,9 +1,10 @@
-"""Numbers without the multiples of some: listed where they are few, or else told by their last digits."""
+"""Multiples of a number, and numbers that are none: listed where they are few, or else told by their last digits."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 from sglang.srt.grammar.charset import characters
 from sglang.srt.grammar.pattern import Pattern, chars, concat, literal, repeat, union
@@ -37,6 +38,12 @@ def texts_without(numbers: Numbers) -> list[list[tuple[Pattern, bool]]] | None:
     return [[*alternative, *conditions] for alternative in texts_of(numbers)]
 
 
+def is_told_by_last_digits(unit: Fraction | None) -> bool:
+    """Whether a number is a multiple of `unit`. None is no number."""
+    return unit is not None and _multiples(unit) is not None
+
+
+@lru_cache(maxsize=256)
 def _multiples(unit: Fraction) -> Pattern | None:
     """Those of it, among decimal numbers; None if many digits are needed to tell them."""
     places = _exponent(unit.denominator)

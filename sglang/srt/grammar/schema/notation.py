@@ -14,7 +14,7 @@ from sglang.srt.grammar.lexemes import not_empty
 from sglang.srt.grammar.limits import LARGEST_MULTIPLE, MAX_MULTIPLE
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
-from sglang.srt.grammar.schema.non_multiples import MAX_LISTED, texts_without
+from sglang.srt.grammar.schema.non_multiples import MAX_LISTED, is_told_by_last_digits, texts_without
 from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
 from sglang.srt.grammar.schema.objects import Record
 from sglang.srt.grammar.schema.plan import Plan, Settled, place
@@ -84,8 +84,9 @@ class _Writer:
         if texts:
             options.append(self._terminal(" | ".join(f"({one.terminal(self._patterns)})" for one in texts)))
         numbers = [value for value in values if isinstance(value, Numbers)]
-        options += [self._multiples(one, place(state)) for one in numbers if one.is_counted]
-        if plain := [one for one in numbers if not one.is_counted]:
+        counted = [one for one in numbers if one.is_counted and not is_told_by_last_digits(one.multiple)]
+        options += [self._multiples(one, place(state)) for one in counted]
+        if plain := [one for one in numbers if one not in counted]:
             options.append(self._terminal(" | ".join(self._number(one, place(state)) for one in plain)))
         scalars = [text for value in values if isinstance(value, Scalars) for text in value.texts]
         if scalars:
