@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import sglang as sgl
-from tests.helpers.runtime import assert_baseline, state_of
+from sglang.srt.grammar import lowering
+from tests.helpers.runtime import SECONDS, assert_baseline, state_of
 
 NUM_REQUESTS = 200
 ENDLESS = {"temperature": 0.0, "max_new_tokens": 1500, "ignore_eos": True}
@@ -109,4 +112,33 @@ def test_one_prompt_of_a_batch_may_end_before_the_call_is_given_up(small_engine:
         await stream.aclose()
 
     asyncio.run(leave_after_the_first())
+    assert_baseline(small_engine)
+
+
+def test_what_is_aborted_while_it_is_made_ready_never_runs(
+    small_engine: sgl.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on, lower = threading.Event(), threading.Event(), lowering.lower
+
+    def slow(*arguments: Any) -> str:
+        begun.set()
+        assert may_go_on.wait(SECONDS)
+        return lower(*arguments)
+
+    async def abort(prefix: str) -> int:
+        return small_engine._engine.manager.abort(prefix)
+
+    monkeypatch.setattr(lowering, "lower", slow)
+    sampling = {**ENDLESS, "regex": "(made|ready)+"}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(small_engine.generate, ["a", "b"], sampling, rid=["slow-a", "slow-b"])
+        assert begun.wait(SECONDS)
+        assert small_engine._run(abort("nobody")) == 0
+        assert small_engine._run(abort("slow-b")) == 1
+        assert small_engine._run(abort("slow")) == 2
+        may_go_on.set()
+        results = answer.result(SECONDS)
+    for result in results:
+        assert result["meta_info"]["finish_reason"]["type"] == "abort"
+        assert result["meta_info"]["completion_tokens"] <= 1
     assert_baseline(small_engine)

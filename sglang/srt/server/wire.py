@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sglang.srt.errors import InvalidRequestError, RequestAbortedError, SglangError
-from sglang.srt.tokenizer.manager import MAX_PROMPT_TOKENS
+from sglang.srt.tokenizer.call_limits import MAX_PROMPT_TOKENS
 
 T = TypeVar("T")
 

@@ -30,6 +30,13 @@ from sglang.srt.messages import (
 )
 from sglang.srt.sampling_params import SamplingParams
 from sglang.srt.tokenizer.call import GenerateCall, Prompt
+from sglang.srt.tokenizer.call_limits import (
+    check_grammars,
+    check_number,
+    check_size,
+    logprob_start,
+    top_logprobs_num,
+)
 from sglang.srt.tokenizer.channel import EngineChannel
 from sglang.srt.tokenizer.completion import Completion
 from sglang.srt.tokenizer.generation import Generation
@@ -40,17 +47,6 @@ from sglang.srt.tokenizer.token_index import TokenIndex
 from sglang.srt.tokenizer.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
-
-MAX_SEQUENCES = 32_768
-MAX_PROMPT_TOKENS = 16_777_216
-"""Of one call, over all its prompts and samples."""
-
-MAX_TOP_LOGPROBS = 1024
-MAX_TOP_ENTRIES = 1_000_000
-"""Alternatives per token, and per sequence."""
-
-MAX_GRAMMAR_CHARACTERS = 33_554_432
-"""Of one call: every sequence carries its own grammar to the engine."""
 
 LONG_TEXT = 20_000
 """Characters from which tokenizing happens in a thread, so that other requests' streams go on."""
@@ -89,6 +85,7 @@ class TokenizerManager:
         self._longest_token = max(map(len, tokenizer.vocab.token_bytes))
         # Every request whose final answer is still to come; None once its caller has given up.
         self._claimed: set[str] = set()
+        self._not_sent: dict[int, tuple[Sequence[GenerateCall], list[str]]] = {}
         self._generations: dict[str, Generation | None] = {}
         self._replies: dict[int, asyncio.Future[EngineStats]] = {}
         self._token_index: TokenIndex | None = None
@@ -104,10 +101,12 @@ class TokenizerManager:
         i, i + len(calls), i + 2 * len(calls), ... for its ``n`` samples. Raises InvalidRequestError before anything is
         sent, or EngineDeadError.
         """
-        _check_number(calls, n=1)
-        with self.observers.called(calls):
+        check_number(calls, n=1)
+        with self.observers.called(calls), self._coming(calls) as unwanted:
             requests = await self._prepare(calls, stream)
-            return self._send([self._completion(*pair, calls) for pair in enumerate(requests)])
+            generation = self._send([self._completion(*pair, calls) for pair in enumerate(requests)])
+            self._abort([request.rid for request in requests if request.rid.startswith(tuple(unwanted))])
+            return generation
 
     async def collect(self, calls: Sequence[GenerateCall]) -> list[Completion]:
         """All sequences of all calls, finished, in the order of their numbers. Cancelling aborts. Raises as above."""
@@ -120,7 +119,7 @@ class TokenizerManager:
         was aborted.
         """
         self._check_alive()
-        _check_size([prefix.token_ids for prefix in prefixes], n=1)
+        check_size([prefix.token_ids for prefix in prefixes], n=1)
         completions = []
         for index, prefix in enumerate(prefixes):
             self._limit(len(prefix.token_ids))
@@ -194,12 +193,16 @@ class TokenizerManager:
 
     def abort(self, prefix: str) -> int:
         """End all requests whose rid begins so, and say how many. Each gets its final answer, with the finish reason
-        ``abort``.
+        ``abort``; those of calls that are still tokenized or lowered, as soon as they are sent.
         """
         rids = [rid for rid, generation in self._generations.items() if generation and rid.startswith(prefix)]
-        if rids:
-            self._channel.send(Abort(rids))
-        return len(rids)
+        self._abort(rids)
+        num_found = len(rids)
+        for calls, unwanted in self._not_sent.values():
+            if found := sum(call.rid.startswith(prefix) for call in calls):
+                unwanted.append(prefix)
+                num_found += found
+        return num_found
 
     def close(self, reason: str = "the engine was shut down; create a new one to go on") -> None:
         """No request is accepted any more; those running get EngineDeadError, as do later ones."""
@@ -215,9 +218,9 @@ class TokenizerManager:
                 f"n must be the same for all prompts of a call, not {shown([one.n for one in params])}"
             )
         grammars = [await self._lowering.lower(one, call.frame) for call, one in zip(calls, params, strict=True)]
-        _check_grammars(grammars, params[0].n)
+        check_grammars(grammars, params[0].n)
         prompts = await self.tokenize([call.prompt for call in calls])
-        _check_size(prompts, params[0].n)
+        check_size(prompts, params[0].n)
         packed = [_packed(prompt) for prompt in prompts]
         seeds = [self.seed(one) for one in params]
         return [
@@ -240,6 +243,16 @@ class TokenizerManager:
         generation = Generation(completions, self._give_up)
         self._generations.update(dict.fromkeys((request.rid for request in requests), generation))
         return generation
+
+    @contextmanager
+    def _coming(self, calls: Sequence[GenerateCall]) -> Iterator[list[str]]:
+        """Calls that are being made ready, with the beginnings of rids that are to be aborted."""
+        unwanted: list[str] = []
+        self._not_sent[id(unwanted)] = calls, unwanted
+        try:
+            yield unwanted
+        finally:
+            del self._not_sent[id(unwanted)]
 
     @contextmanager
     def _claiming(self, rid: str) -> Iterator[None]:
@@ -297,7 +310,7 @@ class TokenizerManager:
         max_new_tokens = self._max_new_tokens(num_prompt, params.max_new_tokens, is_default)
         if call.sampling_params.get("logprobs_mode") is not None and not call.return_logprob:
             raise InvalidRequestError(f"logprobs_mode={params.logprobs_mode} needs return_logprob=true")
-        start = _logprob_start(call, num_prompt)
+        start = logprob_start(call, num_prompt)
         return GenerateRequest(
             rid=call.rid if params.n == 1 else f"{call.rid}_{sample_index}",
             input_ids=input_ids,
@@ -309,7 +322,7 @@ class TokenizerManager:
             stream=stream,
             return_logprob=call.return_logprob,
             logprob_start_len=start,
-            top_logprobs_num=_top_logprobs_num(call, max_new_tokens + (0 if start is None else num_prompt - start)),
+            top_logprobs_num=top_logprobs_num(call, max_new_tokens + (0 if start is None else num_prompt - start)),
             namespace=call.namespace,
         )
 
@@ -340,9 +353,12 @@ class TokenizerManager:
     def _give_up(self, unfinished: list[str]) -> None:
         """Nobody waits for these any more; their final answers are still to come."""
         self._generations.update(dict.fromkeys(unfinished))
-        if unfinished:
-            with suppress(EngineDeadError):  # then there is nothing left to abort
-                self._channel.send(Abort(unfinished))
+        with suppress(EngineDeadError):  # then there is nothing left to abort
+            self._abort(unfinished)
+
+    def _abort(self, rids: list[str]) -> None:
+        if rids:
+            self._channel.send(Abort(rids))
 
     def _on_message(self, message: FromEngine) -> None:
         if isinstance(message, StepOutput):
@@ -402,49 +418,3 @@ def _num_characters(prompt: Prompt) -> int:
     """Of the text in it."""
     pieces = prompt.pieces if isinstance(prompt, Segments) else (prompt,)
     return sum(len(piece) for piece in pieces if isinstance(piece, str))
-
-
-def _check_size(prompts: Sequence[Sequence[int]], n: int) -> None:
-    """What one call may ask for: more would hold up everyone else for seconds only by being read."""
-    _check_number(prompts, n)
-    if (num_tokens := sum(map(len, prompts)) * n) > MAX_PROMPT_TOKENS:
-        raise InvalidRequestError(f"{num_tokens} prompt tokens (n={n}) are more than {MAX_PROMPT_TOKENS} in one call")
-
-
-def _check_number(prompts: Sequence[object], n: int) -> None:
-    if len(prompts) * n > MAX_SEQUENCES:
-        raise InvalidRequestError(f"{len(prompts)} prompts x n={n} are more than {MAX_SEQUENCES} sequences in one call")
-
-
-def _check_grammars(grammars: Sequence[str | None], n: int) -> None:
-    size = sum(len(grammar) for grammar in grammars if grammar is not None) * n
-    if size > MAX_GRAMMAR_CHARACTERS:
-        raise InvalidRequestError(
-            f"the constraints of one call come to {size} characters over its {len(grammars)} prompts x n={n}; "
-            f"at most {MAX_GRAMMAR_CHARACTERS} are supported"
-        )
-
-
-def _top_logprobs_num(call: GenerateCall, num_rows: int) -> int:
-    asked = call.top_logprobs_num
-    if not 0 <= asked <= MAX_TOP_LOGPROBS:
-        raise InvalidRequestError(f"top_logprobs_num must be 0 to {MAX_TOP_LOGPROBS}, not {shown(asked)}")
-    if asked and not call.return_logprob:
-        raise InvalidRequestError(f"top_logprobs_num={asked} needs return_logprob=true")
-    if asked * num_rows > MAX_TOP_ENTRIES:
-        raise InvalidRequestError(
-            f"top_logprobs_num={asked} for {num_rows} tokens is more than {MAX_TOP_ENTRIES} entries; "
-            f"at most {MAX_TOP_ENTRIES // num_rows} fit, or fewer tokens"
-        )
-    return asked
-
-
-def _logprob_start(call: GenerateCall, num_prompt: int) -> int | None:
-    start = call.logprob_start_len
-    if not -1 <= start <= num_prompt:
-        raise InvalidRequestError(
-            f"logprob_start_len must be -1 (none) to {num_prompt} (the prompt), not {shown(start)}"
-        )
-    if start >= 0 and not call.return_logprob:
-        raise InvalidRequestError(f"logprob_start_len={start} needs return_logprob=true")
-    return None if start in (-1, num_prompt) else start
