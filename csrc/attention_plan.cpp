@@ -9,6 +9,7 @@ namespace {
 
 constexpr int64_t kFewRows = 16;        // rows of a prompt that attend together where larger groups would be too few
 constexpr int64_t kTasksPerThread = 8;  // how finely work is dealt out
+constexpr int64_t kMostPartials = 1 << 17;  // results of parts that are kept at a time: some tens of megabytes
 
 int64_t num_groups(const RowRange& range, int64_t rows) { return (range.count + rows - 1) / rows; }
 
@@ -80,8 +81,8 @@ void AttentionPlanner::plan_tasks(const std::vector<RowRange>& ranges, int64_t n
 }
 
 // Few rows with a long context, of one or a few streams, are attended to in parts of the context, or some threads would
-// wait for others. Tasks of the same rows are neighbours, and so become those of the same part: a slot's keys and values of
-// all heads lie together.
+// wait for others; but in whole where the results of the parts would take too much room. Tasks of the same rows are
+// neighbours, and so become those of the same part: a slot's keys and values of all heads lie together.
 void AttentionPlanner::split_tasks(const StepRows& step, AttentionPlan* plan) {
   int64_t work = 0;
   for (const PlannedTask& planned : plan->tasks) work += num_blocks(step, planned.task) * planned.task.num_queries();
@@ -92,8 +93,9 @@ void AttentionPlanner::split_tasks(const StepRows& step, AttentionPlan* plan) {
     const AttentionTask& task = whole_tasks_[first].task;
     for (end = first + 1; end < whole_tasks_.size() && whole_tasks_[end].task.row_begin == task.row_begin;) ++end;
     const int64_t blocks = num_blocks(step, task), queries = task.num_queries();
-    const bool has_few_rows = task.row_end - task.row_begin <= kFewRows;
-    const int64_t parts = !has_few_rows ? 1 : std::min(blocks, (blocks * queries + share - 1) / share);
+    const int64_t partials = int64_t(end - first) * queries * blocks;
+    const bool may_split = task.row_end - task.row_begin <= kFewRows && plan->num_partials + partials <= kMostPartials;
+    const int64_t parts = may_split ? std::min(blocks, (blocks * queries + share - 1) / share) : 1;
     for (int64_t part = 0; part < parts; ++part)
       for (size_t index = first; index < end; ++index) {
         PlannedTask planned = whole_tasks_[index];
@@ -108,7 +110,7 @@ void AttentionPlanner::split_tasks(const StepRows& step, AttentionPlan* plan) {
       }
     if (parts > 1) {
       plan->num_parts.insert(plan->num_parts.end(), end - first, int32_t(parts));
-      plan->num_partials += int64_t(end - first) * queries * blocks;
+      plan->num_partials += partials;
     }
   }
   if (plan->num_done.size() < plan->num_parts.size())
