@@ -184,13 +184,17 @@ def test_bits_depend_on_nothing_but_the_context(level: str, heads: Heads, dtype:
 
     model = Model(level, heads, table, dtype, num_threads=int(rng.choice([2, 3, 8])))
     layout = random_layout(rng, length, longest_run=int(rng.choice([1, 12, 100])), slots=range(NUM_SLOTS // 2))
-    company = random_layout(rng, 200, longest_run=30, slots=range(NUM_SLOTS // 2, NUM_SLOTS))
+    company = random_layout(rng, length, longest_run=30, slots=range(NUM_SLOTS // 2, NUM_SLOTS))
+    model.run([Sequence(np.arange(length), 0, company)])
     ends = sorted({int(end) for end in rng.integers(1, length, size=8)} | {length - 5, length - 1, length})
     for begin, end in zip([0, *ends], ends, strict=False):
-        other = Sequence(np.arange(20), 0, company)
+        again = length - int(rng.choice([1, 3, length]))
+        other = Sequence(np.arange(again, length), again, company)
         mine = Sequence(np.arange(begin, end), begin, layout)
-        rows = model.run([other, mine])[20:] if rng.integers(2) else model.run([mine])
-        assert rows.tobytes() == whole[begin:end].tobytes(), f"rows {begin} to {end} of {ends}"
+        is_alone = bool(rng.integers(2))
+        rows = model.run([mine] if is_alone else [other, mine])
+        expected = whole[begin:end] if is_alone else np.concatenate([whole[again:], whole[begin:end]])
+        assert rows.tobytes() == expected.tobytes(), f"rows {begin} to {end} of {ends}, others from {again}"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
