@@ -16,7 +16,8 @@ from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.grammar.frame import Frame, ThoughtMarks
 from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.matcher import Constrained
-from sglang.srt.grammar.text_matcher import TextMatcher
+from sglang.srt.grammar.shared_matcher import SharedMatcher
+from sglang.srt.grammar.text_matcher import TextMatcher, shared_text_matcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter
 from sglang.srt.sampling_params import Constraint
 from sglang.srt.vocab import Vocab
@@ -305,6 +306,29 @@ def test_an_output_that_breaks_the_lexer_breaks_no_other(jumps: bool, monkeypatc
     assert beside.is_at_end
     assert beside.is_satisfied_at(len('"safe"'))
     assert np.array_equal(begun().allowed_mask, first_mask)
+
+
+def test_a_text_that_breaks_the_shared_lexer_is_read_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All texts satisfy the grammar, and need states of the lexer until there are too many."""
+    shared = shared_text_matcher(grammar_of("regex", "(.*a.{14}b|[ab]*)"))
+    num_alone = 0
+    alone = SharedMatcher.alone
+
+    def counted(self: SharedMatcher) -> llguidance.LLMatcher:
+        nonlocal num_alone
+        num_alone += 1
+        return alone(self)
+
+    monkeypatch.setattr(SharedMatcher, "alone", counted)
+    rng = np.random.default_rng(1)
+    beside = TextMatcher(shared)
+    assert beside.is_satisfied_by(b"abba")
+    while not num_alone:
+        text = rng.choice([*b"ab"], size=3000).astype(np.uint8).tobytes()
+        assert TextMatcher(shared).is_satisfied_by(text)
+    assert beside.is_satisfied_by(b"abba" + text)
+    assert beside.is_satisfied_by(b"abb")
+    assert TextMatcher(shared).is_satisfied_by(text)
 
 
 def draw_text(matcher: Constrained, vocab: Vocab, text: str) -> None:
