@@ -14,7 +14,7 @@ from sglang.srt.grammar.lexemes import not_empty
 from sglang.srt.grammar.limits import LARGEST_MULTIPLE, MAX_MULTIPLE
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
-from sglang.srt.grammar.schema.non_multiples import MAX_LISTED, is_told_by_last_digits, texts_without
+from sglang.srt.grammar.schema.multiples import MAX_LISTED, are_told_by_last_digits, texts_by_multiples
 from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
 from sglang.srt.grammar.schema.objects import Record
 from sglang.srt.grammar.schema.plan import Plan, Settled, place
@@ -84,7 +84,7 @@ class _Writer:
         if texts:
             options.append(self._terminal(" | ".join(f"({one.terminal(self._patterns)})" for one in texts)))
         numbers = [value for value in values if isinstance(value, Numbers)]
-        counted = [one for one in numbers if one.is_counted and not is_told_by_last_digits(one.multiple)]
+        counted = [one for one in numbers if one.is_counted and not are_told_by_last_digits(one)]
         options += [self._multiples(one, place(state)) for one in counted]
         if plain := [one for one in numbers if one not in counted]:
             options.append(self._terminal(" | ".join(self._number(one, place(state)) for one in plain)))
@@ -129,7 +129,7 @@ class _Writer:
     # --- numbers
 
     def _number(self, numbers: Numbers, where: str) -> str:
-        texts = texts_without(numbers) if numbers.avoided or numbers.multiple else texts_of(numbers)
+        texts = texts_by_multiples(numbers) if numbers.avoided or numbers.multiple else texts_of(numbers)
         if texts is None:
             raise InvalidRequestError(
                 f"json_schema has multipleOf negated at {where}, which cannot be enforced but for divisors of powers "

@@ -21,9 +21,9 @@ _SIGN = repeat(literal("-"), 0, 1)
 _SOME_DIGITS, _ZEROS = repeat(_DIGIT, 1, None), repeat(literal("0"), 0, None)
 
 
-def texts_without(numbers: Numbers) -> list[list[tuple[Pattern, bool]]] | None:
-    """As `texts_of`, without those that are `avoided`; None if they are too many to be listed, and their last digits do
-    not tell the others. Exponents do not occur.
+def texts_by_multiples(numbers: Numbers) -> list[list[tuple[Pattern, bool]]] | None:
+    """As `texts_of`, only those of `multiple` and none of those `avoided`; None if they are too many to be listed, and
+    their last digits do not tell them. Exponents do not occur.
     """
     members = numbers.members(MAX_LISTED)
     if members is not None:
@@ -38,9 +38,9 @@ def texts_without(numbers: Numbers) -> list[list[tuple[Pattern, bool]]] | None:
     return [[*alternative, *conditions] for alternative in texts_of(numbers)]
 
 
-def is_told_by_last_digits(unit: Fraction | None) -> bool:
-    """Whether a number is a multiple of `unit`. None is no number."""
-    return unit is not None and _multiples(unit) is not None
+def are_told_by_last_digits(numbers: Numbers) -> bool:
+    """Whether their `multiple` is one that its multiples' last digits tell."""
+    return numbers.multiple is not None and _multiples(numbers.multiple) is not None
 
 
 @lru_cache(maxsize=256)
