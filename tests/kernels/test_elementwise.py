@@ -65,7 +65,7 @@ def test_quantised_rows_at_the_limits_of_floats(level: str) -> None:
 @pytest.mark.parametrize("columns", [512, 511])
 def test_rows_of_very_wide_products_are_rounded_with_care(level: str, columns: int, rng: np.random.Generator) -> None:
     """16 columns an input are many. No block has more error than the usual scale gives, and on average a fifth less."""
-    x = rng.standard_normal((200, 32)).astype(np.float32)
+    x = rng.standard_normal((2000, 32)).astype(np.float32)
     model = RowProgram(level)
     codes = model.converted(model.table(x), "quantized", 32)
     identity_first = np.zeros((columns, 34), np.uint8)
@@ -73,13 +73,13 @@ def test_rows_of_very_wide_products_are_rounded_with_care(level: str, columns: i
     identity_first[:32, 2:] = np.eye(32, dtype=np.uint8)
     output = model.program.buffer("float", columns)
     model.program.matmul(codes, packed(identity_first, Kind.Q8_0, 32), None, "store", output, 0)
-    errors = np.square(model.run(np.arange(200), output)[:, :32] - x).sum(-1)
+    errors = np.square(model.run(np.arange(len(x)), output)[:, :32] - x).sum(-1)
     usual = np.square(rounded_to_int8(x) - x).sum(-1)
     if columns < 16 * 32:
         np.testing.assert_allclose(errors, usual, rtol=1e-3)
     else:
         assert (errors <= usual * 1.01).all()  # float32 does not tell closer ones apart
-        assert errors.mean() < 0.8 * usual.mean()
+        assert errors.mean() < 0.8 * usual.mean()  # 0.767, with a standard deviation of 0.003 over draws of x
 
 
 @EVERY_SIZE
