@@ -358,6 +358,29 @@ def test_multiples_that_their_last_digits_tell(multiple: float) -> None:
     assert accepts(valid, whole + "0" * 30) and not accepts(grammar, whole + "0" * 30)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "longest", "too_long"),
+    [
+        ({"multipleOf": 7}, "999999999999994", "1000000000000001"),
+        ({"multipleOf": 7, "maximum": -5}, "-999999999999994", "-1000000000000001"),
+        ({"multipleOf": 7, "minimum": 0.5}, "999999999999994", "1000000000000001"),
+        ({"multipleOf": 999}, "999999999999999", "999999999999999000"),
+        ({"multipleOf": 0.3}, "999999999999998.7", "1000000000000000.2"),
+        ({"multipleOf": 0.11}, "-999999999999998.91", "-999999999999999.02"),
+        ({"multipleOf": 7, "minimum": 999999999999990}, "1000000000000001", None),
+        ({"multipleOf": 7, "maximum": -999999999999990}, "-1000000000000001", None),
+        ({"multipleOf": 12345}, "1234500000000000000", None),
+    ],
+)
+def test_multiples_of_small_numbers_end(bounds: dict[str, float], longest: str, too_long: str | None) -> None:
+    """Unless their bounds leave no room below the end, or their remainders are many."""
+    schema = {"type": "number", **bounds}
+    grammar, valid = grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema))
+    assert accepts(grammar, longest) and not accepts(grammar, longest[:-1] + "5")
+    if too_long is not None:
+        assert accepts(valid, too_long) and not accepts(grammar, too_long)
+
+
 def test_exclusive_bounds_of_openapi() -> None:
     """Without a $schema that says otherwise."""
     grammar = grammar_of("json_schema", {"type": "integer", "minimum": 0, "exclusiveMinimum": True})

@@ -24,6 +24,12 @@ _BRIEF_DIGITS = 19
 _BRIEF_DIGITS_OF_FRACTION = 15
 """Before and behind the point: doubles tell as many apart, so what is below a bound is read as a number below it."""
 
+_DIGITS_OF_BOUNDS = 15
+"""Of bounds that the library reads, as doubles."""
+
+_MOST_REMAINDERS = 1_000
+"""That are counted for each number of digits: some thousand states of an automaton that is made as it is needed."""
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -156,13 +162,29 @@ def decimal_text(number: Fraction) -> str:
 def json_of_multiples(numbers: Numbers) -> str | None:
     """The same as JSON Schema, for the library to count in remainders; None if its numbers are too long for that."""
     found: dict[str, object] = {"type": "integer" if numbers.whole else "number"}
-    for keyword, bound in (("multipleOf", numbers.multiple), ("minimum", numbers.low), ("maximum", numbers.high)):
+    low, high = _bounds_of_multiples(numbers)
+    for keyword, bound in (("multipleOf", numbers.multiple), ("minimum", low), ("maximum", high)):
         if bound is not None:
             text = decimal_text(bound)
-            if sum(map(str.isdigit, text)) > 15:
+            if sum(map(str.isdigit, text)) > _DIGITS_OF_BOUNDS:
                 return None
             found[keyword] = json.loads(text)
     return json.dumps(found)
+
+
+def _bounds_of_multiples(numbers: Numbers) -> tuple[Fraction | None, Fraction | None]:
+    """With ends where brief numbers have none of their own. Remainders of large numbers are not counted digit by digit:
+    they have too many.
+    """
+    low, high, unit = numbers.low, numbers.high, numbers.multiple
+    if unit is None or not numbers.is_brief or unit.numerator > _MOST_REMAINDERS:
+        return low, high
+    end = Fraction(10**_DIGITS_OF_BOUNDS - 1)
+    if high is None and (low is None or low + unit <= end):
+        high = end
+    if low is None and high is not None and high - unit >= -end:
+        low = -end
+    return low, high
 
 
 def texts_of(numbers: Numbers) -> list[list[tuple[Pattern, bool]]]:
