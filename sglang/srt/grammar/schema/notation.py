@@ -6,7 +6,7 @@ White space follows every token but the last; so there is one piece of it betwee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.lark import TerminalWriter
@@ -25,6 +25,15 @@ MAX_GRAMMAR_BYTES = 2_000_000
 
 MAX_RULES = 1_000
 """For arrays and objects. The library follows them by calling itself, and would overflow its stack."""
+
+MAX_NESTING = 8
+"""Of parentheses, one within another, where alternatives begin with the same. What is deeper is a rule of its own."""
+
+Sequence = tuple[str, ...]
+"""Parts of a rule that follow each other."""
+
+_Part = tuple[Sequence, bool]
+"""Of an object, and whether it has to be there."""
 
 _STRUCTURES = (Arrays, Machine, Record)
 _JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{},:]|[^\[\]{},:"]+')
@@ -79,7 +88,8 @@ class _Writer:
         return f"({text})" if "|" in text else text
 
     def _alternatives(self, state: State, values: list[Settled]) -> str:
-        options = [self._structure(value) for value in values if isinstance(value, _STRUCTURES)]
+        structures = dict.fromkeys(self._structure(value) for value in values if isinstance(value, _STRUCTURES))
+        options = self._factored(list(structures))
         texts = [value for value in values if isinstance(value, Strings)]
         if texts:
             options.append(self._terminal(" | ".join(f"({one.terminal(self._patterns)})" for one in texts)))
@@ -163,13 +173,31 @@ class _Writer:
 
     # --- arrays and objects
 
-    def _structure(self, value: Arrays | Machine | Record) -> str:
+    def _structure(self, value: Arrays | Machine | Record) -> Sequence:
         if isinstance(value, Arrays):
-            return self._array(value)
+            return (self._array(value),)
         if isinstance(value, Record):
-            return self._object(value)
+            return tuple(self._object(value))
         begin, end = ('"{"', '"}"') if value.is_object else ('"["', '"]"')
-        return f"{self._spaced(begin)} {self._machine(value)} {end}"
+        return (self._spaced(begin), self._machine(value), end)
+
+    def _factored(self, alternatives: list[Sequence], depth: int = 0) -> list[str]:
+        """What they begin with together is written once: an output is read in one way until they differ. None of them
+        is the beginning of another.
+        """
+        by_head: dict[str, list[Sequence]] = {}
+        for one in alternatives:
+            by_head.setdefault(one[0], []).append(one)
+        return [self._group(group, depth) for group in by_head.values()]
+
+    def _group(self, group: list[Sequence], depth: int) -> str:
+        """Of alternatives that begin with the same."""
+        if len(group) == 1:
+            return " ".join(group[0])
+        size = next(size for size, parts in enumerate(zip(*group, strict=False)) if len(set(parts)) > 1)
+        options = " | ".join(self._factored([one[size:] for one in group], depth + 1))
+        rest = self._rule(options) if depth >= MAX_NESTING else f"({options})"
+        return " ".join([*group[0][:size], rest])
 
     def _array(self, shape: Arrays) -> str:
         count = len(shape.prefix)
@@ -194,42 +222,51 @@ class _Writer:
         return f"({self._comma} {item}){{{low},{'' if high is None else high}}}"
 
     def _item(self, item: Item) -> str:
+        return " ".join(self._key_and_value(item))
+
+    def _key_and_value(self, item: Item) -> Sequence:
         if item.text is not None:
-            return self._spaced(self._literal(item.text))
+            return (self._spaced(self._literal(item.text)),)
         value = self._element(item.state)
         if item.key is None:
-            return value
-        return f"{self._spaced(self._terminal(item.key.terminal(self._patterns, self._colon)))} {value}"
+            return (value,)
+        return self._spaced(self._terminal(item.key.terminal(self._patterns, self._colon))), value
 
-    def _object(self, record: Record) -> str:
-        parts = [(self._item(item), required) for item, required in record.properties]
+    def _object(self, record: Record) -> Iterator[str]:
+        parts = [(self._key_and_value(item), required) for item, required in record.properties]
         extra = " | ".join(self._item(item) for item in record.extras)
         if record.last is not None:
             last = " | ".join(self._item(item) for item in record.last)
-            parts.append((f"(({extra}) {self._comma})* ({last})" if extra else f"({last})", True))
+            parts.append(((f"(({extra}) {self._comma})* ({last})" if extra else f"({last})",), True))
         elif extra:
-            parts.append((f"({extra}) ({self._comma} ({extra}))*", False))
-        begin, end = self._spaced('"{"'), '"}"'
+            parts.append(((f"({extra}) ({self._comma} ({extra}))*",), False))
+        yield self._spaced('"{"')
         first = next((place for place, (_, required) in enumerate(parts) if required), None)
         if first is not None:
-            before = " ".join(f"({part} {self._comma})?" for part, _ in parts[:first])
-            return f"{begin} {before} {parts[first][0]} {self._following(parts[first + 1 :])} {end}"
-        if not parts:
-            return f"{begin} {end}"
-        some = self._some_of(parts)
-        return f"{begin} ({some}) {end}" if record.low else f"{begin} ({some})? {end}"
+            yield from (f"({' '.join(part)} {self._comma})?" for part, _ in parts[:first])
+            yield from parts[first][0]
+            yield from self._following(parts[first + 1 :])
+        elif parts:
+            some = self._some_of(parts)
+            yield f"({some})" if record.low else f"({some})?"
+        yield '"}"'
 
-    def _following(self, parts: Iterable[tuple[str, bool]]) -> str:
-        return " ".join(f"{self._comma} {part}" if required else f"({self._comma} {part})?" for part, required in parts)
+    def _following(self, parts: Iterable[_Part]) -> Iterator[str]:
+        for part, required in parts:
+            if required:
+                yield from (self._comma, *part)
+            else:
+                yield f"({self._comma} {' '.join(part)})?"
 
-    def _some_of(self, parts: list[tuple[str, bool]]) -> str:
+    def _some_of(self, parts: list[_Part]) -> str:
         """At least one of parts that need not be there. Halved, so that it is written once for each level and no
         deeper.
         """
         if len(parts) == 1:
-            return parts[0][0]
+            return " ".join(parts[0][0])
         middle = len(parts) // 2
-        return f"({self._some_of(parts[:middle])}) {self._following(parts[middle:])} | {self._some_of(parts[middle:])}"
+        first, then = self._some_of(parts[:middle]), " ".join(self._following(parts[middle:]))
+        return f"({first}) {then} | {self._some_of(parts[middle:])}"
 
     def _machine(self, machine: Machine) -> str:
         """One rule a state; what leads back to the same state is repeated in place."""

@@ -1,0 +1,55 @@
+"""Multiples: which of them are generated."""
+
+from __future__ import annotations
+
+import json
+from decimal import ROUND_CEILING, Decimal
+
+import pytest
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.json_schema import open_json_schema_grammar
+from tests.grammar.texts import accepts, grammar_of
+
+
+@pytest.mark.parametrize("multiple", [600_000_000, 900_000_000, 2_100_000_000])
+def test_multiples_that_the_library_gets_wrong_are_refused(multiple: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"multiples of {multiple}; at most 400000000 is supported"):
+        grammar_of("json_schema", {"type": "number", "multipleOf": multiple})
+
+
+@pytest.mark.parametrize("multiple", [2, 25, 1000, 10**9, 0.5, 0.01, 12.5, 1e-9])
+def test_multiples_that_their_last_digits_tell(multiple: float) -> None:
+    """They are written like other numbers, and end."""
+    schema = {"type": "number", "multipleOf": multiple}
+    grammar, valid = grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema))
+    unit = Decimal(str(multiple))
+    for factor in (0, 1, -1, 3, -17, 1234):
+        text = format(factor * unit, "f")
+        assert accepts(grammar, text) == (text != "-0")
+        assert not accepts(grammar, format(factor * unit + unit / 4, "f"))
+    whole = format(unit.to_integral_value(ROUND_CEILING), "f")
+    assert accepts(valid, whole + "0" * 30) and not accepts(grammar, whole + "0" * 30)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "longest", "too_long"),
+    [
+        ({"multipleOf": 7}, "999999999999994", "1000000000000001"),
+        ({"multipleOf": 7, "maximum": -5}, "-999999999999994", "-1000000000000001"),
+        ({"multipleOf": 7, "minimum": 0.5}, "999999999999994", "1000000000000001"),
+        ({"multipleOf": 999}, "999999999999999", "999999999999999000"),
+        ({"multipleOf": 0.3}, "999999999999998.7", "1000000000000000.2"),
+        ({"multipleOf": 0.11}, "-999999999999998.91", "-999999999999999.02"),
+        ({"multipleOf": 7, "minimum": 999999999999990}, "1000000000000001", None),
+        ({"multipleOf": 7, "maximum": -999999999999990}, "-1000000000000001", None),
+        ({"multipleOf": 12345}, "1234500000000000000", None),
+    ],
+)
+def test_multiples_of_small_numbers_end(bounds: dict[str, float], longest: str, too_long: str | None) -> None:
+    """Unless their bounds leave no room below the end, or their remainders are many."""
+    schema = {"type": "number", **bounds}
+    grammar, valid = grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema))
+    assert accepts(grammar, longest) and not accepts(grammar, longest[:-1] + "5")
+    if too_long is not None:
+        assert accepts(valid, too_long) and not accepts(grammar, too_long)
