@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.json_schema import open_json_schema_grammar
 from sglang.srt.grammar.witness.outputs import Outputs
 from tests.grammar.texts import accepts, grammar_of
 
@@ -365,6 +366,39 @@ def test_one_of_many_objects_that_share_a_property() -> None:
     for value in ({}, {"name": "x"}, {"p3": 1, "name": "x"}, {"p11": 1}, {"p3": 1, "p4": 1}, {"p3": "x"}):
         text = json.dumps(value, separators=(",", ":"))
         assert accepts(grammar, text) == jsonschema.Draft202012Validator(schema).is_valid(value), text
+
+
+def test_one_of_many_open_objects() -> None:
+    """What each of them denies of the others does not multiply."""
+    kinds = [
+        {"type": "object", "properties": {f"p{i}": {"type": "string"}, "name": {}}, "required": [f"p{i}"]}
+        for i in range(40)
+    ]
+    schema = {"oneOf": kinds}
+    grammar, validator = grammar_of("json_schema", schema), jsonschema.Draft202012Validator(schema)
+    for value in ({"p3": "x"}, {"p39": "x", "name": 1}, {"p3": "x", "p4": 1}, {"p3": "x", "p4": "y"}, {"p3": 1}, {}):
+        text = json.dumps(value, separators=(",", ":"))
+        assert accepts(grammar, text) == validator.is_valid(value), text
+
+
+@pytest.mark.parametrize(
+    ("schema", "values"),
+    [
+        ({"not": {"required": ["a"], "properties": {"a": {"const": 1}}}}, [{}, {"a": 1}, {"a": 2}, {"a": 1, "b": 1}]),
+        ({"if": {"required": ["a"]}, "then": {"required": ["b"]}}, [{}, {"a": 1}, {"b": 2}, {"a": 1, "b": 1}]),
+        ({"anyOf": [{"required": ["a"]}, {"properties": {"a": False}}], "minProperties": 1}, [{}, {"a": 1}, {"b": 2}]),
+        (
+            {"anyOf": [{"required": ["a"]}, {"properties": {"a": False}, "maxProperties": 1}]},
+            [{"b": 1, "c": 2}, {"b": 1}],
+        ),
+        ({"not": {"required": ["a"], "patternProperties": {"^a": {"const": 1}}}}, [{}, {"a": 1}, {"a": 2}, {"ab": 2}]),
+    ],
+)
+def test_ways_that_are_joined_leave_the_same_objects(schema: dict[str, Any], values: list[Any]) -> None:
+    schema = {"type": "object", "additionalProperties": {"type": "integer"}, **schema}
+    grammar, validator = open_json_schema_grammar(json.dumps(schema)), jsonschema.Draft202012Validator(schema)
+    for value in values:
+        assert accepts(grammar, json.dumps(value, separators=(",", ":"))) == validator.is_valid(value), value
 
 
 def test_a_grammar_that_the_library_cannot_count_is_refused_in_words() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sglang.srt.grammar.schema.assertions import absent, present, type_branches, value_branches
 from sglang.srt.grammar.schema.document import Node
-from sglang.srt.grammar.schema.shapes import Branch, Branches, Demand, Expander, Kind, Objects, anything
+from sglang.srt.grammar.schema.shapes import Branch, Branches, Demand, Expander, Kind, Objects, anything, joined
 from sglang.srt.grammar.schema.strings import Strings
 
 
@@ -132,7 +132,7 @@ class Applicator:
 
 
 def _union(found: Iterable[Branches]) -> Branches:
-    return tuple(dict.fromkeys(branch for branches in found for branch in branches))
+    return joined(branch for branches in found for branch in branches)
 
 
 _KEYWORDS: dict[str, Callable[[Applicator, bool], Branches]] = {

@@ -5,8 +5,8 @@ What lies inside arrays and objects is named by states: a state is a set of sche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,6 +17,9 @@ from sglang.srt.grammar.schema.strings import Strings, matches
 
 Kind = Literal["null", "boolean", "number", "string", "array", "object"]
 KINDS: tuple[Kind, ...] = ("object", "array", "string", "number", "boolean", "null")
+
+MAX_JOINED = 64
+"""Properties of an object of which ways are joined: each is left out to find the way that it may be joined to."""
 
 Demand = tuple[Node, bool]
 """A schema, and whether it has to be met."""
@@ -209,6 +212,49 @@ class Branch:
 
 
 Branches = tuple[Branch, ...]
+
+
+def joined(found: Iterable[Branch]) -> Branches:
+    """The same ways, in fewer: objects that lack a property, and those that have it and are alike in all else, are
+    objects that may have it. Else what a schema denies doubles the ways for each schema of which that is true.
+    """
+    ways = dict.fromkeys(found)
+    lacked, had = (_names(ways, presence) for presence in (Presence.FORBIDDEN, Presence.REQUIRED))
+    names = lacked & had
+    if not names:
+        return tuple(ways)
+    lacking = {key: way for way in ways for key in _without_each(way, Presence.FORBIDDEN, names)}
+    for way in list(ways):
+        for name, others in _without_each(way, Presence.REQUIRED, names):
+            partner = lacking.get((name, others))
+            if partner in ways:
+                ways = {_optionally(one, name) if one == way else one: None for one in ways if one != partner}
+                break
+    return tuple(ways)
+
+
+def _names(ways: Iterable[Branch], presence: Presence) -> set[str]:
+    shapes = (way.shape for way in ways)
+    slots = (slot for shape in shapes if isinstance(shape, Objects) for slot in shape.slots)
+    return {name for name, slot in slots if slot.presence is presence}
+
+
+def _without_each(way: Branch, presence: Presence, names: Container[str]) -> Iterator[tuple[str, Branch]]:
+    """Those of `names` that have the presence, each with all else that is said."""
+    if not isinstance(way.shape, Objects) or len(way.shape.slots) > MAX_JOINED:
+        return
+    for place, (name, slot) in enumerate(slots := way.shape.slots):
+        if slot.presence is presence and name in names:
+            yield name, replace(way, shape=replace(way.shape, slots=slots[:place] + slots[place + 1 :]))
+
+
+def _optionally(way: Branch, name: str) -> Branch:
+    """The same, but that `name` need not be there."""
+    assert isinstance(way.shape, Objects)
+    slots = tuple(
+        (one, slot._replace(presence=Presence.OPTIONAL) if one == name else slot) for one, slot in way.shape.slots
+    )
+    return replace(way, shape=replace(way.shape, slots=slots))
 
 
 def anything(kind: Kind) -> Branches:

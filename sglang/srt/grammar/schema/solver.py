@@ -28,6 +28,7 @@ from sglang.srt.grammar.schema.shapes import (
     Shape,
     State,
     anything,
+    joined,
 )
 from sglang.srt.grammar.schema.strings import Strings
 
@@ -153,7 +154,7 @@ class Solver:
         if positive:
             branches = reduce(self.product, found, anything(kind))
         else:
-            branches = tuple(dict.fromkeys(branch for way in found for branch in way))
+            branches = joined(branch for way in found for branch in way)
         if "unevaluatedProperties" in schema and kind == "object":
             branches = self._unevaluated(node, "unevaluatedProperties", branches, positive, kind)
         if "unevaluatedItems" in schema and kind == "array":
