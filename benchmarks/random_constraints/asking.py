@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.random_constraints.case import Case
 from benchmarks.systems.base import BenchmarkError
 from benchmarks.thin_http import Reply, post
+
+T = TypeVar("T")
 
 PATH = "/generate"
 FLUSH_PATH = "/flush_cache"
@@ -29,11 +31,12 @@ NEIGHBOUR_PROMPTS = (
 
 @dataclass(frozen=True)
 class Asked:
-    """reply: None if none came, or not in time."""
+    """reply: None if none came, or not in time. number: of the case, in the order of asking."""
 
     case: Case
     reply: Reply | None
     seconds: float
+    number: int = 0
 
     @property
     def num_tokens(self) -> int:
@@ -52,19 +55,28 @@ class Neighbour:
 
 
 class Asker:
-    """streams: requests at a time. new_tokens: the budget of each case. time_limit: in seconds, for one answer."""
+    """streams: requests at a time. rate: requests a second, however many that are at a time; None for as many as
+    streams can ask. new_tokens: the budget of each case. time_limit: in seconds, for one answer.
+    """
 
-    def __init__(self, url: str, streams: int, new_tokens: int, time_limit: float) -> None:
+    def __init__(self, url: str, streams: int, new_tokens: int, time_limit: float, rate: float | None = None) -> None:
         self._url = url
         self._streams = streams
+        self._rate = rate
         self._new_tokens = new_tokens
         self._time_limit = time_limit
 
     async def ask_all(self, cases: Sequence[Case]) -> list[Asked]:
         """In the order in which they were answered."""
         asked: list[Asked] = []
-        waiting = iter(cases)
-        await asyncio.gather(*(self._ask_some(waiting, asked) for _ in range(self._streams)))
+
+        async def ask(number: int, case: Case) -> None:
+            sampling = {case.parameter: case.constraint, "max_new_tokens": self._new_tokens, "sampling_seed": case.seed}
+            started = time.monotonic()
+            reply = await self._post(case.prompt, sampling)
+            asked.append(Asked(case, reply, time.monotonic() - started, number))
+
+        await self._at_pace(enumerate(cases), ask)
         return asked
 
     async def ask_freely(self, asked: Sequence[Asked]) -> None:
@@ -74,8 +86,12 @@ class Asker:
         flushed = await post(self._url + FLUSH_PATH, {})
         if flushed.status != 200:
             raise BenchmarkError(f"{FLUSH_PATH} was answered with {flushed.status}")
-        waiting = iter([one for one in asked if one.num_tokens])
-        await asyncio.gather(*(self._ask_some_freely(waiting) for _ in range(self._streams)))
+
+        async def ask(_: int, one: Asked) -> None:
+            sampling = {"max_new_tokens": one.num_tokens, "ignore_eos": True, "sampling_seed": one.case.seed}
+            await self._post(one.case.prompt, sampling)
+
+        await self._at_pace([(one.number, one) for one in asked if one.num_tokens], ask)
 
     async def neighbours(self) -> list[Neighbour]:
         """All of them at once."""
@@ -90,17 +106,20 @@ class Asker:
             raise BenchmarkError(f"a request without a constraint had no answer after {self._time_limit:g} s")
         return Neighbour(reply.json()["text"], time.monotonic() - started)
 
-    async def _ask_some_freely(self, waiting: Iterator[Asked]) -> None:
-        for one in waiting:
-            sampling = {"max_new_tokens": one.num_tokens, "ignore_eos": True, "sampling_seed": one.case.seed}
-            await self._post(one.case.prompt, sampling)
+    async def _at_pace(self, numbered: Iterable[tuple[int, T]], ask: Callable[[int, T], Awaitable[None]]) -> None:
+        waiting = iter(numbered)
 
-    async def _ask_some(self, waiting: Iterator[Case], asked: list[Asked]) -> None:
-        for case in waiting:
-            sampling = {case.parameter: case.constraint, "max_new_tokens": self._new_tokens, "sampling_seed": case.seed}
-            started = time.monotonic()
-            reply = await self._post(case.prompt, sampling)
-            asked.append(Asked(case, reply, time.monotonic() - started))
+        async def stream() -> None:
+            for number, one in waiting:
+                await ask(number, one)
+
+        async def arrival(rate: float, number: int, one: T) -> None:
+            await asyncio.sleep(number / rate)
+            await ask(number, one)
+
+        rate = self._rate
+        streams = [stream() for _ in range(self._streams)] if rate is None else [arrival(rate, *one) for one in waiting]
+        await asyncio.gather(*streams)
 
     async def _post(self, prompt: str, sampling: dict[str, Any]) -> Reply | None:
         body = {"text": prompt, "sampling_params": {"temperature": 1.0, **sampling}}
