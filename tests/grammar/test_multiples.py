@@ -53,3 +53,9 @@ def test_multiples_of_small_numbers_end(bounds: dict[str, float], longest: str, 
     assert accepts(grammar, longest) and not accepts(grammar, longest[:-1] + "5")
     if too_long is not None:
         assert accepts(valid, too_long) and not accepts(grammar, too_long)
+
+
+@pytest.mark.parametrize("multiple", [0.07, 0.007, 1.1e-2, 0.53])
+def test_multiples_that_the_library_reads_as_others_are_refused_in_words(multiple: float) -> None:
+    with pytest.raises(InvalidRequestError, match=rf"multipleOf at #/items: multiples of {multiple} cannot be told"):
+        grammar_of("json_schema", {"items": {"type": "number", "multipleOf": multiple}, "minItems": 1})

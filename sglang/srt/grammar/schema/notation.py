@@ -15,7 +15,7 @@ from sglang.srt.grammar.limits import LARGEST_MULTIPLE, MAX_MULTIPLE
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, concat, is_nullable, literal, union
 from sglang.srt.grammar.schema.machine import Item, Machine
 from sglang.srt.grammar.schema.multiples import MAX_LISTED, are_told_by_last_digits, texts_by_multiples
-from sglang.srt.grammar.schema.numbers import Numbers, json_of_multiples, texts_of
+from sglang.srt.grammar.schema.numbers import Numbers, decimal_text, is_read_exactly, json_of_multiples, texts_of
 from sglang.srt.grammar.schema.objects import Record
 from sglang.srt.grammar.schema.plan import Plan, Settled, place
 from sglang.srt.grammar.schema.shapes import Arrays, Scalars, State
@@ -163,6 +163,11 @@ class _Writer:
             raise InvalidRequestError(
                 f"json_schema has multipleOf at {where}: the numbers come together to multiples of {multiple}; at most "
                 f"{LARGEST_MULTIPLE} is supported"
+            )
+        if multiple and not is_read_exactly(multiple):
+            raise InvalidRequestError(
+                f"json_schema has multipleOf at {where}: multiples of {decimal_text(multiple)} cannot be told from "
+                "those of a number close by"
             )
         schema = json_of_multiples(numbers)
         if schema is None:

@@ -172,6 +172,14 @@ def json_of_multiples(numbers: Numbers) -> str | None:
     return json.dumps(found)
 
 
+def is_read_exactly(multiple: Fraction) -> bool:
+    """Whether the library finds the number: it reads a double and multiplies that by ten until it is whole."""
+    number, places = float(multiple), 0
+    while number % 1:
+        number, places = number * 10, places + 1
+    return Fraction(int(number), 10**places) == multiple
+
+
 def _bounds_of_multiples(numbers: Numbers) -> tuple[Fraction | None, Fraction | None]:
     """With ends where brief numbers have none of their own. Remainders of large numbers are not counted digit by digit:
     they have too many.
