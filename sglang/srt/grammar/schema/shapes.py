@@ -5,7 +5,7 @@ What lies inside arrays and objects is named by states: a state is a set of sche
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
@@ -17,9 +17,6 @@ from sglang.srt.grammar.schema.strings import Strings, matches
 
 Kind = Literal["null", "boolean", "number", "string", "array", "object"]
 KINDS: tuple[Kind, ...] = ("object", "array", "string", "number", "boolean", "null")
-
-MAX_JOINED = 64
-"""Properties of an object of which ways are joined: each is left out to find the way that it may be joined to."""
 
 Demand = tuple[Node, bool]
 """A schema, and whether it has to be met."""
@@ -219,33 +216,34 @@ def joined(found: Iterable[Branch]) -> Branches:
     objects that may have it. Else what a schema denies doubles the ways for each schema of which that is true.
     """
     ways = dict.fromkeys(found)
-    lacked, had = (_names(ways, presence) for presence in (Presence.FORBIDDEN, Presence.REQUIRED))
-    names = lacked & had
-    if not names:
+    lacking = {key: way for way in ways for key in _all_else(way, Presence.FORBIDDEN)}
+    if not lacking:
         return tuple(ways)
-    lacking = {key: way for way in ways for key in _without_each(way, Presence.FORBIDDEN, names)}
-    for way in list(ways):
-        for name, others in _without_each(way, Presence.REQUIRED, names):
-            partner = lacking.get((name, others))
-            if partner in ways:
-                ways = {_optionally(one, name) if one == way else one: None for one in ways if one != partner}
+    becomes: dict[Branch, Branch | None] = {}  # None: part of another
+    for way in ways:
+        for name, else_hash in () if way in becomes else _all_else(way, Presence.REQUIRED):
+            other = lacking.get((name, else_hash))
+            if other is not None and other not in becomes and _without(way, name) == _without(other, name):
+                becomes[way], becomes[other] = _optionally(way, name), None
                 break
-    return tuple(ways)
+    return tuple(dict.fromkeys(one for way in ways if (one := becomes.get(way, way)) is not None))
 
 
-def _names(ways: Iterable[Branch], presence: Presence) -> set[str]:
-    shapes = (way.shape for way in ways)
-    slots = (slot for shape in shapes if isinstance(shape, Objects) for slot in shape.slots)
-    return {name for name, slot in slots if slot.presence is presence}
+def _all_else(way: Branch, presence: Presence) -> Iterator[tuple[str, int]]:
+    """The properties that have the presence, each with a hash of all else that is said: a sum, of which that of the
+    property is left out.
+    """
+    if isinstance(way.shape, Objects) and any(slot.presence is presence for _, slot in way.shape.slots):
+        hashes = list(map(hash, way.shape.slots))
+        whole = sum(hashes) + hash(replace(way, shape=replace(way.shape, slots=())))
+        for (name, slot), own in zip(way.shape.slots, hashes, strict=True):
+            if slot.presence is presence:
+                yield name, whole - own
 
 
-def _without_each(way: Branch, presence: Presence, names: Container[str]) -> Iterator[tuple[str, Branch]]:
-    """Those of `names` that have the presence, each with all else that is said."""
-    if not isinstance(way.shape, Objects) or len(way.shape.slots) > MAX_JOINED:
-        return
-    for place, (name, slot) in enumerate(slots := way.shape.slots):
-        if slot.presence is presence and name in names:
-            yield name, replace(way, shape=replace(way.shape, slots=slots[:place] + slots[place + 1 :]))
+def _without(way: Branch, name: str) -> Branch:
+    assert isinstance(way.shape, Objects)
+    return replace(way, shape=replace(way.shape, slots=tuple(item for item in way.shape.slots if item[0] != name)))
 
 
 def _optionally(way: Branch, name: str) -> Branch:
