@@ -57,6 +57,7 @@ class _Writer:
         self._literals: dict[tuple[str, ...], str] = {}
         self._rules: list[str] = []
         self._num_rules = 0
+        self._left: list[tuple[str, list[Sequence]]] = []  # rules to be written, and their alternatives
         self._space = self._optional(whitespace)
         self._comma = self._spaced('","')
         self._colon = concat([whitespace, literal(":")])
@@ -68,6 +69,9 @@ class _Writer:
         for state, values in self._plan.values.items():
             if any(isinstance(value, _STRUCTURES) for value in values):
                 self._rules.append(f"{self._names[state]}: {self._alternatives(state, values)}")
+                while self._left:
+                    name, alternatives = self._left.pop()
+                    self._rules.append(f"{name}: {' | '.join(self._factored(alternatives, MAX_NESTING))}")
         if len(self._rules) > MAX_RULES:
             raise InvalidRequestError(
                 f"json_schema takes {len(self._rules)} rules for its arrays and objects; at most {MAX_RULES} are "
@@ -200,8 +204,12 @@ class _Writer:
         if len(group) == 1:
             return " ".join(group[0])
         size = next(size for size, parts in enumerate(zip(*group, strict=False)) if len(set(parts)) > 1)
-        options = " | ".join(self._factored([one[size:] for one in group], depth + 1))
-        rest = self._rule(options) if depth >= MAX_NESTING else f"({options})"
+        rests = [one[size:] for one in group]
+        if depth < MAX_NESTING:
+            rest = f"({' | '.join(self._factored(rests, depth + 1))})"
+        else:
+            rest = self._next_name()
+            self._left.append((rest, rests))
         return " ".join([*group[0][:size], rest])
 
     def _array(self, shape: Arrays) -> str:
