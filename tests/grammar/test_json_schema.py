@@ -401,6 +401,33 @@ def test_ways_that_are_joined_leave_the_same_objects(schema: dict[str, Any], val
         assert accepts(grammar, json.dumps(value, separators=(",", ":"))) == validator.is_valid(value), value
 
 
+def test_ways_that_are_joined_are_joined_once() -> None:
+    """What has become part of another way has no others as parts of its own. {} was lost that way."""
+    lacks_a, lacks_b = ({"not": {"required": [name]}} for name in "ab")
+    ways = [{"required": ["a", "b"]}, {"required": ["b"], **lacks_a}, {"allOf": [lacks_a, lacks_b]}]
+    schema = {"type": "object", "anyOf": ways}
+    grammar, validator = open_json_schema_grammar(json.dumps(schema)), jsonschema.Draft202012Validator(schema)
+    for value in ({}, {"a": 1}, {"b": 1}, {"a": 1, "b": 1}):
+        assert accepts(grammar, json.dumps(value, separators=(",", ":"))) == validator.is_valid(value), value
+
+
+def test_ways_with_and_without_a_property_are_one() -> None:
+    closed = {"type": "object", "properties": {"a": {}}, "additionalProperties": False}
+    ways = {"anyOf": [{"required": ["a"]}, {"not": {"required": ["a"]}}]}
+    assert open_json_schema_grammar(json.dumps({**closed, **ways})) == open_json_schema_grammar(json.dumps(closed))
+
+
+def test_many_alternatives_each_with_one_property_more() -> None:
+    """A level of alternatives for each is more than calls can be nested."""
+    names = [chr(0x100 + place) for place in range(320)]
+    kinds = [{"required": names[:count]} for count in range(1, len(names))]
+    source = json.dumps({"type": "object", "anyOf": kinds}, separators=(",", ":"), ensure_ascii=False)
+    grammar = grammar_of("json_schema", source)
+    for count in (1, 2, 100, 319):
+        text = json.dumps(dict.fromkeys(names[:count], 1), separators=(",", ":"), ensure_ascii=False)
+        assert accepts(grammar, text) and not accepts(grammar, text.replace(names[0], "x"))
+
+
 def test_a_grammar_that_the_library_cannot_count_is_refused_in_words() -> None:
     def one_of(names: str) -> dict[str, Any]:
         properties = [{f"{name}{i}": {"type": "null"} for i in range(90)} for name in names]
