@@ -8,7 +8,9 @@ import threading
 
 import pytest
 
-from sglang.srt.grammar.workers import NICENESS, grammar_threads
+from sglang.srt.grammar.lowering import lower
+from sglang.srt.grammar.workers import NICENESS, grammar_threads, on_large_stack
+from sglang.srt.sampling_params import Constraint
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
@@ -31,3 +33,21 @@ def test_where_priorities_are_forbidden_grammars_are_made_ready_all_the_same(
     with grammar_threads(1, "test") as threads:
         assert threads.submit(lambda: "ready").result() == "ready"
     assert "at the priority of the steps: [Errno 1] Operation not permitted" in caplog.text
+
+
+def test_rules_that_lead_to_each_other_do_not_end_the_process() -> None:
+    """The library calls itself for each of 1,000 rules and 4,000 groups, and has no bound but the stack."""
+    rules = [f'r{i}: ("a" ("b" ("c" ("d" r{i + 1} | "1") | "2") | "3") | "4")' for i in range(1000)]
+    grammar = "\n".join(["start: r0", *rules, 'r1000: "z"'])
+    with grammar_threads(2, "test") as threads:
+        assert threads.submit(lower, Constraint("ebnf", grammar, "")).result()
+    assert on_large_stack(lambda: lower(Constraint("ebnf", grammar, "")))
+
+
+def test_what_is_raised_on_a_large_stack_is_raised_where_it_was_asked_for() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        on_large_stack(fail)
+    assert threading.stack_size() == 0, "other threads have stacks of the usual size"

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import llguidance
 
+from sglang.srt.grammar.workers import on_large_stack
+
 
 class SharedMatcher:
     """Copies share a lexer, which finds its states when they are needed, each only once for all. An output that brings
     it to a limit of the library breaks it for all of them: they go on with `alone`, and later ones with another one.
 
-    Belongs to one thread at a time. make: compiles one.
+    Belongs to one thread at a time, first to one of `workers`. make: compiles one.
     """
 
     def __init__(self, make: Callable[[], llguidance.LLMatcher]) -> None:
@@ -21,11 +23,11 @@ class SharedMatcher:
 
     def copy(self) -> llguidance.LLMatcher:
         if self._is_broken:
-            self._matcher = self._make()
+            self._matcher = on_large_stack(self._make)
             self._is_broken = False
         return self._matcher.deep_copy()
 
     def alone(self) -> llguidance.LLMatcher:
         """With a lexer of its own, for an output whose copy has failed."""
         self._is_broken = True
-        return self._make()
+        return on_large_stack(self._make)

@@ -6,7 +6,10 @@ import logging
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -15,9 +18,56 @@ NICENESS = 10
 whatever takes a core from one of them holds up every request of the step."""
 
 
+STACK_BYTES = 256 * 1024 * 1024
+"""Of a thread that compiles: the library calls itself for every rule and group that others lead to, 2 KB each time, and
+ends the process where the stack does. A constraint has at most some 50,000 of both. Only what is used takes memory.
+"""
+
+T = TypeVar("T")
+
+
 def grammar_threads(count: int, name: str) -> ThreadPoolExecutor:
-    """`count` threads of low priority, where a system has priorities of threads, and lets us lower them: Linux."""
-    return ThreadPoolExecutor(count, name, initializer=_step_back)
+    """`count` threads with a large stack, and of low priority where a system has priorities of threads, and lets us
+    lower them: Linux.
+    """
+    threads = ThreadPoolExecutor(count, name, initializer=_step_back)
+    all_started = threading.Barrier(count + 1)
+    with _large_stacks():
+        try:
+            for _ in range(count):
+                threads.submit(all_started.wait)
+            all_started.wait()
+        except BaseException:  # there is no room for a stack: those that wait must not wait for ever
+            all_started.abort()
+            raise
+    return threads
+
+
+def on_large_stack(work: Callable[[], T]) -> T:
+    """What `work` gives, or the exception that it raises. Done in a thread of its own."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            found.set_exception(error)
+
+    thread = threading.Thread(target=run, name="grammar")
+    with _large_stacks():
+        thread.start()
+    thread.join()
+    return found.result()
+
+
+@contextmanager
+def _large_stacks() -> Iterator[None]:
+    """For the threads that are started meanwhile."""
+    before = threading.stack_size(STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 def _step_back() -> None:
