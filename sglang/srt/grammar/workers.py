@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -23,24 +23,23 @@ STACK_BYTES = 256 * 1024 * 1024
 ends the process where the stack does. A constraint has at most some 50,000 of both. Only what is used takes memory.
 """
 
+_one_at_a_time = threading.Lock()
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _GrammarThreads(ThreadPoolExecutor):
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        with _large_stacks():  # it starts a thread if it needs another
+            return super().submit(fn, *args, **kwargs)
 
 
 def grammar_threads(count: int, name: str) -> ThreadPoolExecutor:
     """`count` threads with a large stack, and of low priority where a system has priorities of threads, and lets us
     lower them: Linux.
     """
-    threads = ThreadPoolExecutor(count, name, initializer=_step_back)
-    all_started = threading.Barrier(count + 1)
-    with _large_stacks():
-        try:
-            for _ in range(count):
-                threads.submit(all_started.wait)
-            all_started.wait()
-        except BaseException:  # there is no room for a stack: those that wait must not wait for ever
-            all_started.abort()
-            raise
-    return threads
+    return _GrammarThreads(count, name, initializer=_step_back)
 
 
 def on_large_stack(work: Callable[[], T]) -> T:
@@ -63,11 +62,12 @@ def on_large_stack(work: Callable[[], T]) -> T:
 @contextmanager
 def _large_stacks() -> Iterator[None]:
     """For the threads that are started meanwhile."""
-    before = threading.stack_size(STACK_BYTES)
-    try:
-        yield
-    finally:
-        threading.stack_size(before)
+    with _one_at_a_time:
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            yield
+        finally:
+            threading.stack_size(before)
 
 
 def _step_back() -> None:
