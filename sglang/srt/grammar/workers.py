@@ -17,7 +17,6 @@ NICENESS = 10
 """Beside a thread of usual priority one of these gets about a tenth of a core. A step's threads wait for each other, so
 whatever takes a core from one of them holds up every request of the step."""
 
-
 STACK_BYTES = 256 * 1024 * 1024
 """Of a thread that compiles: the library calls itself for every rule and group that others lead to, 2 KB each time, and
 ends the process where the stack does. A constraint has at most some 50,000 of both. Only what is used takes memory.
@@ -44,19 +43,8 @@ def grammar_threads(count: int, name: str) -> ThreadPoolExecutor:
 
 def on_large_stack(work: Callable[[], T]) -> T:
     """What `work` gives, or the exception that it raises. Done in a thread of its own."""
-    found: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            found.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            found.set_exception(error)
-
-    thread = threading.Thread(target=run, name="grammar")
-    with _large_stacks():
-        thread.start()
-    thread.join()
-    return found.result()
+    with _GrammarThreads(1, "grammar") as thread:
+        return thread.submit(work).result()
 
 
 @contextmanager

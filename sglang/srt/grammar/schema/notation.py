@@ -24,15 +24,15 @@ from sglang.srt.grammar.schema.strings import Strings
 MAX_GRAMMAR_BYTES = 2_000_000
 
 MAX_RULES = 1_000
-"""For arrays and objects. The library follows them by calling itself, and would overflow its stack."""
+"""For arrays and objects. The library follows them by calling itself, and its stack has an end (see `workers.STACK_BYTES`)."""
 
 MAX_NESTING = 8
 """Of parentheses, one within another, where alternatives begin with the same. What is deeper is a rule of its own."""
 
-Sequence = tuple[str, ...]
+_Parts = tuple[str, ...]
 """Parts of a rule that follow each other."""
 
-_Part = tuple[Sequence, bool]
+_Part = tuple[_Parts, bool]
 """Of an object, and whether it has to be there."""
 
 _STRUCTURES = (Arrays, Machine, Record)
@@ -57,7 +57,7 @@ class _Writer:
         self._literals: dict[tuple[str, ...], str] = {}
         self._rules: list[str] = []
         self._num_rules = 0
-        self._left: list[tuple[str, list[Sequence]]] = []  # rules to be written, and their alternatives
+        self._left: list[tuple[str, list[_Parts]]] = []  # rules to be written, and their alternatives
         self._space = self._optional(whitespace)
         self._comma = self._spaced('","')
         self._colon = concat([whitespace, literal(":")])
@@ -182,7 +182,7 @@ class _Writer:
 
     # --- arrays and objects
 
-    def _structure(self, value: Arrays | Machine | Record) -> Sequence:
+    def _structure(self, value: Arrays | Machine | Record) -> _Parts:
         if isinstance(value, Arrays):
             return (self._array(value),)
         if isinstance(value, Record):
@@ -190,16 +190,16 @@ class _Writer:
         begin, end = ('"{"', '"}"') if value.is_object else ('"["', '"]"')
         return (self._spaced(begin), self._machine(value), end)
 
-    def _factored(self, alternatives: list[Sequence], depth: int = 0) -> list[str]:
+    def _factored(self, alternatives: list[_Parts], depth: int = 0) -> list[str]:
         """What they begin with together is written once: an output is read in one way until they differ. None of them
         is the beginning of another.
         """
-        by_head: dict[str, list[Sequence]] = {}
+        by_head: dict[str, list[_Parts]] = {}
         for one in alternatives:
             by_head.setdefault(one[0], []).append(one)
         return [self._group(group, depth) for group in by_head.values()]
 
-    def _group(self, group: list[Sequence], depth: int) -> str:
+    def _group(self, group: list[_Parts], depth: int) -> str:
         """Of alternatives that begin with the same."""
         if len(group) == 1:
             return " ".join(group[0])
@@ -237,7 +237,7 @@ class _Writer:
     def _item(self, item: Item) -> str:
         return " ".join(self._key_and_value(item))
 
-    def _key_and_value(self, item: Item) -> Sequence:
+    def _key_and_value(self, item: Item) -> _Parts:
         if item.text is not None:
             return (self._spaced(self._literal(item.text)),)
         value = self._element(item.state)
