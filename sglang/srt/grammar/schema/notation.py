@@ -24,7 +24,7 @@ from sglang.srt.grammar.schema.strings import Strings
 MAX_GRAMMAR_BYTES = 2_000_000
 
 MAX_RULES = 1_000
-"""For arrays and objects. The library follows them by calling itself, and its stack has an end (see `workers.STACK_BYTES`)."""
+"""For arrays and objects. The library follows them by calling itself, on a stack that has an end."""
 
 MAX_NESTING = 8
 """Of parentheses, one within another, where alternatives begin with the same. What is deeper is a rule of its own."""
