@@ -89,7 +89,10 @@ def random_lexeme(rng: random.Random, depth: int) -> str:
 
 
 def compiled(vocab: Vocab, grammar: str) -> CompiledGrammar:
-    return GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result()
+    """One that is asked for again: then it is found out whether its masks can be remembered."""
+    grammars = GrammarCompiler(vocab, InlineExecutor())
+    grammars.compile(grammar)
+    return grammars.compile(grammar).result()
 
 
 def without_memory(compiled_grammar: CompiledGrammar, vocab: Vocab, jumps: bool) -> Constrained:
@@ -243,14 +246,43 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
 def test_a_grammar_takes_its_masks_with_it(monkeypatch: pytest.MonkeyPatch, finds: list[bool]) -> None:
     monkeypatch.setattr(compiler, "MAX_CACHED_GRAMMARS", 1)
     grammars = GrammarCompiler(SMALL, InlineExecutor())
-    for letters in ("[ab]*c", "[ab]*c", "[bc]*a"):
+    for letters in ("[ab]*c", "[ab]*c", "[ab]*c", "[bc]*a", "[bc]*a"):
         grammars.compile(grammar_of("regex", letters)).result().constrain((), True).begin(10)
     assert len(grammars._masks._choices) == 1 and any(finds)
 
 
+def test_masks_are_remembered_from_when_a_grammar_is_asked_for_again(finds: list[bool]) -> None:
+    grammars = GrammarCompiler(byte_level_vocab(), InlineExecutor())
+    grammar = grammar_of("json_schema", PERSON)
+    first = grammars.compile(grammar).result()
+    one, other = (first.constrain((), True) for _ in range(2))
+    for output in (one, other):
+        output.begin(60)
+        output.accept(allowed(output.allowed_mask)[0], 50)
+    assert not finds
+    grammars.compile(grammar)
+    for output in (one, other):
+        finds.clear()
+        for room in range(40, 0, -1):
+            output.accept(allowed(output.allowed_mask)[0], room)
+    assert sum(finds) > len(finds) / 2, "an output begun before knows them, too"
+    assert one._text == other._text
+
+
+def test_a_mask_that_was_not_looked_for_is_not_kept() -> None:
+    outputs = Outputs(grammar_of("regex", "a*b"))
+    is_usable = False
+    memory = MaskMemory(MaskCache(), "grammar", outputs, lambda: is_usable)
+    mask = np.ones(8, dtype=np.uint32)
+    assert memory.find(b"ab") is None
+    is_usable = True
+    memory.keep(mask, True)  # of "ab", and not of the beginning, where it was before
+    assert MaskMemory(memory._cache, "grammar", outputs, lambda: True).find(b"") is None
+
+
 def test_nothing_is_known_of_an_output_that_cannot_be_followed() -> None:
     outputs = Outputs(grammar_of("regex", "[ab]*"))
-    memory = MaskMemory(MaskCache(), "grammar", outputs)
+    memory = MaskMemory(MaskCache(), "grammar", outputs, lambda: True)
     mask = np.ones(8, dtype=np.uint32)
     for text, is_known in ((b"", False), (b"", True), (b"a\xff", False), (b"a\xffb", False)):
         assert (memory.find(text) is not None) is is_known
@@ -260,7 +292,7 @@ def test_nothing_is_known_of_an_output_that_cannot_be_followed() -> None:
 
 def test_a_mask_that_is_kept_is_not_changed_with_the_one_in_use() -> None:
     outputs = Outputs(grammar_of("regex", "[ab]*"))
-    memory = MaskMemory(MaskCache(), "grammar", outputs)
+    memory = MaskMemory(MaskCache(), "grammar", outputs, lambda: True)
     mask = np.ones(8, dtype=np.uint32)
     assert memory.find(b"") is None
     memory.keep(mask, True)

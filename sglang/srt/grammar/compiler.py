@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import llguidance
 
@@ -23,16 +25,50 @@ from sglang.srt.grammar.witness.lexing import is_told_by_position
 from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.vocab import Vocab
 
+logger = logging.getLogger(__name__)
+
 MAX_CACHED_GRAMMARS = 256
 MAX_CACHED_BYTES = 4 * 1024 * 1024
 """Of the texts of the grammars kept."""
+
+
+class _Telling:
+    """Whether masks of a grammar may be remembered by position (`is_told_by_position`). To find out takes as long as
+    all else that a grammar needs, and is of use when many outputs have it: so it is done for one that is asked for
+    again, and until then the answer is no.
+    """
+
+    def __init__(self, grammar: str, executor: Executor) -> None:
+        self._grammar = grammar
+        self._executor = executor
+        self._found: Future[bool] | None = None
+
+    def find_out(self) -> None:
+        if self._found is None:
+            self._found = self._executor.submit(self._look)
+
+    def is_told(self) -> bool:
+        return self._found is not None and self._found.done() and self._found.result()
+
+    def _look(self) -> bool:
+        try:
+            return is_told_by_position(self._grammar)
+        except Exception:
+            logger.exception("masks of a grammar are not remembered")
+            return False
 
 
 class CompiledGrammar:
     """Shared by all requests that have it; never changed but for what is remembered of it."""
 
     def __init__(
-        self, matchers: SharedMatcher, grammar: str, vocab: Vocab, cutter: TextCutter, masks: MaskCache
+        self,
+        matchers: SharedMatcher,
+        grammar: str,
+        vocab: Vocab,
+        cutter: TextCutter,
+        masks: MaskCache,
+        telling: _Telling,
     ) -> None:
         self._matchers = matchers
         self._text_matchers = shared_text_matcher(grammar)
@@ -41,7 +77,8 @@ class CompiledGrammar:
         self._cutter = cutter
         self._outputs = _outputs(grammar)
         self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
-        self._masks = masks if is_told_by_position(grammar) else None
+        self._masks = masks
+        self._telling = telling
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
@@ -53,9 +90,14 @@ class CompiledGrammar:
         return None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
 
     def _memory(self) -> MaskMemory | None:
-        if self._outputs is None or self._masks is None:
+        if self._outputs is None:
             return None
-        return MaskMemory(self._masks, self._grammar, self._outputs)
+        return MaskMemory(self._masks, self._grammar, self._outputs, self._telling.is_told)
+
+
+class _Kept(NamedTuple):
+    compiled: Future[CompiledGrammar]
+    telling: _Telling
 
 
 class GrammarCompiler:
@@ -66,16 +108,19 @@ class GrammarCompiler:
         self._cutter = TextCutter(vocab)
         self._executor = executor
         self._masks = MaskCache()
-        self._cache: OrderedDict[str, Future[CompiledGrammar]] = OrderedDict()
+        self._cache: OrderedDict[str, _Kept] = OrderedDict()
         self._num_bytes = 0
 
     def compile(self, grammar: str) -> Future[CompiledGrammar]:
         """At once if it is cached. The result may be InvalidRequestError: the vocabulary cannot express the grammar."""
         if grammar in self._cache:
             self._cache.move_to_end(grammar)
-            return self._cache[grammar]
-        future = self._executor.submit(self._compile, grammar)
-        self._cache[grammar] = future
+            known = self._cache[grammar]
+            known.telling.find_out()
+            return known.compiled
+        telling = _Telling(grammar, self._executor)
+        future = self._executor.submit(self._compile, grammar, telling)
+        self._cache[grammar] = _Kept(future, telling)
         self._num_bytes += len(grammar)
         while len(self._cache) > MAX_CACHED_GRAMMARS or (self._num_bytes > MAX_CACHED_BYTES and len(self._cache) > 1):
             oldest, _ = self._cache.popitem(last=False)
@@ -83,9 +128,9 @@ class GrammarCompiler:
             self._masks.forget(oldest)
         return future
 
-    def _compile(self, grammar: str) -> CompiledGrammar:
+    def _compile(self, grammar: str, telling: _Telling) -> CompiledGrammar:
         matchers = SharedMatcher(partial(self._matcher, grammar))
-        return CompiledGrammar(matchers, grammar, self._vocab, self._cutter, self._masks)
+        return CompiledGrammar(matchers, grammar, self._vocab, self._cutter, self._masks, telling)
 
     def _matcher(self, grammar: str) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)

@@ -7,6 +7,7 @@ character before. A mask is found again in microseconds; to compute it takes ten
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -63,25 +64,30 @@ class MaskCache:
 class MaskMemory:
     """Follows one output, and knows what may come next where another one of its grammar was before.
 
-    Only for grammars of which `witness.lexing.is_told_by_position` holds. Where the output cannot be followed nothing
-    is known of it from there on.
+    Nothing is known before `is_usable` says that `witness.lexing.is_told_by_position` holds of the grammar, which it
+    may at any time. Where the output cannot be followed nothing is known of it from there on.
     """
 
-    def __init__(self, cache: MaskCache, grammar: str, outputs: Outputs) -> None:
+    def __init__(self, cache: MaskCache, grammar: str, outputs: Outputs, is_usable: Callable[[], bool]) -> None:
         self._cache = cache
         self._grammar = grammar
         self._outputs = outputs
+        self._is_usable = is_usable
         self._position: Position | None = outputs.start
         self._num_read = 0
+        self._is_in_use = False  # of the text that was asked about last
 
     def find(self, text: bytes | bytearray) -> Choice | None:
         """After `text`, which goes on from the one before."""
+        self._is_in_use = self._is_in_use or self._is_usable()
+        if not self._is_in_use:
+            return None
         self._follow(text)
         return None if self._position is None else self._cache.find(self._grammar, self._position)
 
     def keep(self, mask: Mask, may_end: bool) -> None:
         """What the library says of the text that was asked about last and was not known."""
-        if self._position is not None:
+        if self._is_in_use and self._position is not None:
             kept = mask.copy()
             kept.flags.writeable = False
             self._cache.keep(self._grammar, self._position, Choice(kept, may_end))

@@ -20,7 +20,7 @@ from typing import Any
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
-from sglang.srt.grammar.limits import MAX_NESTING, check_size
+from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, check_size
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, chars, concat, repeat, union
 
 if sys.version_info >= (3, 11):
@@ -41,6 +41,7 @@ _CATEGORIES = {
 _WITH_DIGITS = (op.CATEGORY_DIGIT, op.CATEGORY_WORD)
 START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
 END_ANCHORS = (op.AT_END, op.AT_END_STRING)
+_FLAGS_OF_CHARS = int(re.IGNORECASE | re.ASCII)
 _LAST_CODE_POINT = 0x10FFFF
 
 _WORD_BOUNDARY, _LOOKAROUND, _BACKREFERENCE = "a word boundary", "a lookaround", "a backreference"
@@ -99,6 +100,7 @@ class RegexReader:
         self._source = source
         self._plain_digits = plain_digits
         self._depth = 0
+        self._num_chars = 0
 
     def sequence(self, items: Any, flags: int, first: bool, last: bool) -> Pattern:
         if self._depth > MAX_NESTING:
@@ -138,6 +140,11 @@ class RegexReader:
         return None
 
     def _chars(self, kind: Any, value: Any, flags: int) -> CharSet:
+        self._num_chars += 1
+        if self._num_chars > MAX_POSITIONS:  # before more work is done for what is refused anyway
+            raise InvalidRequestError(
+                f"{self._name} has more than {MAX_POSITIONS} characters, which is not supported: {shown(self._source)}"
+            )
         if kind is op.ANY:
             return cs.ANY if flags & re.DOTALL else cs.complement(cs.single("\n"))
         items = tuple(value) if kind is op.IN else ((op.LITERAL, value),)
@@ -149,7 +156,7 @@ class RegexReader:
                     f"{self._name} has the lone surrogate \\u{code_point:x}, which is no character: "
                     f"{shown(self._source)}"
                 )
-        return _chars_of(items, flags & (re.IGNORECASE | re.ASCII), self._plain_digits)
+        return _chars_of(items, flags & _FLAGS_OF_CHARS, self._plain_digits)
 
     def _refusal(self, kind: Any, value: Any) -> InvalidRequestError:
         if kind is op.AT and value in (*START_ANCHORS, *END_ANCHORS):

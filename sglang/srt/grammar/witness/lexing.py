@@ -101,8 +101,10 @@ class _LexemeReader(LarkReader):
 
 def _overruns(start: str, rules: Mapping[str, Pattern], lexemes: Mapping[str, Expression]) -> bool:
     """Whether there may be any."""
+    outline = {lexeme: _outline(lexeme) for lexeme in dict.fromkeys(lexemes.values())}
     numbers: dict[Pattern, int] = {}
-    places = {place: numbers.setdefault(_outline(lexeme), len(numbers)) for place, lexeme in lexemes.items()}
+    number = {lexeme: numbers.setdefault(pattern, len(numbers)) for lexeme, pattern in outline.items()}
+    places = {place: number[lexeme] for place, lexeme in lexemes.items()}
     if sum(map(num_positions, numbers)) > MAX_POSITIONS:
         return True
     outlines = list(numbers)
@@ -119,7 +121,8 @@ def _has_many_ways(
         except CycleError:
             return True
     neighbours = Neighbours(start, rules, list(places))
-    leads = [_lead(build(lexemes[number])) for number in places.values()]
+    lead = [_lead(build(lexeme)) for lexeme in lexemes]
+    leads = [lead[number] for number in places.values()]
     return any(_may_go_on(body, neighbours.follow[name], neighbours, leads) for name, body in rules.items())
 
 
