@@ -16,7 +16,7 @@ from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.shared_matcher import SharedMatcher
-from sglang.srt.grammar.text_matcher import failure, shared_text_matcher
+from sglang.srt.grammar.text_matcher import ByteMatchers, failure, shared_text_matcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
 from sglang.srt.grammar.witness.ending import Ending, Spelling
 from sglang.srt.grammar.witness.expressions import NotFoundError
@@ -71,7 +71,7 @@ class CompiledGrammar:
         telling: _Telling,
     ) -> None:
         self._matchers = matchers
-        self._text_matchers = shared_text_matcher(grammar)
+        self._text_matchers = _byte_matchers(matchers, grammar, cutter)
         self._grammar = grammar
         self._vocab = vocab
         self._cutter = cutter
@@ -129,20 +129,23 @@ class GrammarCompiler:
         return future
 
     def _compile(self, grammar: str, telling: _Telling) -> CompiledGrammar:
-        matchers = SharedMatcher(partial(self._matcher, grammar))
+        matchers = SharedMatcher(partial(self._matcher, grammar), llguidance.LLMatcher.compute_bitmask)
+        problem = failure(matchers.copy())
+        if problem is not None:
+            raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
         return CompiledGrammar(matchers, grammar, self._vocab, self._cutter, self._masks, telling)
 
     def _matcher(self, grammar: str) -> llguidance.LLMatcher:
-        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)
-        matcher.compute_bitmask()  # what the first mask takes is not done again for each output
-        problem = failure(matcher)
-        if problem is not None:
-            raise InvalidRequestError(f"the constraint cannot be used with this model: {problem}")
-        return matcher
+        return llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=PARSER_LIMITS)
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
         return make_tokenizer(self._vocab, self._cutter)
+
+
+def _byte_matchers(matchers: SharedMatcher, grammar: str, cutter: TextCutter) -> ByteMatchers:
+    ids = cutter.byte_ids
+    return shared_text_matcher(grammar) if ids is None else ByteMatchers(matchers, ids)
 
 
 def _outputs(grammar: str) -> Outputs | None:

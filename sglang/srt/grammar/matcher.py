@@ -10,7 +10,7 @@ import numpy as np
 
 from sglang.srt.grammar.mask_cache import Mask, MaskMemory
 from sglang.srt.grammar.shared_matcher import SharedMatcher
-from sglang.srt.grammar.text_matcher import LEXER_FAILURE, TextMatcher, failure
+from sglang.srt.grammar.text_matcher import LEXER_FAILURE, ByteMatchers, TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.grammar.witness.ending import Ending
 from sglang.srt.vocab import Vocab
@@ -103,15 +103,15 @@ class Constrained:
     def __init__(
         self,
         matchers: SharedMatcher,
-        text_matchers: SharedMatcher,
+        text_matchers: ByteMatchers,
         vocab: Vocab,
         end_ids: Iterable[int],
         jumps: bool,
         ending: Ending | None = None,
         memory: MaskMemory | None = None,
     ) -> None:
-        """text_matchers: the same grammar's, for bytes. ending: None where outputs of the grammar cannot be followed;
-        they end where their tokens do. memory: None where all masks are to be computed.
+        """text_matchers: of the same grammar, byte by byte. ending: None where outputs of the grammar cannot be
+        followed; they end where their tokens do. memory: None where all masks are to be computed.
         """
         self._matchers = matchers
         self._matcher = matchers.copy()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -43,6 +44,7 @@ START_ANCHORS = (op.AT_BEGINNING, op.AT_BEGINNING_STRING)
 END_ANCHORS = (op.AT_END, op.AT_END_STRING)
 _FLAGS_OF_CHARS = int(re.IGNORECASE | re.ASCII)
 _LAST_CODE_POINT = 0x10FFFF
+_BLOCK = 256
 
 _WORD_BOUNDARY, _LOOKAROUND, _BACKREFERENCE = "a word boundary", "a lookaround", "a backreference"
 _CONDITIONAL, _ATOMIC, _POSSESSIVE = "a conditional group", "an atomic group", "a possessive quantifier"
@@ -250,7 +252,7 @@ def _spelled(items: tuple[tuple[Any, Any], ...]) -> str:
 @lru_cache(maxsize=1)
 def _all_text() -> str:
     """Every character, in order; surrogates too, so that the index is the code point."""
-    return "".join(map(chr, range(_LAST_CODE_POINT + 1)))
+    return array("I", range(_LAST_CODE_POINT + 1)).tobytes().decode(f"utf-32-{sys.byteorder[0]}e", "surrogatepass")
 
 
 @lru_cache(maxsize=32)
@@ -267,7 +269,10 @@ def _far_numerals() -> CharSet:
 @lru_cache(maxsize=1)
 def _cased_text() -> str:
     """The characters that upper and lower case make a difference to: those that are one, or that one becomes."""
-    cased = (c for c in _all_text() if not c.lower() == c.upper() == c)
+    text = _all_text()
+    blocks = (text[start : start + _BLOCK] for start in range(0, len(text), _BLOCK))
+    some_cased = (block for block in blocks if not block.lower() == block.upper() == block)  # a hundredth of them
+    cased = (c for block in some_cased for c in block if not c.lower() == c.upper() == c)
     return "".join(sorted({one for c in cased for one in (c, *c.lower(), *c.upper())}))
 
 

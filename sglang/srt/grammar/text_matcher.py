@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import llguidance
 import llguidance.numpy
@@ -17,9 +19,19 @@ _LIVING = ("NotStopped", "NoExtension", "EndOfSentence")
 """Stop reasons that are none, or the end of the grammar. Every other is a limit that was hit."""
 
 
-def shared_text_matcher(grammar: str) -> SharedMatcher:
-    """For many outputs of one grammar, which takes long to read."""
-    return SharedMatcher(partial(llguidance.LLMatcher, _BYTES, grammar, log_level=0, limits=PARSER_LIMITS))
+class ByteMatchers(NamedTuple):
+    """Matchers of one grammar, which takes long to read, for many texts. token_ids: for each byte that the texts may
+    have the token that is just this byte in the vocabulary of `matchers`.
+    """
+
+    matchers: SharedMatcher
+    token_ids: Mapping[int, int]
+
+
+def shared_text_matcher(grammar: str) -> ByteMatchers:
+    """Without a model's vocabulary."""
+    make = partial(llguidance.LLMatcher, _BYTES, grammar, log_level=0, limits=PARSER_LIMITS)
+    return ByteMatchers(SharedMatcher(make), {byte: byte for byte in range(_NUM_BYTES)})
 
 
 class TextMatcher:
@@ -29,8 +41,9 @@ class TextMatcher:
     a limit it goes on with one of its own.
     """
 
-    def __init__(self, grammar: str | SharedMatcher) -> None:
-        self._matchers = shared_text_matcher(grammar) if isinstance(grammar, str) else grammar
+    def __init__(self, grammar: str | ByteMatchers) -> None:
+        shared = shared_text_matcher(grammar) if isinstance(grammar, str) else grammar
+        self._matchers, self._token_ids = shared
         self._matcher = self._matchers.copy()
         self._num_read = 0
         self._is_alone = isinstance(grammar, str)
@@ -51,7 +64,7 @@ class TextMatcher:
 
     def may_begin_with(self, text: bytes) -> bool:
         """Asked before anything else."""
-        return self._matcher.validate_tokens(list(text)) == len(text)
+        return self._matcher.validate_tokens(self._tokens_of(text)) == len(text)
 
     def is_satisfied_by(self, text: bytes | bytearray) -> bool:
         """`text` begins like all texts that were asked about before, as far as both go."""
@@ -59,12 +72,15 @@ class TextMatcher:
             self._matcher.rollback(self._num_read - len(text))
         new = text[self._num_read :]
         self._num_read = len(text)
-        is_satisfied: bool = self._matcher.consume_tokens(list(new)) and self._matcher.is_accepting()
+        is_satisfied: bool = self._matcher.consume_tokens(self._tokens_of(new)) and self._matcher.is_accepting()
         if not is_satisfied and not self._is_alone and (self.problem or "").startswith(LEXER_FAILURE):
             self._is_alone = True
             self._matcher, self._num_read = self._matchers.alone(), 0
             return self.is_satisfied_by(text)
         return is_satisfied
+
+    def _tokens_of(self, text: bytes | bytearray) -> list[int]:
+        return [*map(self._token_ids.__getitem__, text)]
 
 
 def failure(matcher: llguidance.LLMatcher) -> str | None:

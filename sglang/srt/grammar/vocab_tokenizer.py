@@ -68,6 +68,13 @@ class TextCutter:
         """Of the tokens that are text, in bytes."""
         return max(map(len, self._ids), default=0)
 
+    @cached_property
+    def byte_ids(self) -> dict[int, int] | None:
+        """For each byte of the tokens that are text the token that is just this byte; None where one has none."""
+        ids = {byte: self._ids.get(bytes([byte])) for byte in sorted(set().union(*self._ids))}
+        found = {byte: token_id for byte, token_id in ids.items() if token_id is not None}
+        return found if len(found) == len(ids) else None
+
     def _encode(self, data: bytes) -> list[int]:
         if self._tokenizer is None:
             return []

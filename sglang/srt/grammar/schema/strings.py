@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TypeVar
@@ -183,9 +184,9 @@ def _written(pattern: Pattern) -> Pattern:
     """What the texts look like in JSON: each character in one way only, so that sets stay as they lie to each other."""
     match pattern:
         case Chars(members):
-            escaped = [literal(spelling) for character, spelling in _ESCAPED.items() if cs.contains(members, character)]
+            escaped = [spelling for character, spelling in _ESCAPED.items() if cs.contains(members, character)]
             plain = cs.difference(members, cs.characters(_ESCAPED)) if escaped else members
-            return union([chars(plain), *escaped])
+            return union([chars(plain), _one_of(escaped)])
         case Concat(parts):
             return concat(map(_written, parts))
         case Union(options):
@@ -193,6 +194,18 @@ def _written(pattern: Pattern) -> Pattern:
         case Repeat(body, low, high):
             return repeat(_written(body), low, high)
     raise AssertionError(f"{pattern} is no pattern of texts")
+
+
+def _one_of(texts: Iterable[str]) -> Pattern:
+    """None of them begins another. What they begin with alike is written once: a pattern is looked at place by place,
+    by several readers.
+    """
+    after: dict[str, list[str]] = {}
+    for text in texts:
+        after.setdefault(text[:1], []).append(text[1:])
+    last = chars(cs.characters(first for first, rests in after.items() if rests == [""]))
+    longer = [concat([literal(first), _one_of(rests)]) for first, rests in after.items() if rests != [""]]
+    return union([last, *longer])
 
 
 _CHARACTER = _written(chars(cs.ANY))

@@ -52,6 +52,9 @@ MAX_PARTIAL = 3
 MAX_OPENED = 500
 """Expressions that may read the next character."""
 
+SHORT = 32
+"""Bytes of texts of which it is not looked at whether all of them may be left at once."""
+
 MAX_TEXT = 100_000
 """Bytes of a text that is written. Longer ones are only counted."""
 
@@ -319,7 +322,7 @@ class Outputs:
                 return self._most_left(part.body, of_rules) + again
             case Lazy():
                 return self._most_left(part.body, of_rules)
-        return min(part.longest, self._most_cost(part))
+        return part.longest if part.longest <= SHORT else min(part.longest, self._most_cost(part))
 
     def _most_cost(self, part: Expression) -> float:
         if not isinstance(part, Both) or any(isinstance(one, Multiple) for one in part.parts):  # too many remainders
