@@ -66,6 +66,29 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ["[7,7]", "[1,2,3]", "[50]"],
     ),
     ({"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 2}, ["[true,false]"], ["[true]", "[true,true]"]),
+    ({"uniqueItems": True}, ['["a",1,{"b":[]},"1"]', "[[1],[1,1]]"], ['["a",1,"a"]', "[1,1.0]", '[{"a":1,"b":2},{"b":2,"a":1}]']),
+    (
+        {"items": {"enum": list(range(9))}, "uniqueItems": True},
+        ["[0,8,1]", "[0,1,2,3,4,5,6,7,8]"],
+        ["[3,3]", "[8,0,1,2,3,4,5,6,7,8]"],
+    ),
+    ({"items": {"enum": list(range(65))}, "uniqueItems": True, "maxItems": 2}, ["[64,6]"], ["[6,6]", "[1,2,3]"]),
+    (
+        {"items": {"items": {"type": "integer"}, "type": "array", "uniqueItems": True}, "uniqueItems": True},
+        ["[[1],[1,2],[2,1],[]]"],
+        ["[[1,1]]", "[[1],[2],[1]]", "[[],[]]"],
+    ),
+    (
+        {"type": "object", "properties": {"a": {"items": {"type": "string"}, "uniqueItems": True}, "b": {"items": {}}}},
+        ['{"a":["x","y"],"b":[1,1]}', '{"a":["x"],"b":["x"]}'],
+        ['{"a":["x","x"]}', '{"a":["x","y","x"],"b":[]}'],
+    ),
+    (
+        {"prefixItems": [{"type": "number"}], "items": {"type": "string"}, "uniqueItems": True},
+        ['[1,"1","2"]'],
+        ['[1,"1","1"]'],
+    ),
+    ({"anyOf": [{"items": {"type": "string"}, "uniqueItems": True}, {"items": {"const": 0}}]}, ['["a","b"]'], ['["a","a"]']),
     (
         {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False, "uniqueItems": True},
         ['["a",1]', "[]"],

@@ -1,4 +1,4 @@
-"""What a constraint accepts, asked of the grammar it is lowered to, byte by byte and without a model."""
+"""What a constraint accepts, asked of the grammar it is lowered to and of its items, byte by byte and without a model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sglang.srt.grammar.frame import BARE, Frame
 from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.text_matcher import TextMatcher
+from sglang.srt.grammar.witness.unique_items import repeats_items
 from sglang.srt.sampling_params import Constraint
 
 Kind = Literal["regex", "ebnf", "json_schema", "choices", "structural_tag"]
@@ -22,7 +23,7 @@ def grammar_of(kind: Kind, source: Any, frame: Frame = BARE) -> str:
 
 
 def accepts(grammar: str, text: str) -> bool:
-    return TextMatcher(grammar).is_satisfied_by(text.encode())
+    return TextMatcher(grammar).is_satisfied_by(text.encode()) and not repeats_items(grammar, text.encode())
 
 
 def acceptor(grammar: str) -> Callable[[str], bool]:
@@ -31,6 +32,7 @@ def acceptor(grammar: str) -> Callable[[str], bool]:
 
     def accepts_text(text: str) -> bool:
         matcher = beginning.deep_copy()
-        return matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
+        is_text: bool = matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
+        return is_text and not repeats_items(grammar, text.encode())
 
     return accepts_text

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import llguidance
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
@@ -23,6 +24,8 @@ from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError
 from sglang.srt.grammar.witness.lexing import is_told_by_position
 from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.unique_ending import UniqueEnding
+from sglang.srt.grammar.witness.unique_items import UniqueItems
 from sglang.srt.vocab import Vocab
 
 logger = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class CompiledGrammar:
         self._cutter = cutter
         self._outputs = _outputs(grammar)
         self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
+        self._items = None if self._outputs is None else _unique_items(self._outputs, self._shortest)
         self._masks = masks
         self._telling = telling
 
@@ -86,8 +90,12 @@ class CompiledGrammar:
             self._matchers, self._text_matchers, self._vocab, end_ids, jumps, self._ending(), self._memory()
         )
 
-    def _ending(self) -> Ending | None:
-        return None if self._outputs is None else Ending(self._outputs, self._cutter, self._shortest)
+    def _ending(self) -> Ending | UniqueEnding | None:
+        if self._outputs is None:
+            return None
+        if self._items is not None and self._shortest is not None:
+            return UniqueEnding(self._items, self._cutter, self._shortest)
+        return Ending(self._outputs, self._cutter, self._shortest)
 
     def _memory(self) -> MaskMemory | None:
         if self._outputs is None:
@@ -149,18 +157,40 @@ def _byte_matchers(matchers: SharedMatcher, grammar: str, cutter: TextCutter) ->
 
 
 def _outputs(grammar: str) -> Outputs | None:
-    """None for a grammar whose outputs cannot be followed, and so not be ended when the budget runs out."""
+    """None for a grammar whose outputs cannot be followed, and so not be ended when the budget runs out. Raises
+    InvalidRequestError for one whose outputs have to be followed.
+    """
     try:
         return Outputs(grammar)
-    except UnreadableError:
+    except UnreadableError as error:
+        if has_unique_items(grammar):
+            raise InvalidRequestError(_NOT_UNIQUE) from error
         return None
+
+
+def _unique_items(outputs: Outputs, shortest: Spelling | None) -> UniqueItems | None:
+    if not outputs.has_unique_items:
+        return None
+    if shortest is None:
+        raise InvalidRequestError(_NOT_UNIQUE)
+    return UniqueItems(outputs)
 
 
 def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
     """Of the shortest output, which may be long; None where no tokens say it."""
     try:
-        text = outputs.shortest_end(outputs.start)
+        if outputs.has_unique_items:
+            items = UniqueItems(outputs)
+            text = items.ending(items.start)
+        else:
+            text = outputs.shortest_end(outputs.start)
     except NotFoundError:
         return None
     tokens = cutter.cut(text)
     return None if tokens is None else Spelling(text, tokens, cutter)
+
+
+_NOT_UNIQUE = (
+    "the constraint has 'uniqueItems', which cannot be enforced: its outputs cannot be followed item by item, or no "
+    "short one is found"
+)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from sglang.srt.grammar.mask_cache import Mask, MaskMemory
 from sglang.srt.grammar.shared_matcher import SharedMatcher
 from sglang.srt.grammar.text_matcher import LEXER_FAILURE, ByteMatchers, TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
 from sglang.srt.grammar.witness.ending import Ending
+from sglang.srt.grammar.witness.unique_ending import UniqueEnding
 from sglang.srt.vocab import Vocab
 
 
@@ -107,7 +109,7 @@ class Constrained:
         vocab: Vocab,
         end_ids: Iterable[int],
         jumps: bool,
-        ending: Ending | None = None,
+        ending: Ending | UniqueEnding | None = None,
         memory: MaskMemory | None = None,
     ) -> None:
         """text_matchers: of the same grammar, byte by byte. ending: None where outputs of the grammar cannot be
@@ -144,6 +146,9 @@ class Constrained:
             return (token_id,)
         if token_id in self._end_ids:
             return (token_id,)
+        refused = None if self._ending is None else self._ending.refused(self._text, self._bytes_of([token_id]))
+        if refused is not None:
+            return self._refuse(refused)
         return self._go_on((token_id,), room)
 
     def is_satisfied_at(self, length: int) -> bool:
@@ -169,6 +174,17 @@ class Constrained:
             return self._append(())
         self._certain.extend(forced)
         return self._append(drawn)
+
+    def _refuse(self, tokens: npt.NDArray[np.int64]) -> Sequence[int]:
+        """Have something else drawn, if there is anything."""
+        _forbid(self.allowed_mask, tokens)
+        if self.allowed_mask.any():
+            return ()
+        self._give_up(_NO_OTHER_ITEM)
+        if self.error is None:
+            return self._append(())
+        self.is_at_end = True
+        return ()
 
     def _read(self, tokens: Sequence[int]) -> None:
         self._tokens_read += tokens
@@ -227,6 +243,10 @@ class Constrained:
         if may_end:
             for token_id in self._end_ids:
                 _allow(self.allowed_mask, token_id)
+        if self._ending is not None and not (self.is_at_end or self.error or self.is_ended_early):
+            _forbid(self.allowed_mask, self._ending.refused_at_once(self._text))
+            if not self.allowed_mask.any():
+                self._give_up(_NO_OTHER_ITEM)
 
     def _compute_mask(self) -> bool:
         """Whether end tokens are to be allowed beside what is."""
@@ -262,6 +282,14 @@ class Constrained:
 
     def _bytes_of(self, token_ids: Sequence[int]) -> bytes:
         return b"".join(self._vocab.token_bytes[token_id] for token_id in token_ids)
+
+
+_NO_OTHER_ITEM = "every item that may come next is in the array already"
+
+
+def _forbid(words: Mask, token_ids: npt.NDArray[np.int64]) -> None:
+    bits = np.left_shift(np.uint32(1), (token_ids % 32).astype(np.uint32))
+    np.bitwise_and.at(words, token_ids // 32, ~bits)
 
 
 def _allow(words: Mask, token_id: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 from functools import cached_property, lru_cache
 
 import llguidance
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from sglang.srt.vocab import Vocab
@@ -67,6 +70,21 @@ class TextCutter:
     def longest(self) -> int:
         """Of the tokens that are text, in bytes."""
         return max(map(len, self._ids), default=0)
+
+    def beginning_with(self, data: bytes) -> npt.NDArray[np.int64]:
+        """The tokens that are text and begin with all of `data`."""
+        texts, ids = self._in_order
+        return ids[bisect.bisect_left(texts, data) : bisect.bisect_right(texts, data + b"\xff" * self.longest)]
+
+    @cached_property
+    def _in_order(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+        """The texts of tokens in the order of their bytes, and the token of each."""
+        pairs = sorted(
+            (data, token_id)
+            for token_id, data in enumerate(self._vocab.token_bytes)
+            if data and token_id not in self._vocab.special
+        )
+        return [data for data, _ in pairs], np.array([token_id for _, token_id in pairs], dtype=np.int64)
 
     @cached_property
     def byte_ids(self) -> dict[int, int] | None:

@@ -18,6 +18,9 @@ from sglang.srt.messages import CandidateLogprobs, GenerateRequest, TokenLogprob
 from sglang.srt.scheduler.output import OutputText
 from sglang.srt.vocab import Vocab
 
+_REDRAW_SHIFT = 32
+"""Of the number of a draw at the same place, beside that of the sample."""
+
 _NO_SLOTS: SlotArray = np.empty(0, dtype=np.int64)
 _NO_TOKENS: TokenArray = np.empty(0, dtype=np.int64)
 
@@ -57,6 +60,7 @@ class Request:
         self.text = OutputText(vocab, message.params)
         self.cached_tokens: int | None = None  # prompt tokens that this request did not compute; known once admitted
         self.num_retractions = 0
+        self.num_redraws = 0  # of the token that is appended next
         self.num_forced_tokens = 0  # output tokens that were certain, and not drawn
         self.first_token_latency: float | None = None  # seconds since it arrived here
         self._arrived = perf_counter()
@@ -224,6 +228,7 @@ class Request:
     def append_token(self, token_id: int) -> None:
         self._tokens[self.num_tokens] = token_id
         self.num_tokens += 1
+        self.num_redraws = 0
         self._new_output_ids.append(token_id)
         if self.first_token_latency is None:
             self.first_token_latency = perf_counter() - self._arrived
@@ -258,7 +263,7 @@ class Request:
         return SamplingRow(
             params=self.params,
             seed=self.message.seed,
-            sample_index=self.message.sample_index,
+            sample_index=self.message.sample_index + (self.num_redraws << _REDRAW_SHIFT),  # each has a draw of its own
             position=self.num_tokens,
             prompt_ids=self._tokens[: self.num_prompt_tokens] if self._has_penalties else _NO_TOKENS,
             output_ids=self._tokens[self.num_prompt_tokens : self.num_tokens] if self._has_penalties else _NO_TOKENS,

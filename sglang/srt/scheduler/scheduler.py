@@ -230,6 +230,7 @@ class Scheduler:
         if finish is not None:
             return self._finish(request, finish)
         if is_redrawn:
+            request.num_redraws += 1
             self._running.give_back(request)
             self._wait_again([request])
             return None

@@ -19,10 +19,12 @@ MAX_TOLD_APART = 8
 """Items of an array that are compared with each other to see that no two can be equal."""
 
 MAX_UNIQUE = 64
-"""Values that an array may have each only once."""
+"""Values of the items of such an array that are listed."""
 
 MAX_SELECTIONS = 256
-"""Of values that may have been used so far in such an array: all those of 8 values, or of 22 values at most 2."""
+"""Of values that may have been used so far in an array in which no two may be equal: all those of 8 values, or of 22
+values at most 2. Where there may be more, whoever follows the output compares the items.
+"""
 
 MAX_OPTIONAL_ITEMS = 60
 """Items of their own kind that an array may end before."""
@@ -31,9 +33,11 @@ _INSTEAD = "without 'uniqueItems' a list can be had, which may repeat items"
 
 
 def settle_array(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
-    """The same without unique items and without items that have to be contained: as an array, or else as a machine.
+    """The same without items that have to be contained: as an array, or else as a machine. Unique are the items only
+    of an array, and only where it takes comparing them.
 
-    Raises InvalidRequestError for unique items that are not of few values, and for what takes too much counting.
+    Raises InvalidRequestError for unique items among which some have to be contained, and for what takes too much
+    counting.
     """
     if len(shape.prefix) - shape.low > MAX_OPTIONAL_ITEMS:
         raise InvalidRequestError(
@@ -63,16 +67,20 @@ def _cannot_repeat(solver: Solver, shape: Arrays) -> bool:
     return all(solver.is_void(one | other) for one, other in combinations(states, 2))
 
 
-def _unique(solver: Solver, shape: Arrays, place: str) -> Machine:
+def _unique(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
+    """Of few values that are listed, like those of an enum, a machine knows which are there already: at most 8 values,
+    or more where there are few items.
+    """
     kinds = [_values(solver, state) for state in (*shape.prefix, shape.rest)]
+    if None in kinds:
+        return Arrays(shape.prefix[: shape.high], shape.rest, shape.low, shape.high, is_unique=True)
     values = list(dict.fromkeys(value for found in kinds for value in found or ()))
     high = len(values) if shape.high is None else min(shape.high, len(values))
     num_selections = sum(comb(len(values), count) for count in range(high))
-    if None in kinds or len(values) > MAX_UNIQUE or num_selections >= MAX_SELECTIONS:
-        raise InvalidRequestError(
-            f"json_schema has 'uniqueItems' at {place}, which cannot be enforced: the items are not of few values that "
-            f"are listed, like those of an enum: at most 8, or more where 'maxItems' is small; {_INSTEAD}"
-        )
+    if shape.low <= high and (len(values) > MAX_UNIQUE or num_selections >= MAX_SELECTIONS):
+        return Arrays(shape.prefix[:high], shape.rest, shape.low, high, is_unique=True)
+    if shape.low > high:
+        return build_machine(False, 0, lambda count: (), lambda count: False, f"unique items at {place}")
 
     full = frozenset(values)
 

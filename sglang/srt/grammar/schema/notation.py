@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.item_rules import unique_item
 from sglang.srt.grammar.lark import TerminalWriter
 from sglang.srt.grammar.lexemes import not_empty
 from sglang.srt.grammar.limits import LARGEST_MULTIPLE, MAX_MULTIPLE
@@ -55,6 +56,7 @@ class _Writer:
         self._names = {state: f"{name}_value_{number}" for number, state in enumerate(plan.values)}
         self._terminals: dict[str, str] = {}
         self._literals: dict[tuple[str, ...], str] = {}
+        self._unique_items: dict[str, str] = {}  # the rule of each value that is an item of an array without equal ones
         self._rules: list[str] = []
         self._num_rules = 0
         self._left: list[tuple[str, list[_Parts]]] = []  # rules to be written, and their alternatives
@@ -217,13 +219,22 @@ class _Writer:
         tail = ""
         if shape.high is None or shape.high > count:
             low, high = max(shape.low - count, 0), None if shape.high is None else shape.high - count
-            tail = self._repeated(self._element(shape.rest), low, high, is_first=not count)
+            tail = self._repeated(self._item_of(shape, count), low, high, is_first=not count)
         for at in reversed(range(count)):
             before = f"{self._comma} " if at else ""
-            tail = f"{before}{self._element(shape.prefix[at])} {tail}"
+            tail = f"{before}{self._item_of(shape, at)} {tail}"
             tail = tail if at < shape.low else f"({tail})?"
         begin = self._spaced('"["')
         return f'{begin} {tail} "]"'
+
+    def _item_of(self, shape: Arrays, at: int) -> str:
+        if not shape.is_unique:
+            return self._element(shape.item(at))
+        name = self._names[shape.item(at)]
+        if name not in self._unique_items:
+            self._unique_items[name] = unique_item(self._name, len(self._unique_items))
+            self._rules.append(f"{self._unique_items[name]}: {name}")
+        return self._spaced(self._unique_items[name])
 
     def _element(self, state: State) -> str:
         return self._spaced(self._names[state])

@@ -178,4 +178,4 @@ def _items_within(shape: Arrays, is_productive: dict[State, bool]) -> Arrays | N
         return shape
     if impossible < shape.low:
         return None
-    return Arrays(shape.prefix[:impossible], low=shape.low, high=impossible)
+    return Arrays(shape.prefix[:impossible], low=shape.low, high=impossible, is_unique=shape.is_unique)

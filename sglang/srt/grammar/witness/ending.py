@@ -7,9 +7,14 @@ import itertools
 import math
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.outputs import Outputs
+
+NO_TOKENS = np.zeros(0, dtype=np.int64)
 
 
 class Cutter(Protocol):
@@ -25,6 +30,10 @@ class Cutter(Protocol):
         ...
 
     def num_bytes(self, token_id: int) -> int: ...
+
+    def beginning_with(self, data: bytes) -> npt.NDArray[np.int64]:
+        """The tokens whose text begins with all of `data`."""
+        ...
 
 
 class Spelling:
@@ -66,9 +75,19 @@ class Ending:
         """Raises InvalidRequestError if no output has so few tokens."""
         num_bytes = self._outputs.num_bytes_to_end(self._outputs.start)
         if self._shortest is not None and len(self._shortest.tokens) > num_tokens:
-            raise _too_few(str(len(self._shortest.tokens)), num_tokens)
+            raise too_few(str(len(self._shortest.tokens)), num_tokens)
         if self._shortest is None and num_tokens * self._cutter.longest < num_bytes < math.inf:
-            raise _too_few(f"more than {math.ceil(num_bytes / self._cutter.longest) - 1}", num_tokens)
+            raise too_few(f"more than {math.ceil(num_bytes / self._cutter.longest) - 1}", num_tokens)
+
+    def refused(self, text: bytes | bytearray, data: bytes) -> npt.NDArray[np.int64] | None:
+        """Tokens that cannot follow `text` though the grammar allows them, as the one that says `data`; None if it can.
+        Here all can.
+        """
+        return None
+
+    def refused_at_once(self, text: bytes | bytearray) -> npt.NDArray[np.int64]:
+        """Those that are known without being drawn."""
+        return NO_TOKENS
 
     def can_end(self, text: bytes | bytearray, num_tokens: int) -> bool:
         """Whether `text` can be made whole with at most so many more tokens. It goes on from what could.
@@ -105,16 +124,22 @@ class Ending:
             return None
 
     def _spell(self, text: bytes) -> Spelling:
-        """As the last time, as far as it is the same; so it takes no more tokens than were counted then."""
-        tokens = None if self._spelling is None else self._spelling.tokens_of(text)
-        if tokens is None:
-            tokens = self._cutter.cut(text)
-        if tokens is None:
-            raise NotFoundError
-        return Spelling(text, tokens, self._cutter)
+        return spell(text, self._spelling, self._cutter)
 
 
-def _too_few(needed: str, num_tokens: int) -> InvalidRequestError:
+def spell(text: bytes, last: Spelling | None, cutter: Cutter) -> Spelling:
+    """As the last time, as far as it is the same; so it takes no more tokens than were counted then. Raises
+    NotFoundError where no tokens say it.
+    """
+    tokens = None if last is None else last.tokens_of(text)
+    if tokens is None:
+        tokens = cutter.cut(text)
+    if tokens is None:
+        raise NotFoundError
+    return Spelling(text, tokens, cutter)
+
+
+def too_few(needed: str, num_tokens: int) -> InvalidRequestError:
     return InvalidRequestError(
         f"the shortest output found that satisfies the constraint has {needed} tokens, but at most {num_tokens} may be "
         "generated; allow at least as many, or shorten the prompt if it takes up the context"

@@ -210,6 +210,18 @@ class Ref(Expression):
         raise AssertionError(f"derivatives are of regular expressions, and the rule {self.name} may be none")
 
 
+class Mark(Expression):
+    """Nothing but the empty text. Lies in a stack under what is read above it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(0, True, 0)
+
+    def derive(self, make: Maker, character: str) -> Expression:
+        return make.nothing
+
+
 def sample(chars: CharSet) -> str:
     """The one to show: a letter or a digit if there is one."""
     for wanted in (_NICE, _ASCII):

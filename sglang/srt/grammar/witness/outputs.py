@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet, charset
+from sglang.srt.grammar.item_rules import is_unique_item
 from sglang.srt.grammar.witness.expressions import Expressions, NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
 from sglang.srt.grammar.witness.nodes import (
@@ -23,6 +24,7 @@ from sglang.srt.grammar.witness.nodes import (
     Concat,
     Expression,
     Lazy,
+    Mark,
     Multiple,
     Ref,
     Repeat,
@@ -64,11 +66,18 @@ MAX_TEXTS = 2_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """What may still come: `top`, and then `rest`. cost: in bytes."""
+    """What may still come: `top`, and then `rest`. cost: in bytes. depth: how many items of arrays without equal ones,
+    one within another, are not at their end.
+    """
 
     top: Expression
     rest: Stack | None
     cost: float
+    num_marks: int = 0
+
+    @property
+    def depth(self) -> int:
+        return self.num_marks - isinstance(self.top, Mark)
 
 
 class Position(NamedTuple):
@@ -77,19 +86,31 @@ class Position(NamedTuple):
     stacks: tuple[Stack, ...]
     partial: bytes
 
+    @property
+    def depth(self) -> int:
+        """In one of the ways in which it can be read: as deep as it can be."""
+        return max((stack.depth for stack in self.stacks), default=0)
+
+    def ends_item(self, depth: int) -> bool:
+        """Whether the last character was the last of an item within so many others."""
+        return any(isinstance(stack.top, Mark) and stack.depth == depth for stack in self.stacks)
+
 
 class Outputs:
     """Of one grammar. Raises UnreadableError for one that cannot be followed. Belongs to one thread at a time.
 
     All other methods raise NotFoundError where following or searching comes to a bound.
     most_bytes: no output ever needs more to be ended, also within a character; math.inf if there is no such number, or
-    it is not known.
+    it is not known. has_unique_items: there are rules of items of which no two of an array may be equal.
     """
 
     def __init__(self, grammar: str) -> None:
         self._make = Expressions()
+        self._mark = Mark()
         start, bodies = read_lark(grammar, self._make)
         self._bodies = {name: self._without_left_recursion(name, body) for name, body in bodies.items()}
+        self._unique = {name for name in self._bodies if is_unique_item(name)}
+        self.has_unique_items = bool(self._unique)
         self._rule_costs: dict[str, float] = {}
         self._rule_texts: dict[str, str] = {}
         self._costs: dict[Expression, float] = {}
@@ -123,7 +144,7 @@ class Outputs:
 
     def _followed(self, position: Position, data: bytes) -> Position:
         stacks, partial = position
-        text, partial = _decoded(partial + data)
+        text, partial = decoded(partial + data)
         for character in text:
             stacks = self._after(stacks, character)
         return Position(stacks, partial)
@@ -160,6 +181,15 @@ class Outputs:
         if not ends:
             raise NotFoundError
         return min(ends, key=lambda end: (len(end), end))
+
+    def characters(self, position: Position, others: str) -> list[str]:
+        """Some with which the output may go on: one of each kind, and of `others` those that can."""
+        possible = _characters_from(position.partial) if position.partial else cs.ANY
+        readers = dict.fromkeys(reader for stack in position.stacks for reader, _ in self._readers(stack))
+        sets = [cs.intersection(chars, possible) for reader in readers for chars in first_sets(reader)]
+        kinds = [character for reader in readers for character in self._make.first_samples(reader)]
+        found = dict.fromkeys([*map(sample, filter(None, sets)), *kinds, *others])
+        return [one for one in found if any(cs.contains(chars, one) for chars in sets)]
 
     def _after(self, stacks: Iterable[Stack], character: str) -> tuple[Stack, ...]:
         found: dict[Stack, None] = {}
@@ -201,7 +231,7 @@ class Outputs:
     def _opened(self, top: Expression, rest: Stack) -> Iterator[tuple[Expression, Stack | None]]:
         match top:
             case Ref():
-                yield self._bodies[top.name], rest
+                yield self._bodies[top.name], self._push(self._mark, rest) if top.name in self._unique else rest
             case Concat():
                 yield top.head, self._push(top.tail, rest)
             case Union():
@@ -216,7 +246,8 @@ class Outputs:
             return rest
         found = self._stacks.get((top, rest))
         if found is None:
-            found = self._stacks[top, rest] = Stack(top, rest, self._cost(top) + rest.cost)
+            num_marks = rest.num_marks + isinstance(top, Mark)
+            found = self._stacks[top, rest] = Stack(top, rest, self._cost(top) + rest.cost, num_marks)
         return found
 
     def _is_possible(self, top: Expression) -> bool:
@@ -382,7 +413,7 @@ def _is_ref(expression: Expression, name: str) -> bool:
     return isinstance(expression, Ref) and expression.name == name
 
 
-def _decoded(data: bytes) -> tuple[str, bytes]:
+def decoded(data: bytes) -> tuple[str, bytes]:
     """The characters, and the bytes of one that is not whole."""
     try:
         return data.decode(), b""
