@@ -66,7 +66,11 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ["[7,7]", "[1,2,3]", "[50]"],
     ),
     ({"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 2}, ["[true,false]"], ["[true]", "[true,true]"]),
-    ({"uniqueItems": True}, ['["a",1,{"b":[]},"1"]', "[[1],[1,1]]"], ['["a",1,"a"]', "[1,1.0]", '[{"a":1,"b":2},{"b":2,"a":1}]']),
+    (
+        {"uniqueItems": True},
+        ['["a",1,{"b":[]},"1"]', "[[1],[1,1]]"],
+        ['["a",1,"a"]', "[1,1.0]", '[{"a":1,"b":2},{"b":2,"a":1}]'],
+    ),
     (
         {"items": {"enum": list(range(9))}, "uniqueItems": True},
         ["[0,8,1]", "[0,1,2,3,4,5,6,7,8]"],
@@ -88,11 +92,30 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ['[1,"1","2"]'],
         ['[1,"1","1"]'],
     ),
-    ({"anyOf": [{"items": {"type": "string"}, "uniqueItems": True}, {"items": {"const": 0}}]}, ['["a","b"]'], ['["a","a"]']),
+    (
+        {"anyOf": [{"items": {"type": "string"}, "uniqueItems": True}, {"items": {"const": 0}}]},
+        ['["a","b"]'],
+        ['["a","a"]'],
+    ),
     (
         {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False, "uniqueItems": True},
         ['["a",1]', "[]"],
         ["[1]"],
+    ),
+    (
+        {**DRAFT_7, "definitions": {"s": {"type": "string"}}, "$ref": "#/definitions/s", "maxLength": 1},
+        ['"a"', '"ab"'],
+        ["1"],
+    ),
+    (
+        {
+            "$schema": "https://json-schema.org/draft-07/schema",  # its name begins with http:, and validators differ
+            "definitions": {"s": {"type": "string"}},
+            "$ref": "#/definitions/s",
+            "maxLength": 1,
+        },
+        ['"a"'],
+        ['"ab"', "1"],
     ),
     ({"type": "array", "contains": {"type": "integer"}}, ["[1]", '["a",1,"b"]'], ["[]", '["a"]']),
     (

@@ -1,4 +1,4 @@
-"""What a constraint accepts, asked of the grammar it is lowered to and of its items, byte by byte and without a model."""
+"""What a constraint accepts, asked byte by byte, and without a model, of the grammar that it is lowered to."""
 
 from __future__ import annotations
 

@@ -39,12 +39,15 @@ class Node:
 
 
 class Document:
-    """`is_legacy`: of a draft in which ``$ref`` replaces what stands beside it."""
+    """is_legacy: of a draft before 2019-09. refs_replace: ``$ref`` replaces what stands beside it, as those drafts say;
+    not where one is named as none is called, with https: there some validators look at what stands beside it, too.
+    """
 
     def __init__(self, text: str) -> None:
         root = _parsed(text)
         dialect = root.get("$schema", "") if isinstance(root, dict) else ""
         self.is_legacy = isinstance(dialect, str) and any(draft in dialect for draft in _LEGACY)
+        self.refs_replace = self.is_legacy and not dialect.startswith("https:")
         self._dialect = dialect
         self._bases: dict[str, str] = {}  # by place
         self._room_for_places = MAX_PLACES
@@ -142,7 +145,7 @@ class Document:
                 f"json_schema has an identifier beside $ref at {place}, which means different things in different "
                 "drafts; say which with $schema"
             )
-        if self.is_legacy and "$ref" in schema:
+        if self.refs_replace and "$ref" in schema:
             name = ""
         uri, fragment = urldefrag(_joined(base, name))
         if place == "#" or uri != base:

@@ -145,7 +145,7 @@ class Solver:
         schema = node.schema
         if isinstance(schema, bool):
             return anything(kind) if schema == positive else ()
-        keywords = ["$ref"] if self.document.is_legacy and "$ref" in schema else _own_properties_first(schema)
+        keywords = ["$ref"] if self.document.refs_replace and "$ref" in schema else _own_properties_first(schema)
         found = [
             self._keyword(node, keyword, positive, kind)
             for keyword in keywords

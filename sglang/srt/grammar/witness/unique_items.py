@@ -59,6 +59,20 @@ class Place(NamedTuple):
         """Nothing that was begun has to become an item that is not there yet."""
         return all(array.is_settled for array in self.arrays)
 
+    @property
+    def num_items(self) -> int | None:
+        """Of the outermost array; None within one of its items, however deep."""
+        if any(array.text is not None for array in self.arrays):
+            return None
+        return len(self.arrays[0].values) if self.arrays else 0
+
+    def is_past_item(self, start: Place) -> bool:
+        """Whether there is one item more than at `start`, or none has to come."""
+        if self.position.partial:
+            return False
+        num_items = self.num_items
+        return self.is_settled or (num_items is not None and num_items > len(start.arrays[0].values))
+
 
 class UniqueItems:
     """Of one grammar. Belongs to one thread at a time. Methods raise NotFoundError where following or searching comes
@@ -97,7 +111,7 @@ class UniqueItems:
         return num_bytes
 
     def settle(self, place: Place) -> tuple[bytes, Place] | None:
-        """What completes the items that are begun so that none repeats another; None if nothing does."""
+        """What completes the item that is begun, or has to be, so that none repeats another; None if nothing does."""
         if place.is_settled and not place.position.partial:
             return b"", place
         return self._settle_on_the_way(place) or self._search(place)
@@ -112,7 +126,7 @@ class UniqueItems:
                 raise NotFoundError
             data, place = found
             parts.append(data)
-            on_the_way = self._until_item(place)
+            on_the_way = self._until_item(place) if place.is_settled else b""
             num_bytes += len(data) + len(on_the_way)
             if num_bytes > MAX_ENDING:
                 raise NotFoundError
@@ -149,7 +163,7 @@ class UniqueItems:
             if after is None:
                 return None
             following = after
-            if following.is_settled:
+            if following.is_past_item(place):
                 return text[:size].encode()[len(place.position.partial) :], following
         return None
 
@@ -160,7 +174,7 @@ class UniqueItems:
         num_searched = 0
         while heap:
             _, _, _, data, place = heapq.heappop(heap)
-            if place.is_settled and not place.position.partial:
+            if data and place.is_past_item(start):
                 return data, place
             num_searched += 1
             if num_searched > MAX_SEARCHED:

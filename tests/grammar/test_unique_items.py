@@ -1,0 +1,226 @@
+"""Arrays in which no two items may be equal, where only comparing them tells: what is drawn, refused and made up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.compiler import CompiledGrammar, GrammarCompiler
+from sglang.srt.grammar.lowering import lower
+from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.unique_items import UniqueItems
+from sglang.srt.sampling_params import Constraint
+from sglang.srt.vocab import Vocab
+from tests.grammar.texts import accepts, grammar_of
+from tests.grammar.vocabs import byte_level_vocab
+from tests.helpers.scheduling import InlineExecutor
+
+ROOM = 200
+
+
+def unique(items: Any, **fields: Any) -> dict[str, Any]:
+    return {"type": "array", "uniqueItems": True, "items": items, **fields}
+
+
+STRING, NUMBER = {"type": "string"}, {"type": "number"}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "strings": unique(STRING),
+    "a set in an object": {
+        "type": "object",
+        "properties": {"tags": unique(STRING), "numbers": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["tags", "numbers"],
+    },
+    "whole numbers": unique({"type": "integer"}, minItems=4),
+    "numbers": unique(NUMBER),
+    "up to 20": unique({"type": "integer", "minimum": 0, "maximum": 20}, minItems=3),
+    "digits": unique({"type": "integer", "minimum": 0, "maximum": 9}),
+    "letters": unique({"type": "string", "maxLength": 1}, minItems=3),
+    "objects": unique(
+        {"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"enum": [1, 2, "x"]}}, "required": ["a"]},
+        minItems=2,
+    ),
+    "anything": {"type": "array", "uniqueItems": True},
+    "sets of sets": unique(unique({"type": "integer", "minimum": 0, "maximum": 300}, minItems=1)),
+    "most of an enum": unique({"enum": [f"v{number}" for number in range(20)]}, minItems=15),
+    "a set or a list": {"anyOf": [unique(STRING), {"type": "array", "items": NUMBER}]},
+    "first a number": unique({"type": "string", "pattern": "^[ab]{1,3}$"}, prefixItems=[STRING, NUMBER]),
+    "six there are": unique({"type": "string", "pattern": "^[ab]{1,2}$"}, minItems=5),
+    "dates": unique({"type": "string", "format": "date"}, maxItems=5),
+}
+
+
+def compiled(vocab: Vocab, schema: Any) -> CompiledGrammar:
+    grammars = GrammarCompiler(vocab, InlineExecutor())
+    grammars.compile(grammar_of("json_schema", schema))
+    return grammars.compile(grammar_of("json_schema", schema)).result()
+
+
+def allowed(output: Constrained) -> list[int]:
+    ids: list[int] = np.flatnonzero(np.unpackbits(output.allowed_mask.view(np.uint8), bitorder="little")).tolist()
+    return ids
+
+
+def drawn(known: CompiledGrammar, vocab: Vocab, seed: int, limit: int) -> bytes:
+    """Of tokens of which most were there before."""
+    rng = random.Random(seed)
+    output = known.constrain(vocab.eos, bool(seed % 2))
+    ids = list(output.begin(limit))
+    num_redrawn = 0
+    while not output.is_at_end and len(ids) < limit:
+        choices = allowed(output)
+        known_ones = set(ids) & set(choices)
+        token_id = rng.choice(sorted(known_ones) if known_ones and rng.random() < 0.8 else choices)
+        if token_id in vocab.eos:
+            break
+        appended = output.accept(token_id, limit - len(ids))
+        num_redrawn = 0 if appended else num_redrawn + 1
+        assert output.error is None and num_redrawn < len(choices) + 100
+        ids += appended
+    assert len(ids) <= limit and output.closed_at(len(output._text))
+    return bytes(output._text)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_output_is_valid_and_whole(name: str) -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, SCHEMAS[name])
+    num_whole = 0
+    for seed in range(30):
+        try:
+            text = drawn(known, vocab, seed, (12, 30, 60, 150)[seed % 4])
+        except InvalidRequestError:  # the shortest has more tokens
+            continue
+        num_whole += 1
+        jsonschema.validate(json.loads(text), SCHEMAS[name])
+    assert num_whole >= 7
+
+
+PIECES = [
+    "[",
+    "]",
+    '"',
+    ",",
+    "a",
+    "b",
+    '"a',
+    '",',
+    '","',
+    '"a"',
+    '"b","',
+    '"]',
+    '""',
+    '["',
+    "[]",
+    'a","b"',
+    ',"b"]',
+    "ab",
+]
+PIECEWISE = Vocab(token_bytes=[*map(str.encode, PIECES), b"<end>"], special_ids=[len(PIECES)], eos_ids=[len(PIECES)])
+FEW = unique({"type": "string", "pattern": "^[ab]?$"}, minItems=2)
+
+
+def all_texts(schema: dict[str, Any], values: list[str]) -> list[str]:
+    counts = range(schema.get("minItems", 0), len(values) + 1)
+    return [json.dumps(one, separators=(",", ":")) for n in counts for one in itertools.permutations(values, n)]
+
+
+def stays(known: CompiledGrammar, read: tuple[int, ...], token_id: int) -> bool:
+    output = known.constrain(PIECEWISE.eos, False)
+    assert not output.begin(ROOM)
+    for one in read:
+        assert output.accept(one, ROOM) == (one,)
+    return token_id in allowed(output) and output.accept(token_id, ROOM) == (token_id,)
+
+
+def test_a_token_stays_exactly_if_an_output_begins_so() -> None:
+    """However the text was cut into tokens; without a machine that lists the three values."""
+    known = compiled(PIECEWISE, FEW)
+    texts = all_texts(FEW, ["", "a", "b"])
+    beginnings = {text[:size] for text in texts for size in range(len(text) + 1)}
+    rng = random.Random(5)
+    num_stayed = 0
+    left: list[tuple[int, ...]] = [()]
+    for _ in range(250):
+        read = left.pop(rng.randrange(len(left)))
+        text = "".join(PIECES[token_id] for token_id in read)
+        for token_id, piece in enumerate(PIECES):
+            expected = text + piece in beginnings
+            assert stays(known, read, token_id) is expected, (text, piece)
+            if expected and text + piece not in texts:
+                left.append((*read, token_id))
+                num_stayed += 1
+    assert num_stayed > 250
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_items_are_made_up_that_differ(count: int) -> None:
+    for items in (STRING, NUMBER, {"type": "integer"}, {"type": "string", "minLength": 2}, {}):
+        followed = UniqueItems(Outputs(grammar_of("json_schema", unique(items, minItems=count))))
+        found = json.loads(followed.ending(followed.start))
+        assert len({json.dumps(one) for one in found}) == len(found) == count
+
+
+def test_a_budget_below_the_shortest_is_refused_with_what_is_needed() -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, unique({"type": "integer", "minimum": 0, "maximum": 99}, minItems=12))
+    with pytest.raises(InvalidRequestError, match=r"has (\d+) tokens") as caught:
+        known.constrain(vocab.eos, True).begin(5)
+    needed = int(str(caught.value).split(" has ")[1].split()[0])
+    text = drawn(known, vocab, 1, needed)
+    assert len(set(json.loads(text))) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "is_repeated"),
+    [
+        ('["é","\\u00e9"]', True), ("[1,1.0]", True), ("[1,true]", False), ("[0,false]", False), ("[100,1e2]", True),
+        ("[0,-0]", True), ('[{"a":1,"b":2},{"b":2,"a":1}]', True), ("[[1,2],[2,1]]", False), ('["1",1]', False),
+        ("[[1,1]]", False), ("[[],[]]", True), ('[{"a":[1,1]},1]', False), ("[null,null]", True), ('["a]","a]"]', True),
+        ('["a,","a"]', False), ("[12,1,2]", False), ("[12,1,12]", True), ('[1,[1],[[1]]]', False),
+    ],
+)  # fmt: skip
+def test_what_is_equal(text: str, is_repeated: bool) -> None:
+    assert accepts(grammar_of("json_schema", {"type": "array", "uniqueItems": True}), text) is not is_repeated
+
+
+def spaced(text: str) -> Iterator[str]:
+    yield text
+    yield text.replace(",", ", ")
+    yield text.replace(",", " ,").replace("]", " ]").replace("[", "[ ")
+
+
+@pytest.mark.parametrize("text", ["[1,2,1]", '{"a":["x","y","x"]}', "[1,2,3]", '{"a":["x","y"]}', "[10,1,0]"])
+def test_with_white_space_between_items(text: str) -> None:
+    schema = {"anyOf": [unique(NUMBER), {"type": "object", "properties": {"a": unique(STRING)}}]}
+    grammar = lower(Constraint("json_schema", json.dumps(schema), "[ ]?"))
+    is_valid = jsonschema.Draft202012Validator(schema).is_valid(json.loads(text))
+    assert [accepts(grammar, one) for one in spaced(text)] == [is_valid] * 3
+
+
+def test_more_items_than_there_are_values_cannot_be() -> None:
+    with pytest.raises(InvalidRequestError, match="cannot be satisfied"):
+        grammar_of("json_schema", unique({"enum": list(range(30))}, minItems=31))
+
+
+def test_many_items() -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, unique(STRING))
+    output = known.constrain(vocab.eos, True)
+    output.begin(5000)
+    for token_id in map(vocab.token_bytes.index, itertools.islice(_different(), 900)):
+        assert output.accept(token_id, 3000), bytes(output._text)
+    assert output.error is None
+
+
+def _different() -> Iterator[bytes]:
+    for number in itertools.count():
+        yield from (b'"', *(bytes([digit]) for digit in str(number).encode()), b'"', b",")
