@@ -229,3 +229,19 @@ def test_an_end_token_that_is_text_elsewhere_ends_nothing_too_soon(tiny_engine: 
     fields = {"json_schema": '{"type": "string", "maxLength": 3}', "max_new_tokens": 16}
     answers = tiny_engine.generate(["A"] * 500, [{**fields, "sampling_seed": seed} for seed in range(500)])
     assert all(isinstance(json.loads(answer["text"]), str) for answer in answers)
+
+
+def test_items_that_must_differ(tiny_engine: sgl.Engine) -> None:
+    """Stepped, as with log-probabilities, and jumped; of few tokens, so that most answers have to be ended."""
+    schema = {"type": "array", "uniqueItems": True, "items": {"type": "integer", "minimum": 0}, "minItems": 5}
+    params = [
+        {"json_schema": schema, "max_new_tokens": 24, "temperature": 1.5, "sampling_seed": seed} for seed in range(150)
+    ]
+    answers: Any = tiny_engine.generate(["A"] * 150, params)
+    stepped: Any = tiny_engine.generate(["A"] * 150, params, return_logprob=True)
+    for answer, other in zip(answers, stepped, strict=True):
+        items = json.loads(answer["text"])
+        assert len(set(items)) == len(items) >= 5
+        assert other["text"] == answer["text"]
+    assert len({answer["text"] for answer in answers}) > 100
+    assert_baseline(tiny_engine)
