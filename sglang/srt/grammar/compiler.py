@@ -181,7 +181,7 @@ def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
     try:
         if outputs.has_unique_items:
             items = UniqueItems(outputs)
-            text = items.ending(items.start)
+            text = b"".join(items.ending(items.start))
         else:
             text = outputs.shortest_end(outputs.start)
     except NotFoundError:

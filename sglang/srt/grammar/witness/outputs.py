@@ -186,7 +186,8 @@ class Outputs:
         """Some with which the output may go on: one of each kind, and of `others` those that can."""
         possible = _characters_from(position.partial) if position.partial else cs.ANY
         readers = dict.fromkeys(reader for stack in position.stacks for reader, _ in self._readers(stack))
-        sets = [cs.intersection(chars, possible) for reader in readers for chars in first_sets(reader)]
+        firsts = dict.fromkeys(chars for reader in readers for chars in first_sets(reader))
+        sets = dict.fromkeys(cs.intersection(chars, possible) for chars in firsts)
         kinds = [character for reader in readers for character in self._make.first_samples(reader)]
         found = dict.fromkeys([*map(sample, filter(None, sets)), *kinds, *others])
         return [one for one in found if any(cs.contains(chars, one) for chars in sets)]

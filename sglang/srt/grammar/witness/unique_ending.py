@@ -17,6 +17,10 @@ looked at how it can be ended.
 """
 
 
+MAX_LEFT_OUT = 4
+"""Parts of the last ending that the next one may leave out: an item, and what lies before the next one."""
+
+
 class UniqueEnding:
     """Follows one output. Until a token is read that `refused` did not refuse, what was read can be made whole."""
 
@@ -26,6 +30,7 @@ class UniqueEnding:
         self._shortest = self._spelling = shortest
         self._place = items.start
         self._num_read = 0
+        self._parts: list[bytes] = []
 
     def check_room(self, num_tokens: int) -> None:
         """Raises InvalidRequestError if the shortest output that is known has more tokens."""
@@ -68,7 +73,7 @@ class UniqueEnding:
             if num_bytes == math.inf:
                 return False
             if num_tokens < SPARE + 2 * num_bytes:
-                spelling = spell(self._items.ending(place), self._spelling, self._cutter)
+                spelling = spell(self._ending(place), self._spelling, self._cutter)
                 if len(spelling.tokens) > num_tokens:
                     return False
                 self._spelling = spelling
@@ -81,9 +86,24 @@ class UniqueEnding:
         """See `Ending`."""
         try:
             place = self._after(text)
-            return None if place is None else spell(self._items.ending(place), self._spelling, self._cutter).tokens
+            return None if place is None else spell(self._ending(place), self._spelling, self._cutter).tokens
         except NotFoundError:
             return None
+
+    def _ending(self, place: Place) -> bytes:
+        """With the same items at its end as the last one, if that can be: to make up many anew takes long."""
+        found = self._items.settle(place)
+        if found is None:
+            raise NotFoundError
+        for first in range(1, min(len(self._parts), 1 + MAX_LEFT_OUT)):
+            rest = self._parts[first:]
+            whole = self._items.follow(found[1], b"".join(rest))
+            if whole is not None and self._items.is_whole(whole):
+                self._parts = [found[0], *rest]
+                break
+        else:
+            self._parts = self._items.ending(place)
+        return b"".join(self._parts)
 
     def _after(self, text: bytes | bytearray) -> Place | None:
         return self._items.follow(self._place, text[self._num_read :])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import math
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
@@ -17,8 +18,16 @@ from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.outputs import Outputs, Position, decoded
 
-MAX_SEARCHED = 400
-"""Beginnings looked at to find an item that is not there yet."""
+WORK, WORK_FOR_ENDING = 200, 4_000
+"""Beginnings of which it is looked at how they go on, to find one item that is not there yet, and all of an ending:
+tenths of a millisecond each.
+"""
+
+MAX_COUNTED = 8
+"""Items that are made up, each by the next number, until one is not there yet."""
+
+MAX_REPEATED = 32
+"""Items of which it is told beforehand that they would be repeated."""
 
 MAX_ENDING = 20_000
 """Characters of an ending."""
@@ -81,6 +90,7 @@ class UniqueItems:
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
+        self._work_left = 0
         self.start = Place(outputs.start)
 
     def num_bytes_at_least(self, place: Place) -> float:
@@ -112,33 +122,45 @@ class UniqueItems:
 
     def settle(self, place: Place) -> tuple[bytes, Place] | None:
         """What completes the item that is begun, or has to be, so that none repeats another; None if nothing does."""
+        self._work_left = WORK
+        return self._settled(place)
+
+    def _settled(self, place: Place) -> tuple[bytes, Place] | None:
         if place.is_settled and not place.position.partial:
             return b"", place
-        return self._settle_on_the_way(place) or self._search(place)
+        return self._settle_on_the_way(place) or self._settle_by_counting(place) or self._search(place)
 
-    def ending(self, place: Place) -> bytes:
-        """What makes the output whole; mostly, not always, the shortest. Raises NotFoundError also if nothing does."""
-        parts = []
+    def is_whole(self, place: Place) -> bool:
+        return place.is_settled and not place.position.partial and not self.num_bytes_at_least(place)
+
+    def ending(self, place: Place) -> list[bytes]:
+        """What makes the output whole, item by item; not always the shortest. Raises NotFoundError also if nothing
+        does.
+        """
+        self._work_left = WORK_FOR_ENDING
+        parts: list[bytes] = []
         num_bytes = 0
         while True:
-            found = self.settle(place)
+            found = self._settled(place)
             if found is None:
                 raise NotFoundError
             data, place = found
-            parts.append(data)
             on_the_way = self._until_item(place) if place.is_settled else b""
             num_bytes += len(data) + len(on_the_way)
             if num_bytes > MAX_ENDING:
                 raise NotFoundError
-            parts.append(on_the_way)
+            parts += [data, on_the_way]
             following = self.follow(place, on_the_way)
             assert following is not None, "what lies between items repeats none"
             if following.is_settled:
-                return b"".join(parts)
+                return parts
             place = following
 
     def repeating(self, place: Place) -> Iterator[bytes]:
-        """Beginnings of what would repeat an item, of those that are easily told."""
+        """Beginnings of what would repeat an item: some of those that are easily told."""
+        return itertools.islice(self._repeating(place), MAX_REPEATED)
+
+    def _repeating(self, place: Place) -> Iterator[bytes]:
         if place.position.partial:
             return
         for array in place.arrays:
@@ -167,26 +189,55 @@ class UniqueItems:
                 return text[:size].encode()[len(place.position.partial) :], following
         return None
 
+    def _settle_by_counting(self, start: Place) -> tuple[bytes, Place] | None:
+        """By items that differ as the numbers do by which their characters are chosen."""
+        first = len(start.arrays[-1].values) if start.arrays else 0
+        for number in range(first, first + MAX_COUNTED):
+            found = self._settle_with(start, number)
+            if found is not None:
+                return found
+        return None
+
+    def _settle_with(self, start: Place, number: int) -> tuple[bytes, Place] | None:
+        data, place = b"", start
+        while number:
+            choices = [
+                (character, after)
+                for character in self._characters(place)
+                if (after := self._after(_without_partial(place), character)) is not None
+                and after.position.depth >= len(start.arrays)
+                and self.num_bytes_at_least(after) < math.inf
+            ]
+            if not choices:
+                break
+            number, choice = divmod(number, len(choices))
+            character, after = choices[choice]
+            data, place = data + character.encode()[len(place.position.partial) :], after
+        found = self._settle_on_the_way(place)
+        return None if found is None else (data + found[0], found[1])
+
     def _search(self, start: Place) -> tuple[bytes, Place] | None:
         """A*: what costs the least together with the rest of the output first, of that the longest."""
         order = itertools.count()
         heap = [(0.0, 0, next(order), b"", start)]
-        num_searched = 0
         while heap:
             _, _, _, data, place = heapq.heappop(heap)
             if data and place.is_past_item(start):
                 return data, place
-            num_searched += 1
-            if num_searched > MAX_SEARCHED:
-                raise NotFoundError
-            for character in self._outputs.characters(place.position, VARIETY):
+            for character in self._characters(place):
                 following = self._after(_without_partial(place), character)
-                if following is None or not following.position.stacks:
+                rest = math.inf if following is None else self.num_bytes_at_least(following)
+                if following is None or rest == math.inf:
                     continue
                 longer = data + character.encode()[len(place.position.partial) :]
-                rest = self._outputs.num_bytes_to_end(following.position)
                 heapq.heappush(heap, (len(longer) + rest, -len(longer), next(order), longer, following))
         return None
+
+    def _characters(self, place: Place) -> list[str]:
+        self._work_left -= 1
+        if self._work_left < 0:
+            raise NotFoundError
+        return self._outputs.characters(place.position, VARIETY)
 
     def _until_item(self, place: Place) -> bytes:
         """The beginning of the shortest end, as far as it begins no item."""
