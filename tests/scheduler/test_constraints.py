@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import re
 import weakref
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.messages import GenerateRequest, RequestOutput
 from sglang.srt.vocab import Vocab
 from tests.grammar.texts import accepts, grammar_of
+from tests.helpers import memory_executor
 from tests.helpers.scheduling import VOCAB_SIZE, Bench, PatientExecutor, expected_tokens, request
 
 WORDS = [bytes([i]) for i in range(256)] + [b"Hello", b" world", b"the ", b'{"', b'":', b"10", b"<end>", b"<stop>"]
@@ -373,3 +376,27 @@ def test_a_stop_token_that_is_text_may_be_text_before_min_new_tokens(jump_forwar
     output = answer(constrained("a", "[ab]bc[xyz]{3}", params=params), jump_forward=jump_forward)
     assert output.finish is not None and output.finish.type == "stop"
     assert re.fullmatch("[ab]bc[xyz]{3}", output.text.decode()), output
+
+
+def test_what_is_drawn_again_is_another_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what is left would not be as likely as it is without what was refused."""
+    draws: list[tuple[int, int]] = []
+    draw = memory_executor.next_token
+
+    def noted(context: Any, row: SamplingRow, vocab_size: int) -> int:
+        draws.append((row.position, row.sample_index))
+        return draw(context, row, vocab_size)
+
+    monkeypatch.setattr(memory_executor, "next_token", noted)
+    schema = {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": "^[a-e]$"}, "minItems": 3}
+    num_redrawn = 0
+    for seed in range(30):
+        draws.clear()
+        output = answer(
+            request("a", range(10), grammar=grammar_of("json_schema", schema), seed=seed, max_new_tokens=60)
+        )
+        items = json.loads(output.text)
+        assert len(set(items)) == len(items) >= 3
+        assert len(set(draws)) == len(draws)
+        num_redrawn += len(draws) - len({position for position, _ in draws})
+    assert num_redrawn > 20
