@@ -11,9 +11,9 @@ from sglang.srt.grammar.witness.ending import NO_TOKENS, Cutter, Spelling, spell
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.unique_items import Place, UniqueItems
 
-SPARE = 64
-"""Tokens. As long as an output may have so many more, and as many again as the grammar needs bytes at least, it is not
-looked at how it can be ended.
+SPARE, SPARE_PER_BYTE = 64, 4
+"""Tokens. As long as an output may have so many more, and so many for each byte that the grammar needs at least, it is
+not looked at how it can be ended.
 """
 
 
@@ -72,7 +72,7 @@ class UniqueEnding:
             num_bytes = self._items.num_bytes_at_least(place)
             if num_bytes == math.inf:
                 return False
-            if num_tokens < SPARE + 2 * num_bytes:
+            if num_tokens < SPARE + SPARE_PER_BYTE * num_bytes:
                 spelling = spell(self._ending(place), self._spelling, self._cutter)
                 if len(spelling.tokens) > num_tokens:
                     return False

@@ -18,7 +18,7 @@ from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.outputs import Outputs, Position, decoded
 
-WORK, WORK_FOR_ENDING = 200, 4_000
+WORK, WORK_FOR_ENDING = 400, 4_000
 """Beginnings of which it is looked at how they go on, to find one item that is not there yet, and all of an ending:
 tenths of a millisecond each.
 """
@@ -69,18 +69,18 @@ class Place(NamedTuple):
         return all(array.is_settled for array in self.arrays)
 
     @property
-    def num_items(self) -> int | None:
-        """Of the outermost array; None within one of its items, however deep."""
-        if any(array.text is not None for array in self.arrays):
-            return None
-        return len(self.arrays[0].values) if self.arrays else 0
+    def innermost(self) -> int:
+        """Of the arrays of which an item is begun, or has to come, the last."""
+        return max((level for level, array in enumerate(self.arrays) if not array.is_settled), default=0)
 
-    def is_past_item(self, start: Place) -> bool:
-        """Whether there is one item more than at `start`, or none has to come."""
+    def is_past_item(self, start: Place, level: int) -> bool:
+        """Whether `arrays[level]` has one item more than at `start`, or has ended."""
         if self.position.partial:
             return False
-        num_items = self.num_items
-        return self.is_settled or (num_items is not None and num_items > len(start.arrays[0].values))
+        if self.is_settled or len(self.arrays) <= level:
+            return True
+        array = self.arrays[level]
+        return array.text is None and len(array.values) > len(start.arrays[level].values)
 
 
 class UniqueItems:
@@ -125,10 +125,23 @@ class UniqueItems:
         self._work_left = WORK
         return self._settled(place)
 
-    def _settled(self, place: Place) -> tuple[bytes, Place] | None:
-        if place.is_settled and not place.position.partial:
-            return b"", place
-        return self._settle_on_the_way(place) or self._settle_by_counting(place) or self._search(place)
+    def _settled(self, start: Place) -> tuple[bytes, Place] | None:
+        """From the innermost item outwards; if that does not lead to an end, by a search for the whole."""
+        data, place = b"", start
+        while not (place.is_past_item(start, 0) and data) and not (place.is_settled and not place.position.partial):
+            found = self._past_item(place)
+            if found is None:
+                return self._search(start, 0) if place.arrays[1:] else None
+            data, place = data + found[0], found[1]
+        return data, place
+
+    def _past_item(self, place: Place) -> tuple[bytes, Place] | None:
+        level = place.innermost
+        return (
+            self._settle_on_the_way(place, level)
+            or self._settle_by_counting(place, level)
+            or self._search(place, level)
+        )
 
     def is_whole(self, place: Place) -> bool:
         return place.is_settled and not place.position.partial and not self.num_bytes_at_least(place)
@@ -175,7 +188,7 @@ class UniqueItems:
                     else:
                         yield from (rest + end for end in _ENDS)
 
-    def _settle_on_the_way(self, place: Place) -> tuple[bytes, Place] | None:
+    def _settle_on_the_way(self, place: Place, level: int) -> tuple[bytes, Place] | None:
         """By the shortest end that the grammar knows, if nothing repeats on its way."""
         end = self._outputs.shortest_end(place.position)
         text, _ = decoded(place.position.partial + end)
@@ -185,44 +198,48 @@ class UniqueItems:
             if after is None:
                 return None
             following = after
-            if following.is_past_item(place):
+            if following.is_past_item(place, level):
                 return text[:size].encode()[len(place.position.partial) :], following
         return None
 
-    def _settle_by_counting(self, start: Place) -> tuple[bytes, Place] | None:
+    def _settle_by_counting(self, start: Place, level: int) -> tuple[bytes, Place] | None:
         """By items that differ as the numbers do by which their characters are chosen."""
-        first = len(start.arrays[-1].values) if start.arrays else 0
+        first = len(start.arrays[level].values) if start.arrays else 0
         for number in range(first, first + MAX_COUNTED):
-            found = self._settle_with(start, number)
+            found = self._settle_with(start, level, number)
             if found is not None:
                 return found
         return None
 
-    def _settle_with(self, start: Place, number: int) -> tuple[bytes, Place] | None:
+    def _settle_with(self, start: Place, level: int, number: int) -> tuple[bytes, Place] | None:
+        """The choices at each place, and to end where it may, are the digits of `number`: so each number mostly has an
+        item of its own.
+        """
         data, place = b"", start
         while number:
-            choices = [
+            following = [
                 (character, after)
                 for character in self._characters(place)
-                if (after := self._after(_without_partial(place), character)) is not None
-                and after.position.depth >= len(start.arrays)
-                and self.num_bytes_at_least(after) < math.inf
+                if (after := self._after(_without_partial(place), character)) is None
+                or self.num_bytes_at_least(after) < math.inf
             ]
+            choices = [(character, after) for character, after in following if after and after.position.depth > level]
             if not choices:
                 break
-            number, choice = divmod(number, len(choices))
+            may_end = len(choices) < len(following)
+            number, choice = divmod(number - may_end, len(choices))
             character, after = choices[choice]
             data, place = data + character.encode()[len(place.position.partial) :], after
-        found = self._settle_on_the_way(place)
+        found = self._settle_on_the_way(place, level)
         return None if found is None else (data + found[0], found[1])
 
-    def _search(self, start: Place) -> tuple[bytes, Place] | None:
+    def _search(self, start: Place, level: int) -> tuple[bytes, Place] | None:
         """A*: what costs the least together with the rest of the output first, of that the longest."""
         order = itertools.count()
         heap = [(0.0, 0, next(order), b"", start)]
         while heap:
             _, _, _, data, place = heapq.heappop(heap)
-            if data and place.is_past_item(start):
+            if data and place.is_past_item(start, level):
                 return data, place
             for character in self._characters(place):
                 following = self._after(_without_partial(place), character)
