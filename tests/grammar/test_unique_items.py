@@ -192,6 +192,48 @@ def test_what_is_equal(text: str, is_repeated: bool) -> None:
     assert accepts(grammar_of("json_schema", {"type": "array", "uniqueItems": True}), text) is not is_repeated
 
 
+def with_bytes(schema: Any) -> tuple[Constrained, dict[bytes, int]]:
+    vocab = byte_level_vocab()
+    output = compiled(vocab, schema).constrain(vocab.eos, False)
+    output.begin(20_000)
+    return output, {data: token_id for token_id, data in enumerate(vocab.token_bytes) if len(data) == 1}
+
+
+def is_written(schema: Any, text: bytes) -> bool:
+    """Byte by byte, without a failure before the end."""
+    output, ids = with_bytes(schema)
+    room = 20_000
+    for place in range(len(text)):
+        token_id = ids[text[place : place + 1]]
+        if token_id not in allowed(output):
+            return False
+        room -= 1
+        if output.accept(token_id, room) != (token_id,):
+            return False
+    return output.error is None
+
+
+def test_an_item_of_thousands_of_digits_is_compared() -> None:
+    schema, long = unique({"type": "integer", "multipleOf": 1001}), b"1001" * 1200
+    assert is_written(schema, b"[1001,%s,2002]" % long)
+    assert not is_written(schema, b"[1001,%s,1001]" % long)
+    assert not is_written(schema, b"[%s,%s]" % (long, long))
+
+
+def test_no_item_is_nested_too_deep_to_be_compared() -> None:
+    """Neither is it allowed unseen, nor what was before it forgotten."""
+    output, ids = with_bytes({"type": "array", "uniqueItems": True})
+    output.accept(ids[b"["], 20_000)
+    num_open = 0
+    while ids[b"["] in allowed(output) and output.accept(ids[b"["], 20_000):
+        num_open += 1
+    assert 100 < num_open < 2_000
+    assert output.error is None
+    for token in (*[b"]"] * num_open, b",", b"1", b",", b"2", b"]"):
+        assert output.accept(ids[token], 20_000), token
+    jsonschema.validate(json.loads(output._text), {"uniqueItems": True})
+
+
 def spaced(text: str) -> Iterator[str]:
     yield text
     yield text.replace(",", ", ")

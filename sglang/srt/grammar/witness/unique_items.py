@@ -333,11 +333,13 @@ def _go_on_between(arrays: list[_Array], level: int, character: str) -> None:
 
 
 def _value(text: str) -> Hashable | None:
-    """Equal for equal values; None for what is no JSON."""
+    """Equal for equal values; None for what is no JSON. Raises NotFoundError for what is nested too deep."""
     try:
-        return _hashable(json.loads(text))
-    except (ValueError, RecursionError):
+        return _hashable(json.loads(text, parse_int=float))  # which also reads whole numbers that Python does not
+    except ValueError:
         return None
+    except RecursionError as error:
+        raise NotFoundError from error
 
 
 def _hashable(value: object) -> Hashable:
@@ -346,13 +348,6 @@ def _hashable(value: object) -> Hashable:
         return "object", frozenset((name, _hashable(inner)) for name, inner in value.items())
     if isinstance(value, list):
         return "array", tuple(map(_hashable, value))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return "number", _as_double(value)
+    if isinstance(value, float):
+        return "number", value
     return type(value).__name__, str(value)
-
-
-def _as_double(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:  # of a whole number
-        return float("inf") if number > 0 else float("-inf")
