@@ -234,6 +234,21 @@ def test_no_item_is_nested_too_deep_to_be_compared() -> None:
     jsonschema.validate(json.loads(output._text), {"uniqueItems": True})
 
 
+@pytest.mark.parametrize("rest", [False, STRING])
+@pytest.mark.parametrize("jumps", [False, True])
+def test_what_leaves_only_an_item_that_is_there_fails(rest: Any, jumps: bool) -> None:
+    """The second item is certain, and is known to be the first one only when that is at its end."""
+    vocab = byte_level_vocab()
+    schema = unique(rest, prefixItems=[STRING, {"const": "a"}], minItems=2)
+    output = compiled(vocab, schema).constrain(vocab.eos, jumps)
+    ids = list(output.begin(300))
+    while output.error is None:
+        next_byte = b'["a","a"]'[sum(len(vocab.token_bytes[token_id]) for token_id in ids) :][:1]
+        choices = allowed(output)
+        ids += output.accept(choices[0] if len(choices) == 1 else vocab.token_bytes.index(next_byte), 200)
+    assert b"".join(vocab.token_bytes[token_id] for token_id in ids).count(b'"') < 4
+
+
 def spaced(text: str) -> Iterator[str]:
     yield text
     yield text.replace(",", ", ")

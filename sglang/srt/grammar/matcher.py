@@ -170,8 +170,11 @@ class Constrained:
         forced = self._forced()
         self._read(forced)
         left = room - len(drawn) - len(forced)
-        if self._ending is not None and not self._ending.can_end(self._text, left) and self._end_early(length):
-            return self._append(())
+        if self._ending is not None and not self._ending.can_end(self._text, left):
+            if self._end_early(length):
+                return self._append(())
+            if self._ending.is_broken(self._text):
+                return self._fail(_NO_OTHER_ITEM)
         self._certain.extend(forced)
         return self._append(drawn)
 
@@ -180,9 +183,13 @@ class Constrained:
         _forbid(self.allowed_mask, tokens)
         if self.allowed_mask.any():
             return ()
-        self._give_up(_NO_OTHER_ITEM)
-        if self.error is None:
+        if self._end_early(len(self._text)):
             return self._append(())
+        return self._fail(_NO_OTHER_ITEM)
+
+    def _fail(self, problem: str) -> Sequence[int]:
+        """Of what was drawn last nothing is appended."""
+        self.error = f"{_STUCK}: {problem}"
         self.is_at_end = True
         return ()
 
@@ -278,12 +285,13 @@ class Constrained:
     def _give_up(self, problem: str) -> None:
         """The library cannot go on. Perhaps it is known how to end what there is."""
         if not self._end_early(len(self._text)):
-            self.error = f"the constraint cannot be followed any further: {problem}"
+            self.error = f"{_STUCK}: {problem}"
 
     def _bytes_of(self, token_ids: Sequence[int]) -> bytes:
         return b"".join(self._vocab.token_bytes[token_id] for token_id in token_ids)
 
 
+_STUCK = "the constraint cannot be followed any further"
 _NO_OTHER_ITEM = "every item that may come next is in the array already"
 
 

@@ -89,6 +89,10 @@ class Ending:
         """Those that are known without being drawn."""
         return NO_TOKENS
 
+    def is_broken(self, text: bytes | bytearray) -> bool:
+        """Whether `text` is no beginning of an output though the grammar allows it. Here it always is one."""
+        return False
+
     def can_end(self, text: bytes | bytearray, num_tokens: int) -> bool:
         """Whether `text` can be made whole with at most so many more tokens. It goes on from what could.
 

@@ -63,6 +63,13 @@ class UniqueEnding:
         except NotFoundError:
             return data
 
+    def is_broken(self, text: bytes | bytearray) -> bool:
+        """See `Ending`. True also where it is not known."""
+        try:
+            return self._after(text) is None
+        except NotFoundError:
+            return True
+
     def can_end(self, text: bytes | bytearray, num_tokens: int) -> bool:
         """See `Ending`."""
         try:
