@@ -81,6 +81,8 @@ class CompiledGrammar:
         self._outputs = _outputs(grammar)
         self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
         self._items = None if self._outputs is None else _unique_items(self._outputs, self._shortest)
+        if self._items is not None:
+            cutter.beginning_with(b"")  # sorts the vocabulary, once, which the engine's thread is not to wait for
         self._masks = masks
         self._telling = telling
 
