@@ -17,6 +17,9 @@ not looked at how it can be ended.
 """
 
 
+WORK_FOR_NEXT = 1_500
+"""See `UniqueItems`: for an ending that is made while the engine waits."""
+
 MAX_LEFT_OUT = 4
 """Parts of the last ending that the next one may leave out: an item, and what lies before the next one."""
 
@@ -59,9 +62,16 @@ class UniqueEnding:
             place = self._items.follow(before, data)
             if place is None:
                 return data[: self._items.num_bytes_to_repeat(before, data)]
-            return data if self._items.settle(place) is None else None
+            return None if self._leads_to_an_end(place) else data
         except NotFoundError:
             return data
+
+    def _leads_to_an_end(self, place: Place) -> bool:
+        """Raises NotFoundError where that is not known."""
+        if not place.arrays:
+            return True
+        found = self._items.settle(place)
+        return found is not None and (self._items.ends_without_item(found[1]) or bool(self._ending(place)))
 
     def is_broken(self, text: bytes | bytearray) -> bool:
         """See `Ending`. True also where it is not known."""
@@ -109,7 +119,7 @@ class UniqueEnding:
                 self._parts = [found[0], *rest]
                 break
         else:
-            self._parts = self._items.ending(place)
+            self._parts = self._items.ending(place, WORK_FOR_NEXT)
         return b"".join(self._parts)
 
     def _after(self, text: bytes | bytearray) -> Place | None:

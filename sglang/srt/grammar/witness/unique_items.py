@@ -146,11 +146,18 @@ class UniqueItems:
     def is_whole(self, place: Place) -> bool:
         return place.is_settled and not place.position.partial and not self.num_bytes_at_least(place)
 
-    def ending(self, place: Place) -> list[bytes]:
+    def ends_without_item(self, place: Place) -> bool:
+        """Whether the shortest end needs no item of such an array."""
+        if not place.is_settled:
+            return False
+        whole = self.follow(place, self._until_item(place))
+        return whole is not None and self.is_whole(whole)
+
+    def ending(self, place: Place, work: int = WORK_FOR_ENDING) -> list[bytes]:
         """What makes the output whole, item by item; not always the shortest. Raises NotFoundError also if nothing
         does.
         """
-        self._work_left = WORK_FOR_ENDING
+        self._work_left = work
         parts: list[bytes] = []
         num_bytes = 0
         while True:
