@@ -101,7 +101,6 @@ def to_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    sys.setrecursionlimit(MAX_DEPTH)
     options = parse(make_options(), quick={"count": 90})
     wanted = [named(name) for name in options.case] if options.case else cases(options.seed, options.count)
     server = OurServer("sglang", **only_configuration(options))
@@ -115,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.setrecursionlimit(MAX_DEPTH)
     run(main)
