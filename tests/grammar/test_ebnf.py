@@ -135,6 +135,7 @@ REFUSED: list[tuple[str, str]] = [
     ("start: T\nT: (/.*a.{20}/ & /.*b.{19}/)+", "ebnf, line 2: '&' between terminals is not supported"),
     ("start: T\nT: ~/a/", "ebnf, line 2: '~' between terminals is not supported"),
     ('start: "a"\n <|end|> "b"', "ebnf, line 2: '<|end|>' names a token, but a constraint is of text"),
+    ('start: "(" a__unique_item_1 ")"', "ebnf, line 1: 'a__unique_item_1' is a name for items that must differ"),
     ('start: "a" <[^257]> "b"', "ebnf, line 1: '<[^257]>' names a token, but a constraint is of text"),
     ('start: "a"\n  %json {"nul": {}}', "ebnf, line 2: json_schema has 'nul' at #, which is no keyword"),
     ('start: %json {"a"', "ebnf, line 1: what follows %json is not JSON: "),

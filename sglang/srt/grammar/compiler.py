@@ -19,6 +19,7 @@ from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.shared_matcher import SharedMatcher
 from sglang.srt.grammar.text_matcher import ByteMatchers, failure, shared_text_matcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
+from sglang.srt.grammar.witness.completer import WORK, WORK_ONCE, WORK_PER_BYTE, Completer
 from sglang.srt.grammar.witness.ending import Ending, Spelling
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError
@@ -96,7 +97,7 @@ class CompiledGrammar:
         if self._outputs is None:
             return None
         if self._items is not None and self._shortest is not None:
-            return UniqueEnding(self._items, self._cutter, self._shortest)
+            return UniqueEnding(*self._items, self._cutter, self._shortest)
         return Ending(self._outputs, self._cutter, self._shortest)
 
     def _memory(self) -> MaskMemory | None:
@@ -170,26 +171,31 @@ def _outputs(grammar: str) -> Outputs | None:
         return None
 
 
-def _unique_items(outputs: Outputs, shortest: Spelling | None) -> UniqueItems | None:
+def _unique_items(outputs: Outputs, shortest: Spelling | None) -> tuple[UniqueItems, Completer] | None:
     if not outputs.has_unique_items:
         return None
     if shortest is None:
         raise InvalidRequestError(_NOT_UNIQUE)
-    return UniqueItems(outputs)
+    items = UniqueItems(outputs)
+    work = WORK + WORK_PER_BYTE * len(shortest.text)
+    return items, Completer(items, outputs, items.items_of(shortest.text), work=work)
 
 
 def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
-    """Of the shortest output, which may be long; None where no tokens say it."""
+    """Of the shortest output, which may be long; None where no tokens say it, or it is not found."""
+    text = _shortest(outputs)
+    tokens = None if text is None else cutter.cut(text)
+    return None if text is None or tokens is None else Spelling(text, tokens, cutter)
+
+
+def _shortest(outputs: Outputs) -> bytes | None:
+    if outputs.has_unique_items:
+        items = UniqueItems(outputs)
+        return Completer(items, outputs, work=WORK_ONCE).ending(items.start[0])
     try:
-        if outputs.has_unique_items:
-            items = UniqueItems(outputs)
-            text = b"".join(items.ending(items.start))
-        else:
-            text = outputs.shortest_end(outputs.start)
+        return outputs.shortest_end(outputs.start)
     except NotFoundError:
         return None
-    tokens = cutter.cut(text)
-    return None if tokens is None else Spelling(text, tokens, cutter)
 
 
 _NOT_UNIQUE = (

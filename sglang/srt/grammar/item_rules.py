@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 
-_UNIQUE_ITEM = re.compile(r"__unique_item_\d+\b")
+RESERVED_NAMES = r"\b\w*__unique_item_\d+\b"
+"""A pattern: no other rules may have such names."""
+
+_UNIQUE_ITEM = re.compile(RESERVED_NAMES)
 
 
 def unique_item(prefix: str, number: int) -> str:

@@ -6,11 +6,12 @@ import json
 import re
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar.item_rules import RESERVED_NAMES
 from sglang.srt.grammar.json_schema import json_schema_rules
 
 _TOKENS = re.compile(
     r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])"
-    r"|(?P<token><[^<>\s]+>)|(?P<start>\bstart\b)",
+    rf"|(?P<token><[^<>\s]+>)|(?P<start>\bstart\b)|(?P<reserved>{RESERVED_NAMES})",
     re.DOTALL,
 )
 
@@ -20,7 +21,8 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
     for its rule ``start``.
 
     Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, for
-    tokens by name or number, and for a schema that would be refused as a ``json_schema``.
+    tokens by name or number, for names that rules of schemas have, and for a schema that would be refused as a
+    ``json_schema``.
     """
     parts: list[str] = []
     schemas: list[str] = []
@@ -33,6 +35,10 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
         if match["token"]:  # an end token among them would end the output, wherever it stands
             raise InvalidRequestError(
                 f"ebnf, line {line}: {shown(match[0])} names a token, but a constraint is of text; put it in quotes"
+            )
+        if match["reserved"]:
+            raise InvalidRequestError(
+                f"ebnf, line {line}: {shown(match[0])} is a name for items that must differ; give the rule another one"
             )
         if match["schema"]:
             place = _end_of_schema(source, place, line)

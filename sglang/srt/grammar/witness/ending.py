@@ -41,17 +41,17 @@ class Spelling:
 
     def __init__(self, text: bytes, tokens: list[int], cutter: Cutter) -> None:
         self.tokens = tokens
-        self._text = text
+        self.text = text
         self._cutter = cutter
         self._starts = [0, *itertools.accumulate(map(cutter.num_bytes, tokens))]
 
     def tokens_of(self, text: bytes) -> list[int] | None:
         """The tokens of `text`, if it ends as this one does, or this one as it; cut anew are only those in between."""
-        common = min(len(text), len(self._text))
-        if text[len(text) - common :] != self._text[len(self._text) - common :]:
+        common = min(len(text), len(self.text))
+        if text[len(text) - common :] != self.text[len(self.text) - common :]:
             return None
-        first = bisect.bisect_left(self._starts, len(self._text) - common)
-        kept = len(self._text) - self._starts[first]
+        first = bisect.bisect_left(self._starts, len(self.text) - common)
+        kept = len(self.text) - self._starts[first]
         begin = self._cutter.cut(text[: len(text) - kept])
         return None if begin is None else [*begin, *self.tokens[first:]]
 

@@ -15,7 +15,6 @@ from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from sglang.srt.grammar import charset as cs
-from sglang.srt.grammar.charset import CharSet, charset
 from sglang.srt.grammar.item_rules import is_unique_item
 from sglang.srt.grammar.witness.expressions import Expressions, NotFoundError
 from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
@@ -33,6 +32,7 @@ from sglang.srt.grammar.witness.nodes import (
     first_sets,
     sample,
 )
+from sglang.srt.grammar.witness.utf8 import characters_from, decoded
 
 MAX_STACKS = 128
 """Of one output: ways in which it can be read."""
@@ -77,7 +77,12 @@ class Stack:
 
     @property
     def depth(self) -> int:
-        return self.num_marks - isinstance(self.top, Mark)
+        return self.num_marks - self.is_after_item
+
+    @property
+    def is_after_item(self) -> bool:
+        """Whether such an item ended with the last character."""
+        return isinstance(self.top, Mark)
 
 
 class Position(NamedTuple):
@@ -85,15 +90,6 @@ class Position(NamedTuple):
 
     stacks: tuple[Stack, ...]
     partial: bytes
-
-    @property
-    def depth(self) -> int:
-        """In one of the ways in which it can be read: as deep as it can be."""
-        return max((stack.depth for stack in self.stacks), default=0)
-
-    def ends_item(self, depth: int) -> bool:
-        """Whether the last character was the last of an item within so many others."""
-        return any(isinstance(stack.top, Mark) and stack.depth == depth for stack in self.stacks)
 
 
 class Outputs:
@@ -170,7 +166,7 @@ class Outputs:
 
     def _end_within_character(self, position: Position) -> bytes:
         """After the cheapest of each kind of characters that this one can be."""
-        possible = _characters_from(position.partial)
+        possible = characters_from(position.partial)
         readers = [reader for stack in position.stacks for reader, _ in self._readers(stack)]
         parts = (cs.intersection(chars, possible) for reader in readers for chars in first_sets(reader))
         ends = []
@@ -182,9 +178,26 @@ class Outputs:
             raise NotFoundError
         return min(ends, key=lambda end: (len(end), end))
 
+    def after(self, stack: Stack, character: str) -> tuple[Stack, ...]:
+        """What may still come after it, in each of the ways in which it can be read. `character` is a whole one."""
+        self._make.work_left = WORK
+        return self._step(stack, character)
+
+    def next_character(self, stack: Stack) -> str:
+        """The first one of a shortest end; nothing at the end. Raises NotFoundError where there is none."""
+        if stack.cost == math.inf:
+            raise NotFoundError
+        left: Stack | None = stack
+        while left is not None:
+            character = self._first_of_shortest(left.top)
+            if character:
+                return character
+            left = left.rest
+        return ""
+
     def characters(self, position: Position, others: str) -> list[str]:
         """Some with which the output may go on: one of each kind, and of `others` those that can."""
-        possible = _characters_from(position.partial) if position.partial else cs.ANY
+        possible = characters_from(position.partial) if position.partial else cs.ANY
         readers = dict.fromkeys(reader for stack in position.stacks for reader, _ in self._readers(stack))
         firsts = dict.fromkeys(chars for reader in readers for chars in first_sets(reader))
         sets = dict.fromkeys(cs.intersection(chars, possible) for chars in firsts)
@@ -290,6 +303,20 @@ class Outputs:
                 return self._shortest(min(expression.options, key=self._cost))
             case Repeat():
                 return self._shortest(expression.body) * expression.low if expression.low else ""
+        raise AssertionError(f"{expression} is regular")
+
+    def _first_of_shortest(self, expression: Expression) -> str:
+        if expression.is_regular:
+            return self._make.shortest(expression)[:1]
+        match expression:
+            case Ref():
+                return self._text_of_rule(expression.name)[:1]
+            case Concat():
+                return next(filter(None, map(self._first_of_shortest, chain(expression))), "")
+            case Union():
+                return self._first_of_shortest(min(expression.options, key=self._cost))
+            case Repeat():
+                return self._first_of_shortest(expression.body) if expression.low else ""
         raise AssertionError(f"{expression} is regular")
 
     def _find_rule_texts(self) -> None:
@@ -412,31 +439,3 @@ def references(expression: Expression) -> Iterator[str]:
 
 def _is_ref(expression: Expression, name: str) -> bool:
     return isinstance(expression, Ref) and expression.name == name
-
-
-def decoded(data: bytes) -> tuple[str, bytes]:
-    """The characters, and the bytes of one that is not whole."""
-    try:
-        return data.decode(), b""
-    except UnicodeDecodeError as error:
-        whole, partial = data[: error.start], data[error.start :]
-        if error.end < len(data) or not _characters_from(partial):
-            raise NotFoundError from error
-        return whole.decode(), partial
-
-
-def _characters_from(partial: bytes) -> CharSet:
-    """The characters whose UTF-8 begins with these bytes."""
-    lead = partial[0]
-    size = 2 if lead >> 5 == 0b110 else 3 if lead >> 4 == 0b1110 else 4 if lead >> 3 == 0b11110 else 0
-    missing = size - len(partial)
-    if missing < 1:
-        return ()
-    value = lead & (0xFF >> (size + 1))
-    for byte in partial[1:]:
-        value = value << 6 | byte & 0x3F
-    low, high = value << 6 * missing, (value + 1 << 6 * missing) - 1
-    return charset([(max(low, _SMALLEST[size]), min(high, 0x10FFFF))])
-
-
-_SMALLEST = {2: 0x80, 3: 0x800, 4: 0x10000}

@@ -1,39 +1,30 @@
-"""Follows an output in arrays of which no two items may be equal, and knows how it can be ended without equal ones.
+"""Follows an output in arrays of which no two items may be equal.
 
-Which arrays those are is told by the rules that are followed (`Outputs`, `item_rules`); where an output can be read in
-two ways, and only one of them says so, the items must differ all the same. Equal is what JSON Schema says is: numbers
-by value, objects in any order.
+Which arrays those are is told by the rules that are followed (`Outputs`, `item_rules`). Where an output can be read in
+several ways each is followed by itself, and given up when an item repeats another. Equal is what JSON Schema says is:
+numbers by value, objects in any order.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import json
-import math
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
 from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.witness.expressions import NotFoundError
-from sglang.srt.grammar.witness.outputs import Outputs, Position, decoded
-
-WORK, WORK_FOR_ENDING = 400, 4_000
-"""Beginnings of which it is looked at how they go on, to find one item that is not there yet, and all of an ending:
-tenths of a millisecond each.
-"""
-
-MAX_COUNTED = 8
-"""Items that are made up, each by the next number, until one is not there yet."""
+from sglang.srt.grammar.witness.outputs import Outputs, Position, Stack
+from sglang.srt.grammar.witness.utf8 import decoded
 
 MAX_REPEATED = 32
 """Items of which it is told beforehand that they would be repeated."""
 
-MAX_ENDING = 20_000
-"""Characters of an ending."""
+MAX_DEPTH = 48
+"""Of such arrays, one within another."""
 
-VARIETY = "abcdefgh123456789"
-"""What items that are made up differ by, where it may stand there."""
+MAX_PLACES = 64
+"""Ways in which an output may be read."""
 
 _LAST = '"]}el'
 """Characters with which items end by themselves: texts, arrays, objects; null, true and false."""
@@ -42,13 +33,20 @@ _ENDS = (b",", b"]", b" ", b"\n", b"\r", b"\t")
 """What may come after an item that does not end by itself: a number."""
 
 
-class _Array(NamedTuple):
+class Item(NamedTuple):
+    """As it was written, and what it is equal to."""
+
+    text: str
+    value: Hashable
+
+
+class Array(NamedTuple):
     """One that is being written. text: of the item that is not at its end; None between items. is_due: after a comma.
-    texts: of the items before, as they were written.
+    items: that were there before. values: what those are equal to.
     """
 
     values: frozenset[Hashable] = frozenset()
-    texts: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
     text: str | None = None
     is_due: bool = False
 
@@ -58,244 +56,95 @@ class _Array(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an output is. arrays: those that it is in, from the outermost."""
+    """Where an output is, in one of the ways in which it can be read. arrays: those that it is in, from the outermost.
+    partial: see `Position`.
+    """
 
-    position: Position
-    arrays: tuple[_Array, ...] = ()
-
-    @property
-    def is_settled(self) -> bool:
-        """Nothing that was begun has to become an item that is not there yet."""
-        return all(array.is_settled for array in self.arrays)
+    stack: Stack
+    partial: bytes = b""
+    arrays: tuple[Array, ...] = ()
 
     @property
-    def innermost(self) -> int:
-        """Of the arrays of which an item is begun, or has to come, the last."""
-        return max((level for level, array in enumerate(self.arrays) if not array.is_settled), default=0)
+    def position(self) -> Position:
+        return Position((self.stack,), self.partial)
 
-    def is_past_item(self, start: Place, level: int) -> bool:
-        """Whether `arrays[level]` has one item more than at `start`, or has ended."""
-        if self.position.partial:
-            return False
-        if self.is_settled or len(self.arrays) <= level:
-            return True
-        array = self.arrays[level]
-        return array.text is None and len(array.values) > len(start.arrays[level].values)
+    @property
+    def level(self) -> int:
+        """Of the arrays of which an item is begun, or has to come, the innermost; -1 where there is none."""
+        return max((level for level, array in enumerate(self.arrays) if not array.is_settled), default=-1)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.partial and not self.stack.cost and self.level < 0
+
+
+Places = tuple[Place, ...]
+"""All the ways in which an output can be read, in none of which an item repeats another."""
 
 
 class UniqueItems:
-    """Of one grammar. Belongs to one thread at a time. Methods raise NotFoundError where following or searching comes
-    to a bound.
-    """
+    """Of one grammar. Belongs to one thread at a time. Methods raise NotFoundError where following comes to a bound."""
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
-        self._work_left = 0
-        self.start = Place(outputs.start)
+        self.start: Places = tuple(map(Place, outputs.start.stacks))
 
     def num_bytes_at_least(self, place: Place) -> float:
         """Of any end. math.inf where there is none."""
         return self._outputs.num_bytes_to_end(place.position)
 
-    def follow(self, place: Place, data: bytes | bytearray) -> Place | None:
-        """None if an item repeats another one. `data` is what the grammar allows."""
-        text, partial = decoded(place.position.partial + data)
-        place = _without_partial(place)
+    def follow(self, places: Places, data: bytes | bytearray) -> Places:
+        """None are left if an item repeats another one. `data` is what the grammar allows."""
+        if not places:
+            return ()
+        text, partial = decoded(places[0].partial + data)
         for character in text:
-            following = self._after(place, character)
-            if following is None:
-                return None
-            place = following
-        return place._replace(position=place.position._replace(partial=partial))
+            places = self._after(places, character)
+        return tuple(place._replace(partial=partial) for place in places)
 
-    def num_bytes_to_repeat(self, place: Place, data: bytes) -> int:
+    def after(self, place: Place, character: str) -> list[Place]:
+        """`character` completes what is partial."""
+        found = []
+        for stack in self._outputs.after(place.stack, character):
+            arrays = _arrays_after(place, stack, character)
+            if arrays is not None:
+                if len(arrays) > MAX_DEPTH:
+                    raise NotFoundError
+                found.append(Place(stack, b"", arrays))
+        return found
+
+    def num_bytes_to_repeat(self, places: Places, data: bytes) -> int:
         """How many of the first bytes of `data` are enough to repeat an item, if all of it does."""
-        text, _ = decoded(place.position.partial + data)
-        num_bytes = -len(place.position.partial)
-        following: Place | None = _without_partial(place)
+        partial = places[0].partial
+        text, _ = decoded(partial + data)
+        num_bytes = -len(partial)
         for character in text:
             num_bytes += len(character.encode())
-            following = None if following is None else self._after(following, character)
-            if following is None:
+            places = self._after(places, character)
+            if not places:
                 break
         return num_bytes
 
-    def settle(self, place: Place) -> tuple[bytes, Place] | None:
-        """What completes the item that is begun, or has to be, so that none repeats another; None if nothing does."""
-        self._work_left = WORK
-        return self._settled(place)
-
-    def _settled(self, start: Place) -> tuple[bytes, Place] | None:
-        """From the innermost item outwards; if that does not lead to an end, by a search for the whole."""
-        data, place = b"", start
-        while not (place.is_past_item(start, 0) and data) and not (place.is_settled and not place.position.partial):
-            found = self._past_item(place)
-            if found is None:
-                return self._search(start, 0) if place.arrays[1:] else None
-            data, place = data + found[0], found[1]
-        return data, place
-
-    def _past_item(self, place: Place) -> tuple[bytes, Place] | None:
-        level = place.innermost
-        return (
-            self._settle_on_the_way(place, level)
-            or self._settle_by_counting(place, level)
-            or self._search(place, level)
-        )
-
-    def is_whole(self, place: Place) -> bool:
-        return place.is_settled and not place.position.partial and not self.num_bytes_at_least(place)
-
-    def ends_without_item(self, place: Place) -> bool:
-        """Whether the shortest end needs no item of such an array."""
-        if not place.is_settled:
-            return False
-        whole = self.follow(place, self._until_item(place))
-        return whole is not None and self.is_whole(whole)
-
-    def ending(self, place: Place, work: int = WORK_FOR_ENDING) -> list[bytes]:
-        """What makes the output whole, item by item; not always the shortest. Raises NotFoundError also if nothing
-        does.
-        """
-        self._work_left = work
-        parts: list[bytes] = []
-        num_bytes = 0
-        while True:
-            found = self._settled(place)
-            if found is None:
-                raise NotFoundError
-            data, place = found
-            on_the_way = self._until_item(place) if place.is_settled else b""
-            num_bytes += len(data) + len(on_the_way)
-            if num_bytes > MAX_ENDING:
-                raise NotFoundError
-            parts += [data, on_the_way]
-            following = self.follow(place, on_the_way)
-            assert following is not None, "what lies between items repeats none"
-            if following.is_settled:
-                return parts
-            place = following
-
-    def repeating(self, place: Place) -> Iterator[bytes]:
+    def repeating(self, places: Places) -> Iterator[bytes]:
         """Beginnings of what would repeat an item: some of those that are easily told."""
-        return itertools.islice(self._repeating(place), MAX_REPEATED)
+        return itertools.islice(_repeating(places[0]), MAX_REPEATED if len(places) == 1 else 0)
 
-    def _repeating(self, place: Place) -> Iterator[bytes]:
-        if place.position.partial:
-            return
-        for array in place.arrays:
-            if array.is_settled:
-                continue
-            begun = array.text or ""
-            for text in array.texts:
-                if text.startswith(begun) and (text != begun or text[-1] not in _LAST):
-                    rest = text[len(begun) :].encode()
-                    if text[-1] in _LAST:
-                        yield rest
-                    else:
-                        yield from (rest + end for end in _ENDS)
+    def items_of(self, data: bytes) -> list[Item]:
+        """The items of a whole output, each once."""
+        places, found = self.start, dict[Hashable, str]()
+        for character in data.decode():
+            places = self._after(places, character)
+            for array in (array for place in places for array in place.arrays if array.text is None and array.items):
+                found.setdefault(_value(array.items[-1]), array.items[-1])
+        return [Item(text, value) for value, text in found.items()]
 
-    def _settle_on_the_way(self, place: Place, level: int) -> tuple[bytes, Place] | None:
-        """By the shortest end that the grammar knows, if nothing repeats on its way."""
-        end = self._outputs.shortest_end(place.position)
-        text, _ = decoded(place.position.partial + end)
-        following = _without_partial(place)
-        for size, character in enumerate(text, 1):
-            after = self._after(following, character)
-            if after is None:
-                return None
-            following = after
-            if following.is_past_item(place, level):
-                return text[:size].encode()[len(place.position.partial) :], following
-        return None
-
-    def _settle_by_counting(self, start: Place, level: int) -> tuple[bytes, Place] | None:
-        """By items that differ as the numbers do by which their characters are chosen."""
-        first = len(start.arrays[level].values) if start.arrays else 0
-        for number in range(first, first + MAX_COUNTED):
-            found = self._settle_with(start, level, number)
-            if found is not None:
-                return found
-        return None
-
-    def _settle_with(self, start: Place, level: int, number: int) -> tuple[bytes, Place] | None:
-        """The choices at each place, and to end where it may, are the digits of `number`: so each number mostly has an
-        item of its own.
-        """
-        data, place = b"", start
-        while number:
-            following = [
-                (character, after)
-                for character in self._characters(place)
-                if (after := self._after(_without_partial(place), character)) is None
-                or self.num_bytes_at_least(after) < math.inf
-            ]
-            choices = [(character, after) for character, after in following if after and after.position.depth > level]
-            if not choices:
-                break
-            may_end = len(choices) < len(following)
-            number, choice = divmod(number - may_end, len(choices))
-            character, after = choices[choice]
-            data, place = data + character.encode()[len(place.position.partial) :], after
-        found = self._settle_on_the_way(place, level)
-        return None if found is None else (data + found[0], found[1])
-
-    def _search(self, start: Place, level: int) -> tuple[bytes, Place] | None:
-        """A*: what costs the least together with the rest of the output first, of that the longest."""
-        order = itertools.count()
-        heap = [(0.0, 0, next(order), b"", start)]
-        while heap:
-            _, _, _, data, place = heapq.heappop(heap)
-            if data and place.is_past_item(start, level):
-                return data, place
-            for character in self._characters(place):
-                following = self._after(_without_partial(place), character)
-                rest = math.inf if following is None else self.num_bytes_at_least(following)
-                if following is None or rest == math.inf:
-                    continue
-                longer = data + character.encode()[len(place.position.partial) :]
-                heapq.heappush(heap, (len(longer) + rest, -len(longer), next(order), longer, following))
-        return None
-
-    def _characters(self, place: Place) -> list[str]:
-        self._work_left -= 1
-        if self._work_left < 0:
+    def _after(self, places: Places, character: str) -> Places:
+        if len(places) == 1:
+            return tuple(self.after(places[0], character))
+        found = dict.fromkeys(following for place in places for following in self.after(place, character))
+        if len(found) > MAX_PLACES:
             raise NotFoundError
-        return self._outputs.characters(place.position, VARIETY)
-
-    def _until_item(self, place: Place) -> bytes:
-        """The beginning of the shortest end, as far as it begins no item."""
-        text = self._outputs.shortest_end(place.position).decode()
-        following = place
-        for size, character in enumerate(text, 1):
-            after = self._after(following, character)
-            assert after is not None, "what lies between items repeats none"
-            following = after
-            if not following.is_settled:
-                return text[:size].encode()
-        return text.encode()
-
-    def _after(self, place: Place, character: str) -> Place | None:
-        """None where an item is at its end that repeats another."""
-        position = self._outputs.follow(place.position, character.encode())
-        before, depth = place.position.depth, position.depth
-        is_whole_item = before == depth and position.ends_item(depth)
-        if before == depth == 0 and not place.arrays and not is_whole_item:
-            return Place(position)
-        arrays = [
-            array if array.text is None else array._replace(text=array.text + character) for array in place.arrays
-        ]
-        if before < depth or is_whole_item:
-            array = arrays[before] if len(arrays) > before else _Array()
-            arrays[before:] = [array._replace(text=character, is_due=False)]
-        if before > depth or is_whole_item:
-            for level in reversed(range(depth, min(max(before, depth + is_whole_item), len(arrays)))):
-                del arrays[level + 1 :]
-                if not _end_item(arrays, level, character):
-                    return None
-        elif before == depth < len(arrays):  # between items
-            _go_on_between(arrays, depth, character)
-        return Place(position, tuple(arrays))
+        return tuple(found)
 
 
 def repeats_items(grammar: str, data: bytes) -> bool:
@@ -305,47 +154,69 @@ def repeats_items(grammar: str, data: bytes) -> bool:
     if not has_unique_items(grammar):
         return False
     items = UniqueItems(Outputs(grammar))
-    return items.follow(items.start, data) is None
+    return not any(place.is_whole for place in items.follow(items.start, data))
 
 
-def _without_partial(place: Place) -> Place:
-    return place._replace(position=place.position._replace(partial=b""))
+def _repeating(place: Place) -> Iterator[bytes]:
+    for array in () if place.partial else place.arrays:
+        if array.is_settled:
+            continue
+        begun = array.text or ""
+        for text in array.items:
+            if text.startswith(begun) and (text != begun or text[-1] not in _LAST):
+                rest = text[len(begun) :].encode()
+                if text[-1] in _LAST:
+                    yield rest
+                else:
+                    yield from (rest + end for end in _ENDS)
 
 
-def _end_item(arrays: list[_Array], level: int, character: str) -> bool:
-    """The item of `arrays[level]` came to its end with `character`, or before it. False if it repeats another."""
+def _arrays_after(place: Place, stack: Stack, character: str) -> tuple[Array, ...] | None:
+    """None where an item is at its end that repeats another. `character` leads from `place` to `stack`."""
+    before, depth = place.stack.depth, stack.depth
+    if not place.arrays and before == depth and not stack.is_after_item:
+        return ()
+    arrays = [array if array.text is None else array._replace(text=array.text + character) for array in place.arrays]
+    is_begun = before < depth or (before == depth and stack.is_after_item)  # the latter of one character
+    if is_begun:
+        array = arrays[before] if len(arrays) > before else Array()
+        arrays[before:] = [array._replace(text=character, is_due=False)]
+    if before == depth < len(arrays) and not is_begun:
+        _go_on_between(arrays, depth, character)
+    num_begun = max(before, depth + stack.is_after_item)
+    for level in reversed(range(depth, num_begun)):
+        del arrays[level + 1 :]
+        if not _end_item(arrays, level, character, is_last=stack.is_after_item and level == depth):
+            return None
+    return tuple(arrays)
+
+
+def _end_item(arrays: list[Array], level: int, character: str, is_last: bool) -> bool:
+    """The item of `arrays[level]` ended with `character`, or before it. False if it repeats another."""
     array = arrays[level]
-    assert array.text is not None
-    text, value = array.text, _value(array.text)
-    ends_before = value is None
-    if value is None:
-        text = array.text[:-1]
-        value = _value(text)
-    if value is None:  # the output is read in another way from here on
-        del arrays[level:]
-        return True
+    assert array.text is not None, "an item ends that was not begun"
+    text = array.text if is_last else array.text[:-1]
+    value = _value(text)
     if value in array.values:
         return False
-    arrays[level] = _Array(array.values | {value}, (*array.texts, text.strip()))
-    if ends_before:
+    arrays[level] = Array(array.values | {value}, (*array.items, text.strip()))
+    if not is_last:
         _go_on_between(arrays, level, character)
     return True
 
 
-def _go_on_between(arrays: list[_Array], level: int, character: str) -> None:
+def _go_on_between(arrays: list[Array], level: int, character: str) -> None:
     if character == "]":
         del arrays[level:]
     elif character == ",":
         arrays[level] = arrays[level]._replace(is_due=True)
 
 
-def _value(text: str) -> Hashable | None:
-    """Equal for equal values; None for what is no JSON. Raises NotFoundError for what is nested too deep."""
+def _value(text: str) -> Hashable:
+    """Equal for equal values. Raises NotFoundError for what is nested too deep."""
     try:
         return _hashable(json.loads(text, parse_int=float))  # which also reads whole numbers that Python does not
-    except ValueError:
-        return None
-    except RecursionError as error:
+    except (ValueError, RecursionError) as error:
         raise NotFoundError from error
 
 

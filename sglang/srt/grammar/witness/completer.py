@@ -1,0 +1,260 @@
+"""Completes outputs with arrays of which no two items may be equal, so that none are."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from sglang.srt.grammar.witness.expressions import NotFoundError
+from sglang.srt.grammar.witness.outputs import Outputs, Stack
+from sglang.srt.grammar.witness.unique_items import Item, Place, UniqueItems
+
+WORK_ONCE = 200_000
+"""Characters that may be read to complete an array and all in it, for the output that a grammar is tried with."""
+
+WORK, WORK_PER_BYTE = 3_000, 4
+"""The same while an output is written, and what is added for each byte of the shortest one."""
+
+WORK_TO_CHOOSE = 10
+"""What it is worth to find out which characters there are to choose from."""
+
+MAX_COUNTED = 8
+"""Items that are made up, each by the next number, until one is not there yet."""
+
+MAX_ENDING = 20_000
+"""Bytes."""
+
+MAX_REMEMBERED = 20_000
+"""Ways to go on, which are found anew afterwards."""
+
+VARIETY = "abcdefgh123456789"
+"""What items that are made up differ by, where it may stand there."""
+
+_Found = tuple[bytes, Place]
+"""What an output goes on with, and where it is then."""
+
+
+class _Way(NamedTuple):
+    """On to the shortest end from outside of all arrays. data: until the output is outside of them again."""
+
+    data: bytes
+    following: Stack | None
+
+
+class Completer:
+    """Of one grammar. What it finds depends on nothing but the place. Belongs to one thread at a time."""
+
+    def __init__(self, items: UniqueItems, outputs: Outputs, known: Sequence[Item] = (), *, work: int) -> None:
+        """known: items to try where one is missing. work: characters that may be read to complete an array and what is
+        in it.
+        """
+        self._items = items
+        self._outputs = outputs
+        self._known = known
+        self._work = work
+        self._work_left = 0
+        self._ways: dict[Stack, _Way | None] = {}
+        self._searched: dict[Stack, bytes | None] = {}
+
+    def ending(self, place: Place) -> bytes | None:
+        """What makes the output whole; not always the shortest. None where none is found."""
+        for data, start in self._whole_characters(place):
+            try:
+                self._work_left = self._work
+                more, outside = self._out_of_arrays(start)
+            except NotFoundError:
+                continue
+            rest = self._rest(outside.stack)
+            if rest is None and start.arrays:  # perhaps another item leads to an end
+                more, rest = b"", self._searched_end(start)
+            if rest is not None:
+                return data + more + rest
+        return None
+
+    def _whole_characters(self, place: Place) -> list[_Found]:
+        """What completes the character that is begun, that first after which the shortest end may come."""
+        if not place.partial:
+            return [(b"", place)]
+        try:
+            found = [
+                (character.encode()[len(place.partial) :], after)
+                for character in self._outputs.characters(place.position, "")
+                for after in self._items.after(place, character)
+            ]
+        except NotFoundError:
+            return []
+        return sorted(found, key=lambda one: one[1].stack.cost)
+
+    # --- outside of arrays
+
+    def _rest(self, stack: Stack) -> bytes | None:
+        """The end of an output that is in no array. Searched for where the shortest way leads to one that cannot be
+        completed.
+        """
+        parts: list[bytes] = []
+        following: Stack | None = stack
+        while following is not None:
+            way = self._way(following)
+            if way is None or len(parts) > MAX_ENDING:
+                return self._searched_rest(stack)
+            parts.append(way.data)
+            following = way.following
+        return b"".join(parts)
+
+    def _way(self, stack: Stack) -> _Way | None:
+        if stack not in self._ways:
+            if len(self._ways) >= MAX_REMEMBERED:
+                self._ways.clear()
+            self._ways[stack] = self._find_way(stack)
+        return self._ways[stack]
+
+    def _find_way(self, stack: Stack) -> _Way | None:
+        self._work_left = self._work
+        try:
+            character, place = self._next(Place(stack))
+            if not character:
+                return _Way(b"", None)
+            more, place = self._out_of_arrays(place)
+        except NotFoundError:
+            return None
+        return _Way(character + more, place.stack)
+
+    def _searched_rest(self, stack: Stack) -> bytes | None:
+        if stack not in self._searched:
+            if len(self._searched) >= MAX_REMEMBERED:
+                self._searched.clear()
+            self._searched[stack] = self._searched_end(Place(stack))
+        return self._searched[stack]
+
+    def _searched_end(self, start: Place) -> bytes | None:
+        self._work_left = self._work
+        try:
+            return self._search(start, lambda place: place.is_whole)[0]
+        except NotFoundError:
+            return None
+
+    # --- in arrays. These raise NotFoundError where nothing is found, or too much was read.
+
+    def _out_of_arrays(self, start: Place) -> _Found:
+        try:
+            return self._along(start, lambda place: not place.arrays)
+        except NotFoundError:
+            self._work_left = self._work
+            return self._search(start, lambda place: not place.arrays)
+
+    def _along(self, start: Place, is_there: Callable[[Place], bool], level: int = -1) -> _Found:
+        """By the shortest end that the grammar knows, but with items that differ in arrays further in than `level`."""
+        data, place = b"", start
+        while not is_there(place):
+            inner = place.level
+            more, place = self._completed(place, inner) if inner > level else self._next(place)
+            data += more
+            if not more or len(data) > MAX_ENDING:
+                raise NotFoundError
+        return data, place
+
+    def _completed(self, start: Place, level: int) -> _Found:
+        """The item of `arrays[level]` that is begun, or has to come."""
+        num_items = len(start.arrays[level].values)
+
+        def is_there(place: Place) -> bool:
+            if len(place.arrays) <= level:
+                return True
+            array = place.arrays[level]
+            return array.text is None and len(array.values) > num_items
+
+        beginnings = (self._known_items(start, level), self._counted_items(start, level))
+        for begun, place in itertools.chain([(b"", start)], *beginnings):
+            try:
+                data, after = self._along(place, is_there, level)
+            except NotFoundError:
+                if self._work_left < 0:
+                    raise
+                continue
+            return begun + data, after
+        return self._search(start, is_there)
+
+    def _known_items(self, start: Place, level: int) -> Iterator[_Found]:
+        begun = start.arrays[level].text or ""
+        for text, value in self._known:
+            if text.startswith(begun) and value not in start.arrays[level].values:
+                place = self._read(start, text[len(begun) :])
+                if place is not None:
+                    yield text[len(begun) :].encode(), place
+
+    def _read(self, place: Place, text: str) -> Place | None:
+        """In one of the ways in which it can be read."""
+        for character in text:
+            found = self._after(place, character)
+            if not found:
+                return None
+            place = min(found, key=lambda after: after.stack.cost)
+        return place
+
+    def _counted_items(self, start: Place, level: int) -> Iterator[_Found]:
+        """Beginnings that differ as numbers do."""
+        first = max(1, len(start.arrays[level].values))
+        for number in range(first, first + MAX_COUNTED):
+            found = self._counted_item(start, level, number)
+            if found is not None:
+                yield found
+
+    def _counted_item(self, start: Place, level: int, number: int) -> _Found | None:
+        """The choices at each place are the digits of `number`, and 0 is what the shortest end goes on with, so each
+        number has a text of its own.
+        """
+        data, place = b"", start
+        while number:
+            choices = self._choices(place, level)
+            shortest = self._outputs.next_character(place.stack)
+            first = choices.pop(shortest, None)
+            ways = ([] if first is None else [(shortest, first)]) + list(choices.items())
+            if not ways:
+                return None
+            number, choice = divmod(number - (first is None), len(ways))
+            data, place = data + ways[choice][0].encode(), ways[choice][1]
+        return data, place
+
+    def _choices(self, place: Place, level: int) -> dict[str, Place]:
+        """With what the item of `arrays[level]` may go on."""
+        found = ((character, self._after(place, character)) for character in self._characters(place))
+        return {character: after[0] for character, after in found if after and after[0].stack.depth > level}
+
+    def _search(self, start: Place, is_there: Callable[[Place], bool]) -> _Found:
+        """A*: what costs the least together with the rest of the output first, of that the longest."""
+        order = itertools.count()
+        heap = [(0.0, 0, next(order), b"", start)]
+        while heap:
+            _, _, _, data, place = heapq.heappop(heap)
+            if is_there(place):
+                return data, place
+            for character in self._characters(place):
+                longer = data + character.encode()
+                for after in self._after(place, character):
+                    heapq.heappush(heap, (len(longer) + after.stack.cost, -len(longer), next(order), longer, after))
+        raise NotFoundError
+
+    def _characters(self, place: Place) -> list[str]:
+        self._work_left -= WORK_TO_CHOOSE
+        if self._work_left < 0:
+            raise NotFoundError
+        return sorted(self._outputs.characters(place.position, VARIETY), key=lambda character: character not in VARIETY)
+
+    def _next(self, place: Place) -> _Found:
+        """One character; none at the end."""
+        character = self._outputs.next_character(place.stack)
+        if not character:
+            return b"", place
+        found = self._after(place, character)
+        if not found:
+            raise NotFoundError
+        return character.encode(), min(found, key=lambda after: after.stack.cost)
+
+    def _after(self, place: Place, character: str) -> list[Place]:
+        self._work_left -= 1
+        if self._work_left < 0:
+            raise NotFoundError
+        return [after for after in self._items.after(place, character) if after.stack.cost < math.inf]
