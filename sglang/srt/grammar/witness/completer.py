@@ -12,16 +12,16 @@ from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.outputs import Outputs, Stack
 from sglang.srt.grammar.witness.unique_items import Item, Place, UniqueItems
 
-WORK_ONCE = 200_000
+WORK_ONCE = 60_000
 """Characters that may be read to complete an array and all in it, for the output that a grammar is tried with."""
 
 WORK, WORK_PER_BYTE = 3_000, 4
 """The same while an output is written, and what is added for each byte of the shortest one."""
 
-WORK_TO_CHOOSE = 10
+WORK_TO_CHOOSE = 3
 """What it is worth to find out which characters there are to choose from."""
 
-MAX_COUNTED = 8
+MAX_COUNTED = 64
 """Items that are made up, each by the next number, until one is not there yet."""
 
 MAX_ENDING = 20_000
@@ -58,6 +58,7 @@ class Completer:
         self._work_left = 0
         self._ways: dict[Stack, _Way | None] = {}
         self._searched: dict[Stack, bytes | None] = {}
+        self._choices: dict[tuple[Stack, int], tuple[list[str], bool]] = {}
 
     def ending(self, place: Place) -> bytes | None:
         """What makes the output whole; not always the shortest. None where none is found."""
@@ -208,20 +209,32 @@ class Completer:
         """
         data, place = b"", start
         while number:
-            choices = self._choices(place, level)
-            shortest = self._outputs.next_character(place.stack)
-            first = choices.pop(shortest, None)
-            ways = ([] if first is None else [(shortest, first)]) + list(choices.items())
+            ways, may_stop = self._ways_on(place.stack, level)
             if not ways:
                 return None
-            number, choice = divmod(number - (first is None), len(ways))
-            data, place = data + ways[choice][0].encode(), ways[choice][1]
+            number, choice = divmod(number - may_stop, len(ways))
+            found = self._after(place, ways[choice])
+            if not found:
+                return None
+            data, place = data + ways[choice].encode(), found[0]
         return data, place
 
-    def _choices(self, place: Place, level: int) -> dict[str, Place]:
-        """With what the item of `arrays[level]` may go on."""
-        found = ((character, self._after(place, character)) for character in self._characters(place))
-        return {character: after[0] for character, after in found if after and after[0].stack.depth > level}
+    def _ways_on(self, stack: Stack, level: int) -> tuple[list[str], bool]:
+        """Characters with which an item of `arrays[level]` may go on, that of the shortest end first; and whether that
+        is none of them.
+        """
+        self._work_left -= WORK_TO_CHOOSE
+        key = stack, level
+        if key not in self._choices:
+            if len(self._choices) >= MAX_REMEMBERED:
+                self._choices.clear()
+            shortest = self._outputs.next_character(stack)
+            ways = [one for one in self._characters(Place(stack)) if self._goes_on(stack, one, level)]
+            self._choices[key] = sorted(ways, key=lambda one: one != shortest), shortest not in ways
+        return self._choices[key]
+
+    def _goes_on(self, stack: Stack, character: str, level: int) -> bool:
+        return any(after.depth > level for after in self._outputs.after(stack, character)[:1])
 
     def _search(self, start: Place, is_there: Callable[[Place], bool]) -> _Found:
         """A*: what costs the least together with the rest of the output first, of that the longest."""
@@ -231,6 +244,7 @@ class Completer:
             _, _, _, data, place = heapq.heappop(heap)
             if is_there(place):
                 return data, place
+            self._work_left -= WORK_TO_CHOOSE
             for character in self._characters(place):
                 longer = data + character.encode()
                 for after in self._after(place, character):
@@ -238,9 +252,6 @@ class Completer:
         raise NotFoundError
 
     def _characters(self, place: Place) -> list[str]:
-        self._work_left -= WORK_TO_CHOOSE
-        if self._work_left < 0:
-            raise NotFoundError
         return sorted(self._outputs.characters(place.position, VARIETY), key=lambda character: character not in VARIETY)
 
     def _next(self, place: Place) -> _Found:
