@@ -167,7 +167,10 @@ def test_items_are_made_up_that_differ(count: int) -> None:
     for items in (STRING, NUMBER, {"type": "integer"}, {"type": "string", "minLength": 2}, {}):
         outputs = Outputs(grammar_of("json_schema", unique(items, minItems=count)))
         followed = UniqueItems(outputs)
-        found = json.loads(Completer(followed, outputs, work=WORK_ONCE).ending(followed.start[0]) or b"")
+        completer = Completer(followed, outputs, work=WORK_ONCE)
+        end = completer.end(followed.start[0])
+        assert end is not None
+        found = json.loads(completer.text(end))
         assert len({json.dumps(one) for one in found}) == len(found) == count
 
 

@@ -191,7 +191,9 @@ def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
 def _shortest(outputs: Outputs) -> bytes | None:
     if outputs.has_unique_items:
         items = UniqueItems(outputs)
-        return Completer(items, outputs, work=WORK_ONCE).ending(items.start[0])
+        completer = Completer(items, outputs, work=WORK_ONCE)
+        end = completer.end(items.start[0])
+        return None if end is None else completer.text(end)
     try:
         return outputs.shortest_end(outputs.start)
     except NotFoundError:

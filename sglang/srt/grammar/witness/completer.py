@@ -44,6 +44,13 @@ class _Way(NamedTuple):
     following: Stack | None
 
 
+class End(NamedTuple):
+    """What makes an output whole. data: until it is outside of all arrays; if `following` is None, to the end."""
+
+    data: bytes
+    following: Stack | None
+
+
 class Completer:
     """Of one grammar. What it finds depends on nothing but the place. Belongs to one thread at a time."""
 
@@ -57,23 +64,30 @@ class Completer:
         self._work = work
         self._work_left = 0
         self._ways: dict[Stack, _Way | None] = {}
+        self._passed: set[Stack] = set()  # from there the shortest way leads to an end
         self._searched: dict[Stack, bytes | None] = {}
         self._choices: dict[tuple[Stack, int], tuple[list[str], bool]] = {}
 
-    def ending(self, place: Place) -> bytes | None:
-        """What makes the output whole; not always the shortest. None where none is found."""
+    def end(self, place: Place) -> End | None:
+        """Not always the shortest. None where none is found."""
         for data, start in self._whole_characters(place):
             try:
                 self._work_left = self._work
                 more, outside = self._out_of_arrays(start)
+                if not self._has_rest(outside.stack) and start.arrays:  # perhaps another item leads to an end
+                    self._work_left = self._work
+                    more, outside = self._search(start, lambda place: place.is_whole)
             except NotFoundError:
                 continue
-            rest = self._rest(outside.stack)
-            if rest is None and start.arrays:  # perhaps another item leads to an end
-                more, rest = b"", self._searched_end(start)
-            if rest is not None:
-                return data + more + rest
+            if self._has_rest(outside.stack):
+                return End(data + more, outside.stack)
         return None
+
+    def text(self, end: End) -> bytes:
+        """`end` is one that was found."""
+        rest = b"" if end.following is None else self._rest(end.following)
+        assert rest is not None, "it was found"
+        return end.data + rest
 
     def _whole_characters(self, place: Place) -> list[_Found]:
         """What completes the character that is begun, that first after which the shortest end may come."""
@@ -99,11 +113,25 @@ class Completer:
         following: Stack | None = stack
         while following is not None:
             way = self._way(following)
-            if way is None or len(parts) > MAX_ENDING:
+            if way is None:
                 return self._searched_rest(stack)
             parts.append(way.data)
             following = way.following
         return b"".join(parts)
+
+    def _has_rest(self, stack: Stack) -> bool:
+        passed: list[Stack] = []
+        following: Stack | None = stack
+        while following is not None and following not in self._passed:
+            way = self._way(following)
+            if way is None:
+                return self._searched_rest(stack) is not None
+            passed.append(following)
+            following = way.following
+        if len(self._passed) >= MAX_REMEMBERED:
+            self._passed.clear()
+        self._passed.update(passed)
+        return True
 
     def _way(self, stack: Stack) -> _Way | None:
         if stack not in self._ways:
@@ -127,15 +155,12 @@ class Completer:
         if stack not in self._searched:
             if len(self._searched) >= MAX_REMEMBERED:
                 self._searched.clear()
-            self._searched[stack] = self._searched_end(Place(stack))
+            self._work_left = self._work
+            try:
+                self._searched[stack] = self._search(Place(stack), lambda place: place.is_whole)[0]
+            except NotFoundError:
+                self._searched[stack] = None
         return self._searched[stack]
-
-    def _searched_end(self, start: Place) -> bytes | None:
-        self._work_left = self._work
-        try:
-            return self._search(start, lambda place: place.is_whole)[0]
-        except NotFoundError:
-            return None
 
     # --- in arrays. These raise NotFoundError where nothing is found, or too much was read.
 

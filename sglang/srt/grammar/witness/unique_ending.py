@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from sglang.srt.grammar.witness.completer import Completer
+from sglang.srt.grammar.witness.completer import Completer, End
 from sglang.srt.grammar.witness.ending import NO_TOKENS, Cutter, Spelling, spell, too_few
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.unique_items import Places, UniqueItems
@@ -31,7 +31,7 @@ class UniqueEnding:
         self._shortest = self._spelling = shortest
         self._places = items.start
         self._num_read = 0
-        self._ends = [(0, shortest.text)]  # each after so many bytes
+        self._ends = [(0, End(shortest.text, None))]  # each after so many bytes
 
     def check_room(self, num_tokens: int) -> None:
         """Raises InvalidRequestError if the shortest output that is known has more tokens."""
@@ -82,7 +82,7 @@ class UniqueEnding:
             if num_bytes == math.inf:
                 return False
             if num_tokens < SPARE + SPARE_PER_BYTE * num_bytes:
-                spelling = spell(self._end_of(text, places), self._spelling, self._cutter)
+                spelling = self._spell(self._end_of(text, places))
                 if len(spelling.tokens) > num_tokens:
                     return False
                 self._spelling = spelling
@@ -95,23 +95,26 @@ class UniqueEnding:
     def tokens_to_end(self, text: bytes | bytearray) -> list[int] | None:
         """See `Ending`."""
         try:
-            return spell(self._end_of(text, self._after(text)), self._spelling, self._cutter).tokens
+            return self._spell(self._end_of(text, self._after(text))).tokens
         except NotFoundError:
             return None
 
-    def _end_of(self, text: bytes | bytearray, places: Places) -> bytes:
+    def _end_of(self, text: bytes | bytearray, places: Places) -> End:
         """A known one, or in the first of the ways to read it in which one is found, those first that seem to be
         short.
         """
         for num_bytes, end in reversed(self._ends):
             added = text[num_bytes:]
-            if len(text) >= num_bytes and end.startswith(added):
-                return end[len(added) :]
+            if len(text) >= num_bytes and end.data.startswith(added):
+                return end._replace(data=end.data[len(added) :])
         for place in sorted(places, key=self._items.num_bytes_at_least):
-            found = self._completer.ending(place)
+            found = self._completer.end(place)
             if found is not None:
                 return found
         raise NotFoundError
+
+    def _spell(self, end: End) -> Spelling:
+        return spell(self._completer.text(end), self._spelling, self._cutter)
 
     def _after(self, text: bytes | bytearray) -> Places:
         return self._items.follow(self._places, text[self._num_read :])
