@@ -33,6 +33,7 @@ def unique(items: Any, **fields: Any) -> dict[str, Any]:
 
 
 STRING, NUMBER = {"type": "string"}, {"type": "number"}
+SHORT_LISTS = {"type": "array", "items": {"const": 1}, "maxItems": 1}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "strings": unique(STRING),
     "a set in an object": {
@@ -56,6 +57,27 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "first a number": unique({"type": "string", "pattern": "^[ab]{1,3}$"}, prefixItems=[STRING, NUMBER]),
     "six there are": unique({"type": "string", "pattern": "^[ab]{1,2}$"}, minItems=5),
     "dates": unique({"type": "string", "format": "date"}, maxItems=5),
+    "lists of sets, or a set of lists": {
+        "anyOf": [
+            {"type": "array", "items": unique({"type": "integer", "maximum": 3}, maxItems=2), "maxItems": 4},
+            unique({"type": "array", "items": {"type": "integer", "maximum": 3}}, maxItems=3),
+        ]
+    },
+    "each takes one of the next": unique(False, prefixItems=[STRING, {"enum": ["a", 5]}, {"const": 5}], minItems=3),
+    "more than there are, or a text": {
+        "type": "object",
+        "properties": {
+            "a": {"anyOf": [unique({"type": "array", "items": {"const": 1}, "maxItems": 1}, minItems=4), STRING]}
+        },
+    },
+    "objects with sets": unique(
+        {
+            "type": "object",
+            "properties": {"id": {"type": "integer"}, "tags": unique(STRING, minItems=2)},
+            "required": ["id", "tags"],
+        },
+        minItems=2,
+    ),
 }
 
 
@@ -103,6 +125,18 @@ def test_every_output_is_valid_and_whole(name: str) -> None:
         num_whole += 1
         jsonschema.validate(json.loads(text), SCHEMAS[name])
     assert num_whole >= 7
+
+
+@pytest.mark.parametrize(
+    "name", ["sets of sets", "objects with sets", "most of an enum", "a set in an object", "numbers"]
+)
+def test_what_others_wrote_changes_nothing(name: str) -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, SCHEMAS[name])
+    for seed in range(20):
+        drawn(known, vocab, seed, 250)
+    for seed in range(4):
+        assert drawn(known, vocab, seed, 210) == drawn(compiled(vocab, SCHEMAS[name]), vocab, seed, 210)
 
 
 PIECES = [
@@ -256,6 +290,36 @@ def test_what_leaves_only_an_item_that_is_there_is_not_begun(rest: Any, jumps: b
     assert output.error is None
     assert text.startswith(b'["a') and not text.startswith(b'["a"')
     jsonschema.validate(json.loads(text), schema)
+
+
+def test_what_cannot_be_completed_is_refused_with_all_that_begins_so() -> None:
+    """Properties that are not declared would be sets of four of two values."""
+    vocab = byte_level_vocab()
+    schema = {"type": "object", "properties": {"name": STRING}, "additionalProperties": unique(SHORT_LISTS, minItems=4)}
+    output = compiled(vocab, schema).constrain(vocab.eos, False)
+    output.begin(300)
+    num_refused = 0
+    for byte in b'{"name"':
+        for token_id in allowed(output):
+            longer = output._text + vocab.token_bytes[token_id]
+            if not (b'{"name":"'.startswith(longer) or longer == b"{}") and token_id in allowed(output):
+                num_refused += 1
+                assert not output.accept(token_id, 200), bytes(longer)
+        assert output.accept(vocab.token_bytes.index(bytes([byte])), 200)
+    assert 0 < num_refused < 1000
+    assert output.error is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_written_so"),
+    [(b"[[1,1]]", True), (b"[[1,1],[2]]", False), (b"[[1],[1]]", True), (b"[[1],[1,1]]", False)],
+)
+def test_each_way_to_read_it_is_followed_by_itself(text: bytes, is_written_so: bool) -> None:
+    """Not one array of the first and another one of the second."""
+    lists = {"type": "array", "items": {"type": "integer"}}
+    schema = {"anyOf": [{"type": "array", "items": unique({"type": "integer"})}, unique(lists, maxItems=1)]}
+    assert jsonschema.Draft202012Validator(schema).is_valid(json.loads(text)) is is_written_so
+    assert is_written(schema, text) is is_written_so
 
 
 def spaced(text: str) -> Iterator[str]:

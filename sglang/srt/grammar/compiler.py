@@ -80,10 +80,8 @@ class CompiledGrammar:
         self._vocab = vocab
         self._cutter = cutter
         self._outputs = _outputs(grammar)
-        self._shortest = None if self._outputs is None else _spelling(self._outputs, cutter)
-        self._items = None if self._outputs is None else _unique_items(self._outputs, self._shortest)
-        if self._items is not None:
-            cutter.beginning_with(b"")  # sorts the vocabulary, once, which the engine's thread is not to wait for
+        self._unique = None if self._outputs is None else _unique_items(self._outputs, cutter)
+        self._shortest = None if self._outputs is None or self._unique else _spelling(self._outputs, cutter)
         self._masks = masks
         self._telling = telling
 
@@ -96,8 +94,8 @@ class CompiledGrammar:
     def _ending(self) -> Ending | UniqueEnding | None:
         if self._outputs is None:
             return None
-        if self._items is not None and self._shortest is not None:
-            return UniqueEnding(*self._items, self._cutter, self._shortest)
+        if self._unique is not None:
+            return UniqueEnding(*self._unique)
         return Ending(self._outputs, self._cutter, self._shortest)
 
     def _memory(self) -> MaskMemory | None:
@@ -171,33 +169,33 @@ def _outputs(grammar: str) -> Outputs | None:
         return None
 
 
-def _unique_items(outputs: Outputs, shortest: Spelling | None) -> tuple[UniqueItems, Completer] | None:
+def _unique_items(outputs: Outputs, cutter: TextCutter) -> tuple[UniqueItems, Completer, TextCutter, Spelling] | None:
+    """What `UniqueEnding` needs; None if there are none. Raises InvalidRequestError if no output is found."""
     if not outputs.has_unique_items:
         return None
+    items = UniqueItems(outputs)
+    completer = Completer(items, outputs, work=WORK_ONCE)
+    end = completer.end(items.start[0])
+    shortest = None if end is None else _spelled(completer.text(end), cutter)
     if shortest is None:
         raise InvalidRequestError(_NOT_UNIQUE)
-    items = UniqueItems(outputs)
+    cutter.beginning_with(b"")  # sorts the vocabulary, once, which the engine's thread is not to wait for
     work = WORK + WORK_PER_BYTE * len(shortest.text)
-    return items, Completer(items, outputs, items.items_of(shortest.text), work=work)
+    completer = Completer(items, outputs, items.items_of(shortest.text), work=work)
+    return items, completer, cutter, shortest
 
 
 def _spelling(outputs: Outputs, cutter: TextCutter) -> Spelling | None:
-    """Of the shortest output, which may be long; None where no tokens say it, or it is not found."""
-    text = _shortest(outputs)
-    tokens = None if text is None else cutter.cut(text)
-    return None if text is None or tokens is None else Spelling(text, tokens, cutter)
-
-
-def _shortest(outputs: Outputs) -> bytes | None:
-    if outputs.has_unique_items:
-        items = UniqueItems(outputs)
-        completer = Completer(items, outputs, work=WORK_ONCE)
-        end = completer.end(items.start[0])
-        return None if end is None else completer.text(end)
+    """Of the shortest output, which may be long; None where no tokens say it."""
     try:
-        return outputs.shortest_end(outputs.start)
+        return _spelled(outputs.shortest_end(outputs.start), cutter)
     except NotFoundError:
         return None
+
+
+def _spelled(text: bytes, cutter: TextCutter) -> Spelling | None:
+    tokens = cutter.cut(text)
+    return None if tokens is None else Spelling(text, tokens, cutter)
 
 
 _NOT_UNIQUE = (

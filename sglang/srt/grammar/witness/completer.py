@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from sglang.srt.grammar.witness.expressions import NotFoundError
@@ -44,11 +44,35 @@ class _Way(NamedTuple):
     following: Stack | None
 
 
+class _Stop(NamedTuple):
+    """Between items of an outermost array. value: of the item that comes next; num_bytes_left: of `End.data`."""
+
+    stack: Stack
+    num_bytes_left: int
+    value: Hashable
+
+
 class End(NamedTuple):
-    """What makes an output whole. data: until it is outside of all arrays; if `following` is None, to the end."""
+    """What makes an output whole. data: until it is outside of all arrays; if `following` is None, to the end. stops:
+    on the way through the array that the output is in.
+    """
 
     data: bytes
     following: Stack | None
+    stops: tuple[_Stop, ...] = ()
+
+    def after(self, data: bytes | bytearray) -> End | None:
+        """What is left of it; None if it does not begin so."""
+        return self._replace(data=self.data[len(data) :]) if self.data.startswith(data) else None
+
+    def from_place(self, place: Place) -> End | None:
+        """The last part, if it begins where `place` is and has none of the items there."""
+        for number, stop in enumerate(self.stops):
+            if stop.stack is place.stack and stop.num_bytes_left <= len(self.data):
+                stops = self.stops[number:]
+                if place.arrays[0].values.isdisjoint(one.value for one in stops):
+                    return End(self.data[len(self.data) - stop.num_bytes_left :], self.following, stops)
+        return None
 
 
 class Completer:
@@ -68,20 +92,45 @@ class Completer:
         self._searched: dict[Stack, bytes | None] = {}
         self._choices: dict[tuple[Stack, int], tuple[list[str], bool]] = {}
 
-    def end(self, place: Place) -> End | None:
-        """Not always the shortest. None where none is found."""
+    def end(self, place: Place, last: End | None = None) -> End | None:
+        """Not always the shortest. None where none is found. last: one from which items may be taken."""
         for data, start in self._whole_characters(place):
             try:
                 self._work_left = self._work
-                more, outside = self._out_of_arrays(start)
-                if not self._has_rest(outside.stack) and start.arrays:  # perhaps another item leads to an end
-                    self._work_left = self._work
-                    more, outside = self._search(start, lambda place: place.is_whole)
+                end = self._end_of_arrays(start, last)
             except NotFoundError:
                 continue
-            if self._has_rest(outside.stack):
-                return End(data + more, outside.stack)
+            return end._replace(data=data + end.data)
         return None
+
+    def _end_of_arrays(self, start: Place, last: End | None) -> End:
+        try:
+            end = self._end_by_items(start, last)
+        except NotFoundError:
+            self._work_left = self._work
+            data, outside = self._search(start, _is_outside)
+            end = End(data, outside.stack)
+        if end.following is None or self._has_rest(end.following):
+            return end
+        if not start.arrays:
+            raise NotFoundError
+        self._work_left = self._work  # perhaps another item leads to an end
+        return End(self._search(start, _is_whole)[0], None)
+
+    def _end_by_items(self, start: Place, last: End | None) -> End:
+        data, place = self._along(start, _is_settled)
+        passed: list[tuple[int, Place]] = []
+        while place.arrays:
+            passed.append((len(data), place))
+            rest = None if last is None else last.from_place(place)
+            if rest is not None:
+                return _joined(data, passed, rest)
+            character, place = self._next(place)
+            more, place = self._along(place, _is_settled)
+            data += character + more
+            if len(data) > MAX_ENDING:
+                raise NotFoundError
+        return _joined(data, passed, End(b"", place.stack))
 
     def text(self, end: End) -> bytes:
         """`end` is one that was found."""
@@ -157,7 +206,7 @@ class Completer:
                 self._searched.clear()
             self._work_left = self._work
             try:
-                self._searched[stack] = self._search(Place(stack), lambda place: place.is_whole)[0]
+                self._searched[stack] = self._search(Place(stack), _is_whole)[0]
             except NotFoundError:
                 self._searched[stack] = None
         return self._searched[stack]
@@ -166,10 +215,10 @@ class Completer:
 
     def _out_of_arrays(self, start: Place) -> _Found:
         try:
-            return self._along(start, lambda place: not place.arrays)
+            return self._along(start, _is_outside)
         except NotFoundError:
             self._work_left = self._work
-            return self._search(start, lambda place: not place.arrays)
+            return self._search(start, _is_outside)
 
     def _along(self, start: Place, is_there: Callable[[Place], bool], level: int = -1) -> _Found:
         """By the shortest end that the grammar knows, but with items that differ in arrays further in than `level`."""
@@ -294,3 +343,26 @@ class Completer:
         if self._work_left < 0:
             raise NotFoundError
         return [after for after in self._items.after(place, character) if after.stack.cost < math.inf]
+
+
+def _joined(data: bytes, passed: list[tuple[int, Place]], rest: End) -> End:
+    """passed: places between items of an outermost array, each after so many bytes of `data`."""
+    num_bytes = len(data) + len(rest.data)
+    stops = [
+        _Stop(before.stack, num_bytes - size, after.arrays[0].items[-1].value)
+        for (size, before), (_, after) in itertools.pairwise(passed)
+        if len(before.arrays[0].items) < len(after.arrays[0].items)
+    ]
+    return End(data + rest.data, rest.following, (*stops, *rest.stops))
+
+
+def _is_settled(place: Place) -> bool:
+    return place.level < 0
+
+
+def _is_outside(place: Place) -> bool:
+    return not place.arrays
+
+
+def _is_whole(place: Place) -> bool:
+    return place.is_whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -57,15 +58,21 @@ class UniqueEnding:
     def _refused_beginning(self, text: bytes | bytearray, data: bytes) -> bytes | None:
         try:
             before = self._after(text)
-            if not before:
-                return data
-            places = self._items.follow(before, data)
-            if not places:
-                return data[: self._items.num_bytes_to_repeat(before, data)]
-            self._ends.append((len(text) + len(data), self._end_of(text + data, places)))
         except NotFoundError:
             return data
-        return None
+        end = self._end_after(text, before, data)
+        if end is not None:
+            self._ends.append((len(text) + len(data), end))
+            return None
+        sizes = range(1, len(data))  # what does not lead to an end does not with more behind it
+        size = bisect.bisect_left(sizes, True, key=lambda size: self._end_after(text, before, data[:size]) is None)
+        return data[: size + 1]
+
+    def _end_after(self, text: bytes | bytearray, before: Places, data: bytes) -> End | None:
+        try:
+            return self._end_of(text + data, self._items.follow(before, data))
+        except NotFoundError:
+            return None
 
     def is_broken(self, text: bytes | bytearray) -> bool:
         """See `Ending`. True also where it is not known."""
@@ -104,11 +111,12 @@ class UniqueEnding:
         short.
         """
         for num_bytes, end in reversed(self._ends):
-            added = text[num_bytes:]
-            if len(text) >= num_bytes and end.data.startswith(added):
-                return end._replace(data=end.data[len(added) :])
+            left = end.after(text[num_bytes:]) if len(text) >= num_bytes else None
+            if left is not None:
+                return left
+        last = self._ends[-1][1]
         for place in sorted(places, key=self._items.num_bytes_at_least):
-            found = self._completer.end(place)
+            found = self._completer.end(place, last)
             if found is not None:
                 return found
         raise NotFoundError

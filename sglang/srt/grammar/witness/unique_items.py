@@ -42,11 +42,11 @@ class Item(NamedTuple):
 
 class Array(NamedTuple):
     """One that is being written. text: of the item that is not at its end; None between items. is_due: after a comma.
-    items: that were there before. values: what those are equal to.
+    items: that were there before. values: of those.
     """
 
     values: frozenset[Hashable] = frozenset()
-    items: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
     text: str | None = None
     is_due: bool = False
 
@@ -113,30 +113,18 @@ class UniqueItems:
                 found.append(Place(stack, b"", arrays))
         return found
 
-    def num_bytes_to_repeat(self, places: Places, data: bytes) -> int:
-        """How many of the first bytes of `data` are enough to repeat an item, if all of it does."""
-        partial = places[0].partial
-        text, _ = decoded(partial + data)
-        num_bytes = -len(partial)
-        for character in text:
-            num_bytes += len(character.encode())
-            places = self._after(places, character)
-            if not places:
-                break
-        return num_bytes
-
     def repeating(self, places: Places) -> Iterator[bytes]:
         """Beginnings of what would repeat an item: some of those that are easily told."""
         return itertools.islice(_repeating(places[0]), MAX_REPEATED if len(places) == 1 else 0)
 
     def items_of(self, data: bytes) -> list[Item]:
         """The items of a whole output, each once."""
-        places, found = self.start, dict[Hashable, str]()
+        places, found = self.start, dict[Hashable, Item]()
         for character in data.decode():
             places = self._after(places, character)
             for array in (array for place in places for array in place.arrays if array.text is None and array.items):
-                found.setdefault(_value(array.items[-1]), array.items[-1])
-        return [Item(text, value) for value, text in found.items()]
+                found.setdefault(array.items[-1].value, array.items[-1])
+        return list(found.values())
 
     def _after(self, places: Places, character: str) -> Places:
         if len(places) == 1:
@@ -162,7 +150,7 @@ def _repeating(place: Place) -> Iterator[bytes]:
         if array.is_settled:
             continue
         begun = array.text or ""
-        for text in array.items:
+        for text, _ in array.items:
             if text.startswith(begun) and (text != begun or text[-1] not in _LAST):
                 rest = text[len(begun) :].encode()
                 if text[-1] in _LAST:
@@ -199,7 +187,7 @@ def _end_item(arrays: list[Array], level: int, character: str, is_last: bool) ->
     value = _value(text)
     if value in array.values:
         return False
-    arrays[level] = Array(array.values | {value}, (*array.items, text.strip()))
+    arrays[level] = Array(array.values | {value}, (*array.items, Item(text.strip(), value)))
     if not is_last:
         _go_on_between(arrays, level, character)
     return True
