@@ -20,7 +20,8 @@ from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.mask_cache import Choice, Mask, MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
 from sglang.srt.grammar.witness.lexing import is_told_by_position
-from sglang.srt.grammar.witness.outputs import Outputs, Position
+from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.stack import Position
 from sglang.srt.sampling_params import Constraint
 from sglang.srt.vocab import Vocab
 from tests.grammar import test_matcher, test_users_schemas

@@ -16,6 +16,7 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.compiler import CompiledGrammar, GrammarCompiler
 from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.witness import completer, expressions, outputs
 from sglang.srt.grammar.witness.completer import WORK_ONCE, Completer
 from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.grammar.witness.unique_items import UniqueItems
@@ -139,6 +140,17 @@ def test_what_others_wrote_changes_nothing(name: str) -> None:
         assert drawn(known, vocab, seed, 210) == drawn(compiled(vocab, SCHEMAS[name]), vocab, seed, 210)
 
 
+@pytest.mark.parametrize("name", ["sets of sets", "objects with sets", "a set or a list", "most of an enum"])
+def test_what_is_forgotten_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, SCHEMAS[name])
+    expected = [drawn(known, vocab, seed, 210) for seed in range(4)]
+    for module in (completer, expressions, outputs):
+        monkeypatch.setattr(module, "MAX_REMEMBERED", 20)
+    known = compiled(vocab, SCHEMAS[name])
+    assert [drawn(known, vocab, seed, 210) for seed in range(4)] == expected
+
+
 PIECES = [
     "[",
     "]",
@@ -199,12 +211,12 @@ def test_a_token_stays_exactly_if_an_output_begins_so() -> None:
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_items_are_made_up_that_differ(count: int) -> None:
     for items in (STRING, NUMBER, {"type": "integer"}, {"type": "string", "minLength": 2}, {}):
-        outputs = Outputs(grammar_of("json_schema", unique(items, minItems=count)))
-        followed = UniqueItems(outputs)
-        completer = Completer(followed, outputs, work=WORK_ONCE)
-        end = completer.end(followed.start[0])
+        rules = Outputs(grammar_of("json_schema", unique(items, minItems=count)))
+        followed = UniqueItems(rules)
+        made = Completer(followed, rules, work=WORK_ONCE)
+        end = made.end(followed.start[0])
         assert end is not None
-        found = json.loads(completer.text(end))
+        found = json.loads(made.text(end))
         assert len({json.dumps(one) for one in found}) == len(found) == count
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang.srt.grammar.witness.expressions import NotFoundError
-from sglang.srt.grammar.witness.outputs import Outputs, Position
+from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.stack import Position
 
 MAX_BYTES = 16 * 1024 * 1024
 """Of the masks of all grammars of a model: about 2,300 masks of a vocabulary of 50,000 tokens."""

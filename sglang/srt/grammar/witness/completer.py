@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from sglang.srt.grammar.witness.expressions import NotFoundError
-from sglang.srt.grammar.witness.outputs import Outputs, Stack
+from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.stack import Stack
 from sglang.srt.grammar.witness.unique_items import Item, Place, UniqueItems
 
 WORK_ONCE = 60_000
@@ -68,7 +69,7 @@ class End(NamedTuple):
     def from_place(self, place: Place) -> End | None:
         """The last part, if it begins where `place` is and has none of the items there."""
         for number, stop in enumerate(self.stops):
-            if stop.stack is place.stack and stop.num_bytes_left <= len(self.data):
+            if stop.stack.is_like(place.stack) and stop.num_bytes_left <= len(self.data):
                 stops = self.stops[number:]
                 if place.arrays[0].values.isdisjoint(one.value for one in stops):
                     return End(self.data[len(self.data) - stop.num_bytes_left :], self.following, stops)

@@ -222,6 +222,22 @@ class Mark(Expression):
         return make.nothing
 
 
+def is_same(one: object, other: object) -> bool:
+    """Whether they are expressions that are made of the same; they need not be one object, see `Expressions`."""
+    left = [(one, other)]
+    while left:
+        one, other = left.pop()
+        if one is other:
+            continue
+        if isinstance(one, Expression) and type(one) is type(other):
+            left += [(getattr(one, name), getattr(other, name)) for name in one.__slots__]
+        elif isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+            left += zip(one, other, strict=True)
+        elif one != other:
+            return False
+    return True
+
+
 def sample(chars: CharSet) -> str:
     """The one to show: a letter or a digit if there is one."""
     for wanted in (_NICE, _ASCII):

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import NamedTuple
 
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.item_rules import is_unique_item
@@ -32,6 +30,7 @@ from sglang.srt.grammar.witness.nodes import (
     first_sets,
     sample,
 )
+from sglang.srt.grammar.witness.stack import Position, Stack
 from sglang.srt.grammar.witness.utf8 import characters_from, decoded
 
 MAX_STACKS = 128
@@ -62,34 +61,6 @@ MAX_TEXT = 100_000
 
 MAX_TEXTS = 2_000_000
 """Characters of the shortest texts of all rules together, which are kept as long as the grammar is."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stack:
-    """What may still come: `top`, and then `rest`. cost: in bytes. depth: how many items of arrays without equal ones,
-    one within another, are not at their end.
-    """
-
-    top: Expression
-    rest: Stack | None
-    cost: float
-    num_marks: int = 0
-
-    @property
-    def depth(self) -> int:
-        return self.num_marks - self.is_after_item
-
-    @property
-    def is_after_item(self) -> bool:
-        """Whether such an item ended with the last character."""
-        return isinstance(self.top, Mark)
-
-
-class Position(NamedTuple):
-    """Where an output is. partial: the first bytes of a character whose last ones are still to come."""
-
-    stacks: tuple[Stack, ...]
-    partial: bytes
 
 
 class Outputs:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.witness.expressions import NotFoundError
-from sglang.srt.grammar.witness.outputs import Outputs, Position, Stack
+from sglang.srt.grammar.witness.outputs import Outputs
+from sglang.srt.grammar.witness.stack import Position, Stack
 from sglang.srt.grammar.witness.utf8 import decoded
 
 MAX_REPEATED = 32
