@@ -1,4 +1,4 @@
-"""JSON Schema: what is enforced is enforced, what cannot be is refused by name, nothing is ignored."""
+"""JSON Schema: what is enforced is enforced, what cannot be is refused by name, no constraint is ignored."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"itinerary": [{"type": "string"}]}, "json_schema has 'itinerary' at #, which is no keyword of JSON Schema"),
     ({"anyOf": [{}, {"foo": 1}]}, "json_schema has 'foo' at #/anyOf/1, which is no keyword of JSON Schema"),
     ({"$defs": {"a": {"foo": 1}}}, "json_schema has 'foo' at #/$defs/a, which is no keyword"),
-    ({"items": {"x-guidance": {}}}, "json_schema has 'x-guidance' at #/items, which is no keyword"),
+    ({"items": {"x-guidance": {}}}, "json_schema has 'x-guidance' at #/items, which cannot be enforced"),
     (
         {"type": "object", "minProperties": 2},
         f"json_schema has minProperties=2 at #, {CANNOT} beyond the required ones",

@@ -245,6 +245,10 @@ FORMATS = {
     "uuid7": (["01890a5d-ac96-774b-bcce-b302099a8057"], ["01890a5d-ac96-474b-bcce-b302099a8057"]),
     "ipvanyaddress": (["127.0.0.1", "::1"], ["127.0.0.256", ":::", "::1/8"]),
     "ipv4interface": (["10.0.0.1/8", "10.0.0.1"], ["10.0.0.1/33", "10.0.0.1/08", "::1/8"]),
+    "regex": (
+        ["", "^a{3,5}$", "([abc])+\\s+$", "(?:a|b)*?[^a-z]\\.", "é", "((a)+|b)?", "a{12,}"],
+        ["(", "^(abc]", "a**", "a{5,3}", "[b-a]", "\\Z", "(?<=a)b", "*", "a)"],
+    ),
     "cidrv4": (["10.0.0.0/8", "0.0.0.0/0", "1.2.3.4/32"], ["10.0.0.0", "10.0.0.0/33"]),
     "cidrv6": (["::/0", "2001:db8::/128"], ["::", "::/129", "1.2.3.4/8"]),
     "e164": (["+4915112345678"], ["4915112345678", "+0915112345678", "+1234567890123456", "+"]),
@@ -503,8 +507,10 @@ def test_what_stands_beside_a_reference_where_validators_differ() -> None:
 def test_official_suite() -> None:
     results = list(run_suite(SUITE, our_grammar))
     assert [result for result in results if result.outcome == "wrongly accepted"] == []
-    assert sum(result.outcome == "passed" for result in results) >= 3_413
-    assert sum(result.outcome == "wrongly rejected" for result in results) <= 58
+    assert sum(result.outcome == "passed" for result in results) >= 3_453
+    assert (
+        sum(result.outcome == "wrongly rejected" for result in results) <= 71
+    )  # 13 of them of format regex, which Python does not know
 
 
 def test_places_take_a_bounded_room() -> None:

@@ -27,6 +27,9 @@ LARGEST_MULTIPLE = 400_000_000
 MAX_POSITIONS = 20_000
 """Characters that a regular expression names, each counted as often as a counted repetition may repeat it."""
 
+MAX_LITERALS = 80_000
+"""Of a regular expression as it is written, also where it names them in vain: to read more takes tenths of a second."""
+
 MAX_RULES = 2_000
 """Of an EBNF grammar."""
 

@@ -21,7 +21,7 @@ from typing import Any
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
-from sglang.srt.grammar.limits import MAX_NESTING, MAX_POSITIONS, check_size
+from sglang.srt.grammar.limits import MAX_LITERALS, MAX_NESTING, MAX_POSITIONS, check_size
 from sglang.srt.grammar.pattern import EMPTY_TEXT, Pattern, chars, concat, repeat, union
 
 if sys.version_info >= (3, 11):
@@ -54,6 +54,9 @@ _TOKENS = re.compile(
     r"|(?P<possessive>[*+?}]\+)",
     re.DOTALL,
 )
+_NO_LITERALS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]?|\(\?[^)>:]*[>:)]?|\{[^}]*\}?|[|()^$.*+?]", re.DOTALL)
+"""What is begun and not ended goes to the end, so that no character is looked at more often than once."""
+
 _GROUPS = {
     _WORD_BOUNDARY: "boundary",
     _LOOKAROUND: "lookaround",
@@ -78,6 +81,10 @@ def parse_regex(name: str, source: str, plain_digits: bool = False) -> Pattern:
 
 def parse_tree(name: str, source: str) -> Any:
     """As Python's own parser gives it. Raises InvalidRequestError, which begins with `name`."""
+    if len(source) > MAX_LITERALS and len(_NO_LITERALS.sub("", source)) > MAX_LITERALS:
+        raise InvalidRequestError(
+            f"{name} has more than {MAX_LITERALS} literal characters, which is not supported: {shown(source)}"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Python finds questionable is still what the user wrote

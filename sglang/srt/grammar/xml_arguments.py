@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sglang.srt.grammar.schema.keywords import ANNOTATIONS
+from sglang.srt.grammar.schema.keywords import is_note
 
 _KEY = re.compile(r"[\w.:/$@-]+( [\w.:/$@-]+)*")
-_OF_EACH = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", "$schema", *ANNOTATIONS}
+_OF_EACH = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", "$schema"}
 """Keywords that say nothing of arguments together but which there have to be."""
 
 _WHOLE = "http://tool.invalid/"
@@ -72,7 +72,12 @@ def can_be_key(name: str) -> bool:
 
 def is_any_text(schema: Any) -> bool:
     """Whether it says so, and no more."""
-    return isinstance(schema, Mapping) and schema.get("type") == "string" and schema.keys() <= {"type", *ANNOTATIONS}
+    return isinstance(schema, Mapping) and schema.get("type") == "string" and _said(schema) == {"type"}
+
+
+def _said(schema: Mapping[str, Any]) -> set[str]:
+    """Its keywords that say something of values."""
+    return {keyword for keyword in schema if not is_note(keyword, schema)}
 
 
 def _is_of_each(whole: Mapping[str, Any]) -> bool:
@@ -80,7 +85,7 @@ def _is_of_each(whole: Mapping[str, Any]) -> bool:
     return (
         isinstance(properties, dict)
         and isinstance(required, list)
-        and whole.keys() <= _OF_EACH
+        and _said(whole) <= _OF_EACH
         and whole.get("additionalProperties", False) is False
         and all(isinstance(schema, dict) for schema in properties.values())
         and all(map(can_be_key, properties))
@@ -91,7 +96,7 @@ def _is_of_each(whole: Mapping[str, Any]) -> bool:
 def _texts(schema: Mapping[str, Any]) -> list[str]:
     """The values that the schema lists, if that is all it says and they can stand between tags."""
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    says_more = schema.get("type", "string") != "string" or not schema.keys() <= {"type", "enum", "const", *ANNOTATIONS}
+    says_more = schema.get("type", "string") != "string" or not _said(schema) <= {"type", "enum", "const"}
     if says_more or {"enum", "const"} <= schema.keys() or not isinstance(values, list):
         return []
     return values if all(isinstance(value, str) and _is_line(value) for value in values) else []

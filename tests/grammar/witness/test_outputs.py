@@ -43,6 +43,7 @@ SCHEMAS: list[Any] = [
     {"type": "string", "pattern": "foo|bar", "minLength": 100},
     {"type": "string", "allOf": [{"pattern": one} for one in ("[A-Z]", "[a-z]", "[0-9]", "[!@#$]")], "minLength": 12},
     {"type": "number", "minimum": 2, "multipleOf": 1000.0},
+    {"anyOf": [{"type": "string", "format": "hostname"}, {"type": "string", "format": "time"}]},
     {"enum": ["one", 2, None, {"three": [3]}]},
     {"type": "object", "additionalProperties": {"type": "boolean"}, "minProperties": 1},
     {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}], "minItems": 1, "maxItems": 3},
@@ -140,6 +141,20 @@ def _random_body(rng: random.Random, depth: int, rules: list[str]) -> str:
     if kind == 3:
         return f"({one}){rng.choice(['*', '+', '?', '{2,3}', '{2}'])}"
     return f"{one} {_random_body(rng, depth - 1, rules)}"
+
+
+def test_what_no_end_is_found_of_hides_no_other() -> None:
+    """Texts that six patterns hold of: the shortest is not found within the bound."""
+    hard = {"type": "string", "allOf": [{"pattern": f"{one}.*{one.upper()}"} for one in "abcdef"]}
+    alone = grammar_of("json_schema", hard)
+    with pytest.raises(UnreadableError):
+        Outputs(alone)
+    beside = {"type": "object", "properties": {"a": {"type": "boolean"}, "b": hard}, "required": ["a"]}
+    outputs = Outputs(grammar_of("json_schema", beside))
+    assert outputs.shortest_end(outputs.follow(outputs.start, b'{"a":')) == b"true}"
+    assert outputs.num_bytes_to_end(outputs.follow(outputs.start, b'{"a":true,"b":')) == float("inf")
+    either = Outputs(grammar_of("json_schema", {"anyOf": [hard, {"type": "null"}]}))
+    assert either.shortest_end(either.start) == b"null"
 
 
 def test_text_that_is_no_beginning_cannot_be_ended() -> None:

@@ -110,6 +110,17 @@ def _uuid(version: int) -> str:
     return f"[0-9a-fA-F]{{8}}-[0-9a-fA-F]{{4}}-{version}[0-9a-fA-F]{{3}}-[89abAB][0-9a-fA-F]{{3}}-[0-9a-fA-F]{{12}}"
 
 
+def _regex(groups: int) -> str:
+    """Regular expressions with so many groups within each other, as ECMA-262 and Python read them alike."""
+    one = r"[^\x00-\x1f\\\^$.*+?()\[\]{}|]|\\[dDwWsSnrt\\/\^$.*+?()\[\]{}|]|\."
+    member = r"a-z|A-Z|0-9|[a-zA-Z0-9_ .,:;/@#%+*?!='\"]|\\[dwsnrt\\\]\[\-\^]"
+    inner = rf"|\((\?:)?{_regex(groups - 1)}\)" if groups else ""
+    between = "|".join(f"{low},([{low or 1}-9]|[1-9][0-9]{{1,2}})" for low in range(10))
+    count = rf"[*+?]\??|\{{([0-9]{{1,3}},?|{between})\}}"
+    sequence = rf"(({one}|\[\^?({member})+\]{inner})({count})?)*"
+    return rf"{sequence}(\|{sequence})*"
+
+
 _SOURCES = {
     "date": _DATE,
     "time": _TIME,
@@ -141,6 +152,7 @@ _SOURCES = {
     "base64url": _base64(r"_\-", ("(==)?", "=?")),
     "char": "(?s:.)",
     "decimal": r"-?[0-9]+(\.[0-9]+)?",
+    "regex": "(?s:.*)",
     "media-range": rf"{_TOKEN}/{_TOKEN}([ \t]*;[ \t]*({_TOKEN}=({_TOKEN}|{_QUOTED_VALUE}))?)*",
 }
 _LONGEST = {"hostname": "(?s:.{1,253})"}
@@ -154,9 +166,10 @@ _CHOSEN = {
     "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
     "time-local": _NO_LEAP_SECOND,
     "date-time-local": f"[0-9-]*[Tt]{_NO_LEAP_SECOND}",
+    "regex": rf"\^?{_regex(groups=2)}\$?",
 }
 """No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
-in Greenwich only, and none where the time of Greenwich is not known."""
+in Greenwich only, and none where the time of Greenwich is not known; of regular expressions what all engines know."""
 
 _FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
 _LETTERS = "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"

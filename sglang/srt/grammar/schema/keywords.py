@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar.schema.formats import ENCODINGS, FORMATS, NAMES_OF_PATTERNS
 from sglang.srt.grammar.schema.numbers import MAX_DIGITS
+from sglang.srt.grammar.schema.unknown_keywords import problem_of
 
 TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 ANNOTATIONS = (
@@ -28,10 +28,6 @@ LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 """In draft-04, as in OpenAPI 3.0, they are true or false, and say what the keyword beside them means."""
-_NOT_ENFORCED = (*("$recursiveRef", "$recursiveAnchor", "nullable", "contentMediaType", "contentSchema"),)
-
-_CLOSE = 0.8
-"""From this likeness on, by difflib's measure, an unknown keyword is taken for a misspelling: a letter or two of it."""
 
 
 def is_number(value: Any) -> bool:
@@ -119,10 +115,35 @@ def check_keywords(place: str, schema: Any) -> None:
             if not is_right(value):
                 raise InvalidRequestError(f"json_schema has {keyword} {shown(value)} at {place}; it has to be {right}")
             _check_numbers(place, keyword, value)
-        elif keyword not in ANNOTATIONS and (keyword == "x-guidance" or not keyword.startswith("x-")):
-            problem = "cannot be enforced" if keyword in _NOT_ENFORCED else "is no keyword of JSON Schema"
-            hint = _hint(keyword, schema)
-            raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}{hint}")
+        elif problem := _problem(keyword, schema):
+            raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}")
+
+
+def is_note(keyword: str, schema: Mapping[str, Any]) -> bool:
+    """Whether it says nothing of the values of the schema that has it."""
+    return keyword not in _VALUES and not _problem(keyword, schema)
+
+
+def _problem(keyword: str, schema: Mapping[str, Any]) -> str:
+    """Of one whose values are not known: why it cannot be ignored, if so."""
+    if keyword in ANNOTATIONS:
+        return ""
+    if keyword == "nullable":
+        return f"cannot be enforced; {_hint_for_nullable(schema)}"
+    problem = problem_of(keyword, schema, _VALUES, _fits)
+    return problem or ("is no keyword of JSON Schema, and neither is what stands beside it" if _is_none(schema) else "")
+
+
+def _is_none(schema: Mapping[str, Any]) -> bool:
+    """Whether it is no schema but, perhaps, the properties of one: ``{"name": "string"}``."""
+    unknown = [name for name in schema if name not in ANNOTATIONS and not name.startswith("x-")]
+    if not _VALUES.keys().isdisjoint(unknown):
+        return False
+    return len(unknown) == len(schema) or any(schema[name] in TYPES for name in unknown)
+
+
+def _fits(keyword: str, value: Any) -> bool:
+    return keyword in _VALUES and _VALUES[keyword][0](value)
 
 
 def _has_pattern(schema: dict[str, Any]) -> bool:
@@ -132,12 +153,9 @@ def _has_pattern(schema: dict[str, Any]) -> bool:
     )
 
 
-def _hint(keyword: str, schema: dict[str, Any]) -> str:
-    if keyword == "nullable":
-        kind = json.dumps(schema["type"]) if schema.get("type") in TYPES else "..."
-        return f'; write "type": [{kind}, "null"]' if schema["nullable"] else "; leave it out"
-    close = difflib.get_close_matches(keyword, [*_VALUES, *ANNOTATIONS], n=1, cutoff=_CLOSE)
-    return f"; did you mean {shown(close[0])}?" if close else ""
+def _hint_for_nullable(schema: Mapping[str, Any]) -> str:
+    kind = json.dumps(schema["type"]) if schema.get("type") in TYPES else "..."
+    return f'write "type": [{kind}, "null"]' if schema["nullable"] else "leave it out"
 
 
 def _check_numbers(place: str, keyword: str, value: Any) -> None:

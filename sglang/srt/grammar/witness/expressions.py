@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sglang.srt.grammar import charset as cs
@@ -45,6 +45,10 @@ MAX_REMEMBERED = 20_000
 
 class NotFoundError(Exception):
     """A search came to its bound."""
+
+
+class HopelessError(NotFoundError):
+    """It would again, whatever is known: it is the same for everybody who asks."""
 
 
 class Expressions:
@@ -167,6 +171,13 @@ class Expressions:
             expression.cost = self._cost(expression)
         return expression.cost
 
+    def cost_or_never(self, expression: Expression) -> float:
+        """math.inf also where the search is too long."""
+        try:
+            return self.cost(expression)
+        except HopelessError:
+            return math.inf
+
     def most_cost(self, expression: Expression) -> float:
         """Of all that may be left of it while it is read. Raises NotFoundError if that is too much to look at."""
         most = 0.0
@@ -196,7 +207,7 @@ class Expressions:
             case Chars():
                 text.append(expression.sample)
             case Union():
-                text.append(self.shortest(min(expression.options, key=self.cost)))
+                text.append(self.shortest(min(expression.options, key=self.cost_or_never)))
             case Repeat():
                 text.append("" if expression.is_nullable else self.shortest(expression.body) * expression.low)
             case Lazy():
@@ -210,7 +221,7 @@ class Expressions:
             case Concat():
                 return sum(map(self.cost, chain(expression)))
             case Union():
-                return min(map(self.cost, expression.options))
+                return self._cost_of_best(expression.options)
             case Repeat():
                 return self.cost(expression.body) * expression.low
             case Lazy():
@@ -218,6 +229,16 @@ class Expressions:
         if expression not in self._ways:
             self._search(expression)
         return self._ways[expression][0]
+
+    def _cost_of_best(self, options: Sequence[Expression]) -> float:
+        """Of those of which it is found."""
+        try:
+            return min(map(self.cost, options))
+        except HopelessError:
+            least = min(map(self.cost_or_never, options))
+            if least == math.inf:
+                raise
+            return least
 
     def _along_the_way(self, expression: Expression | None) -> str:
         text: list[str] = []
@@ -235,7 +256,7 @@ class Expressions:
         lies on the way found is remembered.
         """
         if start in self._hopeless:
-            raise NotFoundError
+            raise HopelessError
         if self._is_as_short_as_a_part(start):
             return
         came_from: dict[Expression, tuple[Expression, str]] = {}
@@ -254,7 +275,7 @@ class Expressions:
                 return
             if num_searched > MAX_SEARCHED:
                 self._hopeless.add(start)
-                raise NotFoundError
+                raise HopelessError
             for character in self.first_samples(expression):
                 following = self.derivative(expression, character)
                 total = cost + len(character.encode())

@@ -81,18 +81,20 @@ class Outputs:
         self._rule_costs: dict[str, float] = {}
         self._rule_texts: dict[str, str] = {}
         self._costs: dict[Expression, float] = {}
+        whole = self._make.ref(start)
         try:
             self._find_rule_texts()
+            self._check_left_recursion()
+            if self._cost(whole) == math.inf:
+                raise NotFoundError
+            self.most_bytes = self._most_bytes(start)
         except NotFoundError as error:
             raise UnreadableError from error
-        self._check_left_recursion()
         self._stacks: dict[tuple[Expression, Stack], Stack] = {}
         self._steps: dict[tuple[Stack, str], tuple[Stack, ...]] = {}
         self._paths: dict[tuple[Position, bytes], Position] = {}
         bottom = Stack(self._make.empty, None, 0)
-        whole = self._make.ref(start)
         self.start = Position((Stack(whole, bottom, self._cost(whole)),), b"")
-        self.most_bytes = self._most_bytes(start)
 
     # --- following
 
@@ -241,8 +243,9 @@ class Outputs:
     # --- the shortest texts
 
     def _cost(self, expression: Expression) -> float:
+        """math.inf also where the search for an end is too long: then other ways are looked for."""
         if expression.is_regular:
-            return self._make.cost(expression)
+            return self._make.cost_or_never(expression)
         found = self._costs.get(expression)
         if found is None:
             if len(self._costs) >= MAX_REMEMBERED:
