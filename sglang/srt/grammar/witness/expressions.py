@@ -142,6 +142,8 @@ class Expressions:
             return tail
         if tail is self.empty:
             return head
+        if not isinstance(head, Concat):
+            return self._make(Concat, head, tail)
         for part in reversed(list(chain(head))):
             tail = self._make(Concat, part, tail)
         return tail

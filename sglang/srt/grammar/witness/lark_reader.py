@@ -47,6 +47,9 @@ class _Token(NamedTuple):
     text: str
 
 
+_ENDS_OF_SEQUENCES = {_Token("line", "\n"), *(_Token("sign", sign) for sign in "|)&")}
+
+
 class Rules(NamedTuple):
     """start: the name of the first one. bodies: of each rule; terminals stand in them as what they match."""
 
@@ -160,9 +163,7 @@ class LarkReader:
 
     def _sequence(self) -> Expression:
         parts = []
-        while not (self._is_at("line") or self._is_at("sign", "|") or self._is_at("sign", ")")):
-            if self._is_at("sign", "&"):
-                break
+        while self._tokens[self._place] not in _ENDS_OF_SEQUENCES:
             parts.append(self._counted())
         return self._make.concat(parts)
 
