@@ -30,7 +30,7 @@ from sglang.srt.model.config import ModelConfig
 from sglang.srt.model.loader.load import allocate
 from sglang.srt.model.models.llama import LlamaForCausalLM
 from sglang.srt.sampling_params import SamplingParams
-from sglang.srt.scheduler.grammar_queue import GrammarQueue
+from sglang.srt.scheduler.constraint_queue import ConstraintQueue
 from sglang.srt.scheduler.policy import LongestPrefixMatch
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
@@ -336,7 +336,7 @@ def make_scheduler(total: int = 2000, budget: int = 256, radix: bool = True, **o
         executor=make_runner(total + 1),
         policy=LongestPrefixMatch(),
         vocab=VOCAB,
-        without_grammar=GrammarQueue(GrammarCompiler(VOCAB, InlineExecutor())),
+        constraints=ConstraintQueue(GrammarCompiler(VOCAB, InlineExecutor()), InlineExecutor()),
         max_running_requests=16,
         token_budget=budget,
         **options,

@@ -19,6 +19,7 @@ from sglang.srt.grammar.json_schema import open_json_schema_grammar
 from sglang.srt.grammar.lowering import lower
 from sglang.srt.grammar.mask_cache import Choice, Mask, MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.pace import Pace
 from sglang.srt.grammar.witness.lexing import is_told_by_position
 from sglang.srt.grammar.witness.outputs import Outputs
 from sglang.srt.grammar.witness.stack import Position
@@ -98,7 +99,7 @@ def compiled(vocab: Vocab, grammar: str) -> CompiledGrammar:
 
 def without_memory(compiled_grammar: CompiledGrammar, vocab: Vocab, jumps: bool) -> Constrained:
     known = compiled_grammar
-    return Constrained(known._matchers, known._text_matchers, vocab, vocab.eos, jumps, known._ending())
+    return Constrained(known._matchers, known._text_matchers, vocab, vocab.eos, jumps, Pace(), known._ending())
 
 
 def walk_beside(known: CompiledGrammar, vocab: Vocab, seed: int, limit: int) -> None:

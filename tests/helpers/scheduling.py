@@ -14,7 +14,7 @@ from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.messages import CandidateLogprobs, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.sampling_params import SamplingParams
-from sglang.srt.scheduler.grammar_queue import GrammarQueue
+from sglang.srt.scheduler.constraint_queue import ConstraintQueue
 from sglang.srt.scheduler.policy import LongestPrefixMatch, SchedulePolicy
 from sglang.srt.scheduler.scheduler import Scheduler
 from sglang.srt.vocab import Vocab
@@ -53,6 +53,8 @@ class PatientExecutor(Executor):
 
 
 def run(future: Future[Any], work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         result = work(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - as every executor does
@@ -76,6 +78,7 @@ class Bench:
         decode_reserve: int = 128,
         jump_forward: bool = True,
         grammars: Executor | None = None,
+        beside: Executor | None = None,
     ) -> None:
         self.cache = make_cache(SlotPool(total + 1))
         self.executor = MemoryExecutor(total + 1, VOCAB_SIZE)
@@ -84,7 +87,9 @@ class Bench:
             executor=self.executor,
             policy=policy or LongestPrefixMatch(),
             vocab=vocab,
-            without_grammar=GrammarQueue(GrammarCompiler(vocab, grammars or InlineExecutor()), jumps=jump_forward),
+            constraints=ConstraintQueue(
+                GrammarCompiler(vocab, grammars or InlineExecutor()), beside or InlineExecutor(), jumps=jump_forward
+            ),
             max_running_requests=max_running,
             token_budget=budget,
             decode_reserve=decode_reserve,

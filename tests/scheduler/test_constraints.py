@@ -6,6 +6,7 @@ import gc
 import json
 import random
 import re
+import threading
 import weakref
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from sglang.srt.executor.sampler import SamplingRow
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.pace import Pace
+from sglang.srt.grammar.workers import grammar_threads
 from sglang.srt.messages import GenerateRequest, RequestOutput
 from sglang.srt.vocab import Vocab
 from tests.grammar.texts import accepts, grammar_of
@@ -42,6 +45,11 @@ def answer(message: GenerateRequest, **options: Any) -> RequestOutput:
     alone.run()
     alone.assert_baseline()
     return alone.finished[message.rid]
+
+
+def timeless(output: RequestOutput) -> RequestOutput:
+    output.first_token_latency = None
+    return output
 
 
 def assert_holds(output: RequestOutput, pattern: str) -> None:
@@ -312,18 +320,10 @@ def test_retraction_and_failed_steps_change_no_constrained_answer() -> None:
     one.assert_baseline()
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_random_traffic(seed: int) -> None:
-    """Constrained or not, arriving, aborted and retracted at random: everyone gets the answer it gets alone."""
-    rng = random.Random(seed)
-    compiling = PatientExecutor()
-    one = bench(
-        total=rng.choice([150, 400]),
-        budget=rng.choice([3, 17, 64]),
-        max_running=6,
-        decode_reserve=8,
-        grammars=compiling,
-    )
+def _traffic(
+    one: Bench, rng: random.Random, executors: list[PatientExecutor]
+) -> tuple[dict[str, tuple[GenerateRequest, str | None]], set[str]]:
+    """Every request with the pattern that it has, and the names of those that were aborted."""
     messages: dict[str, tuple[GenerateRequest, str | None]] = {}
     aborted: set[str] = set()
     for number in range(40):
@@ -336,8 +336,9 @@ def test_random_traffic(seed: int) -> None:
         messages[rid] = (message, pattern)
         one.add(message)
         for _ in range(rng.randrange(4)):
-            if compiling.num_left and rng.random() < 0.5:
-                compiling.work()
+            for executor in executors:
+                if executor.num_left and rng.random() < 0.5:
+                    executor.work()
             if one.scheduler.has_work:
                 one.step()
         if rng.random() < 0.15:
@@ -345,16 +346,110 @@ def test_random_traffic(seed: int) -> None:
             if victim not in one.finished:
                 aborted.add(victim)
                 one.abort(victim)
-    while compiling.num_left:
-        compiling.work()
-    one.run()
+    return messages, aborted
+
+
+@pytest.mark.parametrize("slow", [-1.0, 1e-4, 100.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_random_traffic(monkeypatch: pytest.MonkeyPatch, seed: int, slow: float) -> None:
+    """Constrained or not, arriving, aborted and retracted at random: everyone gets the answer it gets alone. So does
+    who has to wait for a slow constraint after each token, or from some token on.
+    """
+    rng = random.Random(seed)
+    compiling, beside = PatientExecutor(), PatientExecutor()
+    monkeypatch.setattr("sglang.srt.grammar.pace.SLOW_SECONDS", slow)
+    one = bench(
+        total=rng.choice([150, 400]),
+        budget=rng.choice([3, 17, 64]),
+        max_running=6,
+        decode_reserve=8,
+        grammars=compiling,
+        beside=beside,
+    )
+    messages, aborted = _traffic(one, rng, [compiling, beside])
+    while one.scheduler.has_work or compiling.num_left or beside.num_left:
+        for executor in (compiling, beside):
+            if executor.num_left:
+                executor.work()
+        one.run()
     one.assert_baseline()
+    monkeypatch.undo()
     for rid, (message, pattern) in messages.items():
         if rid not in aborted:
             output = one.finished[rid]
             assert output.token_ids == answer(message).token_ids
             if pattern:
                 assert_holds(output, pattern)
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"return_logprob": True}, {"params": {"stop": ("l",)}}])
+def test_a_slow_constraint_changes_no_answer(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+    items = {"type": "array", "uniqueItems": True, "items": {"enum": ["a", "b", 1, 10]}, "minItems": 3}
+    for seed in range(5):
+        message = constrained("a", GREETING, seed=seed, **fields)
+        listed = request(
+            "b", range(9), grammar=grammar_of("json_schema", items), max_new_tokens=30, seed=seed, **fields
+        )
+        for one in (message, listed):
+            fast = timeless(answer(one))
+            with monkeypatch.context() as patch:
+                patch.setattr("sglang.srt.grammar.pace.SLOW_SECONDS", -1.0)
+                assert timeless(answer(one)) == fast
+
+
+def test_nobody_waits_for_a_slow_constraint_but_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sglang.srt.grammar.pace.SLOW_SECONDS", -1.0)
+    beside = PatientExecutor()
+    one = bench(beside=beside)
+    one.add(constrained("slow", "(a|b){3}"), constrained("gone", "(a|b){3}"))
+    assert one.scheduler.stats().num_waiting == 2
+    other = request("other", range(20), max_new_tokens=10)
+    one.add(other)
+    one.run()
+    assert one.finished["other"].token_ids == expected_tokens(other) and beside.num_left == 2
+    one.abort("gone")
+    one.run()
+    for num_drawn in range(4):
+        assert "slow" not in one.finished and not one.scheduler.has_work
+        assert one.scheduler.counters.generated_tokens == 10 + max(0, num_drawn - 1)
+        while beside.num_left:
+            beside.work()
+        one.run()
+    assert re.fullmatch("(a|b){3}", one.finished["slow"].text.decode())
+    one.assert_baseline()
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process would not end before it is done."""
+    monkeypatch.setattr("sglang.srt.grammar.pace.SLOW_SECONDS", -1.0)
+    go_on, begun = threading.Event(), threading.Event()
+    calls = []
+
+    def wait(self: Constrained, room: int) -> list[int]:
+        calls.append(room)
+        begun.set()
+        go_on.wait()
+        return []
+
+    monkeypatch.setattr(Constrained, "begin", wait)
+    with grammar_threads(1, "beside") as beside:
+        one = bench(beside=beside)
+        one.add(*(constrained(f"r{i}", "(a|b){3}") for i in range(5)))
+        one.step()
+        assert begun.wait(60)
+        one.scheduler.close()
+        go_on.set()
+    assert len(calls) == 1
+
+
+def test_a_grammar_is_slow_after_one_token_of_20_ms_or_several_of_5() -> None:
+    at_once, soon, never = Pace(), Pace(), Pace()
+    at_once.note(0.0201)
+    for _ in range(8):
+        soon.note(0.005)
+    for seconds in (0.015, *[0.0005] * 50, 0.015):
+        never.note(seconds)
+    assert (at_once.is_slow, soon.is_slow, never.is_slow) == (True, True, False)
 
 
 def test_streamed_text_is_the_whole_text() -> None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from functools import cached_property, partial
+from time import thread_time
 from typing import NamedTuple
 
 import llguidance
@@ -16,6 +17,7 @@ from sglang.srt.grammar.item_rules import has_unique_items
 from sglang.srt.grammar.limits import PARSER_LIMITS
 from sglang.srt.grammar.mask_cache import MaskCache, MaskMemory
 from sglang.srt.grammar.matcher import Constrained
+from sglang.srt.grammar.pace import Pace
 from sglang.srt.grammar.shared_matcher import SharedMatcher
 from sglang.srt.grammar.text_matcher import ByteMatchers, failure, shared_text_matcher
 from sglang.srt.grammar.vocab_tokenizer import TextCutter, make_tokenizer
@@ -84,11 +86,20 @@ class CompiledGrammar:
         self._shortest = None if self._outputs is None or self._unique else _spelling(self._outputs, cutter)
         self._masks = masks
         self._telling = telling
+        self._pace = Pace()
+        started = thread_time()
+        matchers.copy().compute_bitmask()
+        self._pace.note(thread_time() - started)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether others should not wait while an output is followed. From then on that is done in one thread only."""
+        return self._pace.is_slow
 
     def constrain(self, end_ids: Iterable[int], jumps: bool) -> Constrained:
         """For one output, at its beginning."""
         return Constrained(
-            self._matchers, self._text_matchers, self._vocab, end_ids, jumps, self._ending(), self._memory()
+            self._matchers, self._text_matchers, self._vocab, end_ids, jumps, self._pace, self._ending(), self._memory()
         )
 
     def _ending(self) -> Ending | UniqueEnding | None:
@@ -136,6 +147,10 @@ class GrammarCompiler:
             self._num_bytes -= len(oldest)
             self._masks.forget(oldest)
         return future
+
+    def close(self) -> None:
+        """Compile nothing that is not begun."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, grammar: str, telling: _Telling) -> CompiledGrammar:
         matchers = SharedMatcher(partial(self._matcher, grammar), llguidance.LLMatcher.compute_bitmask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -35,31 +36,35 @@ class Choice(NamedTuple):
 
 
 class MaskCache:
-    """Of all grammars, each known by its text. What was not used for longest goes first. Belongs to one thread."""
+    """Of all grammars, each known by its text. What was not used for longest goes first. For any thread."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._choices: OrderedDict[tuple[str, Position], Choice] = OrderedDict()
         self._num_bytes = 0
+        self._lock = Lock()
 
     def find(self, grammar: str, position: Position) -> Choice | None:
         key = grammar, position
-        choice = self._choices.get(key)
-        if choice is not None:
-            self._choices.move_to_end(key)
+        with self._lock:
+            choice = self._choices.get(key)
+            if choice is not None:
+                self._choices.move_to_end(key)
         return choice
 
     def keep(self, grammar: str, position: Position, choice: Choice) -> None:
         """There was none yet."""
-        self._choices[grammar, position] = choice
-        self._num_bytes += _size(choice)
-        while self._num_bytes > self._max_bytes:
-            _, oldest = self._choices.popitem(last=False)
-            self._num_bytes -= _size(oldest)
+        with self._lock:
+            self._choices[grammar, position] = choice
+            self._num_bytes += _size(choice)
+            while self._num_bytes > self._max_bytes:
+                _, oldest = self._choices.popitem(last=False)
+                self._num_bytes -= _size(oldest)
 
     def forget(self, grammar: str) -> None:
-        for key in [key for key in self._choices if key[0] == grammar]:
-            self._num_bytes -= _size(self._choices.pop(key))
+        with self._lock:
+            for key in [key for key in self._choices if key[0] == grammar]:
+                self._num_bytes -= _size(self._choices.pop(key))
 
 
 class MaskMemory:

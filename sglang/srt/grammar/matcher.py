@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from time import thread_time
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sglang.srt.grammar.mask_cache import Mask, MaskMemory
+from sglang.srt.grammar.pace import Pace
 from sglang.srt.grammar.shared_matcher import SharedMatcher
 from sglang.srt.grammar.text_matcher import LEXER_FAILURE, ByteMatchers, TextMatcher, failure
 from sglang.srt.grammar.vocab_tokenizer import end_tokens, num_tokens
@@ -21,8 +23,12 @@ from sglang.srt.vocab import Vocab
 class OutputConstraint(Protocol):
     """``allowed_mask``: the tokens that may be drawn next; None allows all. ``is_at_end``: nothing may follow.
     ``is_ended_early``: the output is at that end, or on its way there, because it may have no more tokens.
-    ``error``: why the request cannot go on. All change with `begin` and `accept` only.
+    ``error``: why the request cannot go on. All change with `begin` and `accept` only. ``is_slow``: these take so long
+    that nobody else should wait for them.
     """
+
+    @property
+    def is_slow(self) -> bool: ...
 
     @property
     def allowed_mask(self) -> Mask | None: ...
@@ -66,6 +72,7 @@ class OutputConstraint(Protocol):
 
 
 class Unconstrained:
+    is_slow = False
     allowed_mask = None
     is_at_end = False
     is_ended_early = False
@@ -91,7 +98,7 @@ UNCONSTRAINED = Unconstrained()
 
 
 class Constrained:
-    """Follows one output through a grammar. Belongs to one thread.
+    """Follows one output through a grammar. Belongs to one thread at a time, as do all of one grammar.
 
     End tokens are no text. They are allowed where the grammar may end and something else may follow; where nothing
     else may, the output is at its end without them.
@@ -109,6 +116,7 @@ class Constrained:
         vocab: Vocab,
         end_ids: Iterable[int],
         jumps: bool,
+        pace: Pace,
         ending: Ending | UniqueEnding | None = None,
         memory: MaskMemory | None = None,
     ) -> None:
@@ -123,6 +131,7 @@ class Constrained:
         self._vocab = vocab
         self._end_ids = [token_id for token_id in end_ids if token_id in vocab.special or token_id in vocab.eos]
         self._jumps = jumps
+        self._pace = pace
         self._ending = ending
         self._memory = memory
         self.allowed_mask: Mask = np.zeros((num_tokens(vocab) + 31) // 32, dtype=np.uint32)
@@ -134,12 +143,25 @@ class Constrained:
         self.is_ended_early = False
         self.error: str | None = None
 
+    @property
+    def is_slow(self) -> bool:
+        return self._pace.is_slow
+
     def begin(self, room: int) -> Sequence[int]:
+        started = thread_time()
         if self._ending is not None:
             self._ending.check_room(room)
-        return self._go_on((), room)
+        appended = self._go_on((), room)
+        self._pace.note(thread_time() - started)
+        return appended
 
     def accept(self, token_id: int, room: int) -> Sequence[int]:
+        started = thread_time()
+        appended = self._accept(token_id, room)
+        self._pace.note(thread_time() - started)
+        return appended
+
+    def _accept(self, token_id: int, room: int) -> Sequence[int]:
         if self._certain:
             self._certain.popleft()
             self._look_ahead()
@@ -296,6 +318,8 @@ _NO_OTHER_ITEM = "every item that may come next is in the array already"
 
 
 def _forbid(words: Mask, token_ids: npt.NDArray[np.int64]) -> None:
+    if not len(token_ids):
+        return
     bits = np.left_shift(np.uint32(1), (token_ids % 32).astype(np.uint32))
     np.bitwise_and.at(words, token_ids // 32, ~bits)
 

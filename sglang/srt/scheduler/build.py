@@ -13,7 +13,7 @@ from sglang.srt.cache.prefix_cache import EndedPrefixCache, NoPrefixCache, Prefi
 from sglang.srt.executor.build import LoadedModel
 from sglang.srt.grammar.compiler import GrammarCompiler
 from sglang.srt.grammar.workers import grammar_threads
-from sglang.srt.scheduler.grammar_queue import GrammarQueue
+from sglang.srt.scheduler.constraint_queue import ConstraintQueue
 from sglang.srt.scheduler.policy import (
     FirstComeFirstServed,
     LongestPrefixMatch,
@@ -26,17 +26,17 @@ from sglang.srt.vocab import Vocab
 logger = logging.getLogger(__name__)
 
 
-def build_scheduler(
-    args: EngineArgs, loaded: LoadedModel, vocab: Vocab, on_grammar_ready: Callable[[], None]
-) -> Scheduler:
-    """`on_grammar_ready` is called from another thread when the scheduler, though idle, has work again."""
+def build_scheduler(args: EngineArgs, loaded: LoadedModel, vocab: Vocab, on_answer: Callable[[], None]) -> Scheduler:
+    """`on_answer` is called from another thread when the scheduler, though idle, has work again."""
     pool = SlotPool(loaded.info.max_total_tokens + 1)
     return Scheduler(
         cache=make_cache(args, pool),
         executor=loaded.runner,
         policy=make_policy(args),
         vocab=vocab,
-        without_grammar=GrammarQueue(GrammarCompiler(vocab, grammar_threads(1, "grammars")), on_grammar_ready),
+        constraints=ConstraintQueue(
+            GrammarCompiler(vocab, grammar_threads(1, "grammars")), grammar_threads(1, "slow-grammars"), on_answer
+        ),
         max_running_requests=loaded.info.max_running_requests,
         token_budget=token_budget(args, loaded.info.chunked_prefill_size),
     )

@@ -236,7 +236,10 @@ def _run(mailbox: Mailbox) -> int:
     gc.freeze()  # what is there now stays; no collection has to look at it again
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION)
     mailbox.send(Ready(loaded.info))
-    EngineLoop(mailbox, scheduler).run()
+    try:
+        EngineLoop(mailbox, scheduler).run()
+    finally:
+        scheduler.close()
     return 0
 
 

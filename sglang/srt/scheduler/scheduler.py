@@ -12,6 +12,7 @@ import bisect
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sglang.srt.cache.prefix_cache import PrefixCache
@@ -21,7 +22,7 @@ from sglang.srt.executor.step import StepInput, StepResult
 from sglang.srt.messages import EngineStats, FinishReason, GenerateRequest, RequestOutput, TokenLogprob
 from sglang.srt.scheduler.admission import DECODE_RESERVE, RunningRequests, discard, release
 from sglang.srt.scheduler.batch import ScheduledBatch
-from sglang.srt.scheduler.grammar_queue import GrammarQueue
+from sglang.srt.scheduler.constraint_queue import ConstraintQueue, Following
 from sglang.srt.scheduler.policy import SchedulePolicy
 from sglang.srt.scheduler.request import Request
 from sglang.srt.vocab import Vocab
@@ -56,7 +57,7 @@ class Scheduler:
         executor: StepExecutor,
         policy: SchedulePolicy,
         vocab: Vocab,
-        without_grammar: GrammarQueue,
+        constraints: ConstraintQueue,
         max_running_requests: int,
         token_budget: int,
         decode_reserve: int = DECODE_RESERVE,
@@ -68,7 +69,7 @@ class Scheduler:
         self._max_running_requests = max_running_requests
         self._token_budget = token_budget
         self._running = RunningRequests(cache, decode_reserve)
-        self._without_grammar = without_grammar
+        self._constraints = constraints
         self._waiting: list[Request] = []  # by arrival
         self._by_rid: dict[str, Request] = {}
         self._num_arrivals = 0
@@ -77,8 +78,8 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether a step would do anything. Requests that wait for their grammar are no work until it is there."""
-        return len(self._by_rid) > len(self._without_grammar) or self._without_grammar.has_ready
+        """Whether a step would do anything. Requests that wait for their constraint are no work until it answers."""
+        return len(self._by_rid) > len(self._constraints) or self._constraints.has_ready
 
     def add(self, messages: Iterable[GenerateRequest]) -> None:
         """Accept requests that the door has checked: rids are new, and each fits in the cache on its own."""
@@ -87,7 +88,7 @@ class Scheduler:
             self._num_arrivals += 1
             self._by_rid[message.rid] = request
             if message.grammar is not None and message.max_new_tokens > 0:
-                self._without_grammar.add(request, message.grammar)
+                self._constraints.add(request, message.grammar)
             else:
                 self._waiting.append(request)
 
@@ -112,6 +113,10 @@ class Scheduler:
             return outputs + self._recover(batch, error)
         return outputs + self._collect(batch, result)
 
+    def close(self) -> None:
+        """After the last step: leave no work behind that the process would wait for before it ends."""
+        self._constraints.close()
+
     def clear_cache(self) -> None:
         """Forget every prefix that no running request uses."""
         self._cache.clear()
@@ -120,7 +125,7 @@ class Scheduler:
         usage, counters = self._cache.usage(), self.counters
         return EngineStats(
             num_running=len(self._running),
-            num_waiting=len(self._waiting) + len(self._without_grammar),
+            num_waiting=len(self._waiting) + len(self._constraints),
             total_tokens=usage.total,
             free_tokens=usage.free,
             evictable_tokens=usage.evictable,
@@ -136,16 +141,16 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Raise AssertionError unless every slot has exactly one owner and every request one place."""
         self._cache.check_integrity(request.own_slots for request in self._running.requests)
-        places = [*self._without_grammar, *self._waiting, *self._running.requests]
+        places = [*self._constraints, *self._waiting, *self._running.requests]
         assert len(places) == len(self._by_rid) and all(self._by_rid[r.rid] is r for r in places)
         assert all(request.num_held == 0 for request in self._waiting)
 
     def _take_constrained(self) -> list[RequestOutput]:
-        """Requests whose grammar is there now join the others; what it forces them to say first, they have said."""
+        """Requests whose constraint has answered join the others; what it forces them to say, they have said."""
         outputs: list[RequestOutput | None] = []
-        for request, problem in self._without_grammar.pop_ready():
-            bisect.insort(self._waiting, request, key=_arrival)
-            outputs.append(self._extend(request) if problem is None else self._finish(request, problem))
+        for answer in self._constraints.pop_ready():
+            self._wait_again([answer.request])
+            outputs.append(self._extend(*answer))
         return [output for output in outputs if output is not None]
 
     def _schedule(self) -> ScheduledBatch | None:
@@ -210,20 +215,27 @@ class Scheduler:
             return self._fail_distribution(request, error)
         if token.token_id is None:
             return self._finish(request, _refusal(str(token.dead_end)))
-        return self._extend(request, token)
+        if request.constraint.is_slow:
+            self._running.give_back(request)
+            self._constraints.follow(request, token)
+            return None
+        return self._extend(request, token, partial(request.constraint.accept, token.token_id, request.max_tokens_left))
 
-    def _extend(self, request: Request, drawn: SampledToken | None = None) -> RequestOutput | None:
+    def _extend(self, request: Request, drawn: SampledToken | None, following: Following) -> RequestOutput | None:
         """Append the drawn token, if any, and what follows from it. Only an end is reported to who does not stream."""
         is_redrawn = False
         num_before = request.num_output_tokens
         try:
-            token_ids = _following(request, drawn)
+            token_ids = _following(request, drawn, following)
             is_kept = drawn is not None and token_ids[:1] == (drawn.token_id,)
             is_redrawn = drawn is not None and not token_ids and not request.constraint.is_at_end
             finish = None if is_redrawn else self._append(request, token_ids)
             request.num_forced_tokens += request.num_output_tokens - num_before - is_kept
         except InvalidRequestError as error:
             finish = _refusal(str(error))
+        except RequestFailedError as error:
+            logger.exception("a constraint could not be made ready")
+            finish = _failure(str(error))
         except Exception as error:  # a constraint or a search for stops that breaks is that of one request
             logger.exception("a token could not be added to a request")
             finish = _failure(f"the engine failed on this request's output: {type(error).__name__}: {error}")
@@ -231,8 +243,9 @@ class Scheduler:
             return self._finish(request, finish)
         if is_redrawn:
             request.num_redraws += 1
-            self._running.give_back(request)
-            self._wait_again([request])
+            if request in self._running.requests:
+                self._running.give_back(request)
+                self._wait_again([request])
             return None
         return self._output(request, None) if request.message.stream else None
 
@@ -305,8 +318,8 @@ class Scheduler:
         if request in self._running.requests:
             self._running.remove(request)
             give_back(request, self._cache)
-        elif request in self._without_grammar:
-            self._without_grammar.remove(request)
+        elif request in self._constraints:
+            self._constraints.remove(request)
         else:
             del self._waiting[bisect.bisect_left(self._waiting, request.arrival, key=_arrival)]
 
@@ -329,14 +342,11 @@ class Scheduler:
         )
 
 
-def _following(request: Request, drawn: SampledToken | None) -> tuple[int, ...]:
+def _following(request: Request, drawn: SampledToken | None, following: Following) -> tuple[int, ...]:
     """What to append: before anything is drawn, what the output begins with; then as its constraint says."""
-    if drawn is None:
-        return tuple(request.constraint.begin(request.max_tokens_left))
-    assert drawn.token_id is not None
-    token_ids = tuple(request.constraint.accept(drawn.token_id, request.max_tokens_left))
-    if drawn.logprob is not None and token_ids[:1] == (drawn.token_id,):
-        request.add_output_logprob(TokenLogprob(drawn.logprob, drawn.token_id, drawn.top or None))
+    token_ids = tuple(following())
+    if drawn is not None and drawn.logprob is not None and token_ids[:1] == (drawn.token_id,):
+        request.add_output_logprob(TokenLogprob(drawn.logprob, token_ids[0], drawn.top or None))
     return token_ids
 
 
