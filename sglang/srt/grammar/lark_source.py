@@ -6,11 +6,13 @@ import json
 import re
 
 from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar.common_terminals import IMPORT, definitions
 from sglang.srt.grammar.item_rules import RESERVED_NAMES
 from sglang.srt.grammar.json_schema import json_schema_rules
 
 _TOKENS = re.compile(
-    r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>[&~])"
+    r"\"(?:\\.|[^\"\\\n])*\"|#[^\n]*|//[^\n]*|/(?:\\.|[^/\\\n])+/|(?P<schema>%json\b\s*)|(?P<operator>&|~(?![ ]*[0-9]))"
+    rf"|(?P<imported>{IMPORT})"
     rf"|(?P<token><[^<>\s]+>)|(?P<start>\bstart\b)|(?P<reserved>{RESERVED_NAMES})",
     re.DOTALL,
 )
@@ -18,7 +20,7 @@ _TOKENS = re.compile(
 
 def lark_rules(source: str, name: str, whitespace: str = "") -> str:
     """The grammar with every schema after ``%json`` lowered as a ``json_schema`` with this `whitespace` is, and `name`
-    for its rule ``start``.
+    for its rule ``start``. What is imported from ``common`` is defined instead.
 
     Raises InvalidRequestError for terminals combined with ``&`` or ``~``, of which few characters can take hours, for
     tokens by name or number, for names that rules of schemas have, and for a schema that would be refused as a
@@ -26,6 +28,7 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
     """
     parts: list[str] = []
     schemas: list[str] = []
+    imported: list[str] = []
     place = copied = 0
     while (match := _TOKENS.search(source, place)) is not None:
         place = match.end()
@@ -49,7 +52,11 @@ def lark_rules(source: str, name: str, whitespace: str = "") -> str:
         if match["start"]:
             parts += [source[copied : match.start()], name]
             copied = place
-    return "\n".join(["".join([*parts, source[copied:]]), *schemas])
+        if match["imported"] and (lines := definitions(match[0])):
+            imported += lines
+            parts.append(source[copied : match.start()])
+            copied = place
+    return "\n".join(["".join([*parts, source[copied:]]), *imported, *schemas])
 
 
 def has_schema(source: str) -> bool:

@@ -89,7 +89,9 @@ def failure(matcher: llguidance.LLMatcher) -> str | None:
     if not matcher.is_error() and reason in _LIVING:
         return None
     lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip() not in ("", _NO_DETAILS)]
-    message = " ".join(lines) or reason
+    message = (
+        " ".join(lines).partition("<backtrace>")[0].replace("panic:", "the library fails at it:").strip() or reason
+    )
     if message.startswith("NoExtension"):
         return _NOTHING
     return _TOO_LARGE if _MARK_OF_TOO_LARGE in message else message
@@ -101,4 +103,5 @@ LEXER_FAILURE = "lexer error"
 _NOTHING = "nothing matches it from here on"
 _TOO_LARGE = "it comes to more than 65,000 rules, texts and alternatives, which the library cannot count"
 _MARK_OF_TOO_LARGE = "grammar.symbols.len() < u16::MAX"
+_PANIC, _BACKTRACE = "panic:", "<backtrace>"
 _NO_DETAILS = "<non-verbose/>"

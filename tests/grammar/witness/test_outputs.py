@@ -55,6 +55,26 @@ SCHEMAS: list[Any] = [
         ]
     },
 ]
+LARK_JSON = r"""
+?value: object | array | ESCAPED_STRING | SIGNED_NUMBER -> number | "true" -> yes | "false" | "null"
+array: "[" [value ("," value)*] "]"
+object: "{" [pair ("," pair)*] "}"
+pair: ESCAPED_STRING ":" value
+start: value
+%import common (ESCAPED_STRING, SIGNED_NUMBER)
+%import common.WS
+%ignore WS
+"""
+LARK_QUERY = r"""
+start: "select" columns "from" NAME condition? // nothing may stand before it
+columns: "*" | NAME ("," NAME)*
+condition: "where" NAME "=" (INT | NAME)
+%import common.CNAME -> NAME
+%import common.INT
+%ignore / +/ | COMMENT
+%ignore "\t"
+COMMENT: "(*" /[a-z ]*/ "*)"
+"""
 GRAMMARS: list[tuple[Kind, Any]] = [
     *(("json_schema", schema) for schema in SCHEMAS),
     ("regex", r"(\w+ ){3,5}end\."),
@@ -66,6 +86,11 @@ GRAMMARS: list[tuple[Kind, Any]] = [
     ("ebnf", XML),
     ("ebnf", 'root ::= expr\nexpr ::= expr "+" term | term\nterm ::= [0-9]+ | "(" expr ")"'),
     ("ebnf", 'start: "a" thing+\nthing: /[0-9]{2}/ ("," WORD)?\nWORD: /\\w+/'),
+    ("ebnf", LARK_JSON),
+    ("ebnf", LARK_QUERY),
+    ("ebnf", 'start: "a" NUM\nNUM: /[0-9]+/\n%ignore /[ \\n]+/'),
+    ("ebnf", 'start: ["on" | "off"] lazy? item ~ 2..3 -> all\nlazy: "Ab"i\n!item: "0".."9" | /x+y/i'),
+    ("ebnf", 'start: [lazy] "\\x41\\\\x"\n?lazy: "é".."ü" "z" ~ 2\n  | /[k-m]/is -> k'),
     ("ebnf", 'start: thought ANSWER\nthought[lazy]: /(.|\\n)*/ "</think>"\nANSWER: /[0-9]+/'),
 ]
 
@@ -247,8 +272,8 @@ def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         'start: a "!"\na: b | "x"\nb: a "y" | "z"\n',
         'start: "a" other\n',
-        'start: /a/i\n',
-        'start: WORD\n%ignore / /\nWORD: /a/\n',
+        'start: /a b/x\n',
+        '%llguidance {"allow_initial_skip": true}\nstart: "a"\n%ignore " "\n',
         'start[max_tokens=3]: "a"\n',
         "start: %json {}\n",
         "start: " + "(" * 200 + '"a"' + ")" * 200 + "\n",

@@ -36,7 +36,7 @@ from sglang.srt.grammar.overruns import Neighbours, find_overruns
 from sglang.srt.grammar.pattern import Pattern, num_positions
 from sglang.srt.grammar.recursive import without_dead_ends
 from sglang.srt.grammar.witness.expressions import Expressions, NotFoundError
-from sglang.srt.grammar.witness.lark_reader import LarkReader, UnreadableError
+from sglang.srt.grammar.witness.lark_reader import LarkReader, Token, UnreadableError
 from sglang.srt.grammar.witness.nodes import Both, Chars, Concat, Expression, Not, Ref, Repeat, Union, chain
 
 MAX_POSITIONS = 4_000
@@ -61,7 +61,7 @@ def is_told_by_position(grammar: str) -> bool:
     expressions = Expressions()
     try:
         reader = _LexemeReader(grammar, expressions)
-        start, bodies = reader.rules()
+        start, bodies, _ = reader.rules()
         rules = {name: _rule(body) for name, body in bodies.items()}
         is_productive = all(expressions.cost(lexeme) < math.inf for lexeme in reader.lexemes.values())
         if not is_productive or len(without_dead_ends(rules)) < len(rules):
@@ -77,25 +77,24 @@ class _LexemeReader(LarkReader):
     """What a rule is made of are references: to rules, and to `lexemes`, of which each stands at one place."""
 
     def __init__(self, source: str, expressions: Expressions) -> None:
-        super().__init__(source, expressions)
         self.lexemes: dict[str, Expression] = {}
-        self._is_in_terminal = False
+        super().__init__(source, expressions)
 
-    def _terminal(self, name: str) -> Expression:
-        outer, self._is_in_terminal = self._is_in_terminal, True
-        found = super()._terminal(name)
-        self._is_in_terminal = outer
-        return found
+    def _find_ignored(self) -> list[Expression]:
+        if super()._find_ignored():
+            raise UnreadableError
+        return []
 
-    def _atom(self) -> Expression:
-        token = self._tokens[self._place]
+    def _part_of_terminal(self, token: Token) -> Expression:
         if token.kind == "json" or (token.kind in _PLAIN and not _PLAIN[token.kind].fullmatch(token.text)):
             raise UnreadableError
-        found = super()._atom()
-        if self._is_in_terminal or token.kind == "sign" or isinstance(found, Ref) or found is self._make.empty:
-            return found
+        return super()._part_of_terminal(token)
+
+    def _lexeme(self, body: Expression) -> Expression:
+        if body is self._make.empty:
+            return body
         place = f"place {len(self.lexemes)}"
-        self.lexemes[place] = found
+        self.lexemes[place] = body
         return self._make.ref(place)
 
 

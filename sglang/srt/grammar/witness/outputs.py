@@ -15,7 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.item_rules import is_unique_item
 from sglang.srt.grammar.witness.expressions import Expressions, NotFoundError
-from sglang.srt.grammar.witness.lark_reader import UnreadableError, read_lark
+from sglang.srt.grammar.witness.lark_reader import IGNORED, UnreadableError, read_lark
 from sglang.srt.grammar.witness.nodes import (
     Both,
     Concat,
@@ -74,27 +74,34 @@ class Outputs:
     def __init__(self, grammar: str) -> None:
         self._make = Expressions()
         self._mark = Mark()
-        start, bodies = read_lark(grammar, self._make)
-        self._bodies = {name: self._without_left_recursion(name, body) for name, body in bodies.items()}
+        rules = read_lark(grammar, self._make)
+        self._bodies = {name: self._without_left_recursion(name, body) for name, body in rules.bodies.items()}
+        self._written = self._bodies if rules.ignored is None else {**self._bodies, IGNORED: rules.ignored}
         self._unique = {name for name in self._bodies if is_unique_item(name)}
         self.has_unique_items = bool(self._unique)
         self._rule_costs: dict[str, float] = {}
         self._rule_texts: dict[str, str] = {}
         self._costs: dict[Expression, float] = {}
-        whole = self._make.ref(start)
+        whole = self._make.ref(rules.start)
         try:
             self._find_rule_texts()
             self._check_left_recursion()
             if self._cost(whole) == math.inf:
                 raise NotFoundError
-            self.most_bytes = self._most_bytes(start)
+            self.most_bytes = self._most_bytes(rules.start)
         except NotFoundError as error:
             raise UnreadableError from error
         self._stacks: dict[tuple[Expression, Stack], Stack] = {}
         self._steps: dict[tuple[Stack, str], tuple[Stack, ...]] = {}
         self._paths: dict[tuple[Position, bytes], Position] = {}
         bottom = Stack(self._make.empty, None, 0)
-        self.start = Position((Stack(whole, bottom, self._cost(whole)),), b"")
+        first = Stack(whole, bottom, self._cost(whole))
+        self.start = Position((first,) if rules.ignored is None else self._without_ignored(first, bottom), b"")
+
+    def _without_ignored(self, first: Stack, bottom: Stack) -> tuple[Stack, ...]:
+        """The library ignores nothing before the first terminal."""
+        readers = [(top, rest) for top, rest in self._readers(first) if top is not self._bodies[IGNORED]]
+        return tuple(dict.fromkeys(bottom if rest is None else self._push(top, rest) for top, rest in readers))
 
     # --- following
 
@@ -306,7 +313,7 @@ class Outputs:
         while left:
             names, left = sorted(left, key=lambda name: -places[name]), set()
             for name in names:
-                body = self._bodies[name]
+                body = self._written[name]
                 cost = self._cost(body)
                 if cost < self._rule_costs.get(name, math.inf):
                     self._rule_costs[name] = cost
@@ -334,7 +341,7 @@ class Outputs:
             return math.inf
         most: dict[str, float] = {}
         for name in order:
-            most[name] = self._most_left(self._bodies[name], most)
+            most[name] = self._most_left(self._written[name], most)
         return most[start] + MAX_PARTIAL
 
     def _most_left(self, expression: Expression, of_rules: dict[str, float]) -> float:
