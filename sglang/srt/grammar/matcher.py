@@ -175,10 +175,14 @@ class Constrained:
 
     def is_satisfied_at(self, length: int) -> bool:
         if length == len(self._text) and self.error is None:
-            return self.is_ended_early or bool(self._matcher.is_accepting())
+            return self.is_ended_early or (bool(self._matcher.is_accepting()) and self._is_whole(self._text))
         if self._text_matcher is None:
             self._text_matcher = TextMatcher(self._text_matchers)
-        return self._text_matcher.is_satisfied_by(self._text[:length])
+        text = self._text[:length]
+        return self._text_matcher.is_satisfied_by(text) and self._is_whole(text)
+
+    def _is_whole(self, text: bytes | bytearray) -> bool:
+        return self._ending is None or self._ending.is_whole(text)
 
     def closed_at(self, length: int) -> bool | None:
         return self.is_satisfied_at(length)
@@ -269,7 +273,7 @@ class Constrained:
             may_end = self._compute_mask()
         else:
             self.allowed_mask[:], may_end = choice
-        if may_end:
+        if may_end and self._is_whole(self._text):
             for token_id in self._end_ids:
                 _allow(self.allowed_mask, token_id)
         if self._ending is not None and not (self.is_at_end or self.error or self.is_ended_early):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sglang.srt.grammar.schema.keywords import is_note
+from sglang.srt.grammar.schema.keywords import without_notes
 
 _KEY = re.compile(r"[\w.:/$@-]+( [\w.:/$@-]+)*")
 _OF_EACH = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", "$schema"}
@@ -77,7 +77,7 @@ def is_any_text(schema: Any) -> bool:
 
 def _said(schema: Mapping[str, Any]) -> set[str]:
     """Its keywords that say something of values."""
-    return {keyword for keyword in schema if not is_note(keyword, schema)}
+    return without_notes(schema)
 
 
 def _is_of_each(whole: Mapping[str, Any]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import groupby
 from typing import Any
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.limits import MAX_POSITIONS
 from sglang.srt.grammar.pattern import (
     EMPTY_TEXT,
     NOTHING,
@@ -46,7 +48,7 @@ _PART = re.compile(
     r"|\\u\{(?P<braced>[0-9a-fA-F]{1,6})\}|\\(?:u(?P<code>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2}))"
     rf"|\\(?P<not>[pP])\{{(?P<property>{'|'.join(PROPERTIES)})\}}"
     r"|\\c(?P<control>[A-Za-z])|\\(?P<class>[dDwWsS])|\\(?P<zero>0)(?![0-9])|\\(?P<kept>[tnrfvbB1-9])"
-    r"|\\(?P<sign>[^A-Za-z0-9])|(?P<wrong>\\[pP]\{[^}]*\}|\\.?)"
+    r"|\\(?P<sign>[^A-Za-z0-9])|(?P<wrong>\\[pP]\{[^}]*\}|\\.?)|(?P<count>\{,[0-9]*\})"
     r"|(?P<empty>\[\])|(?P<all>\[\^\])|(?P<open>\[\^?)|(?P<close>\])"
     r"|(?P<named>\(\?<(?![=!])[^>]*>)|(?P<flags>\(\?[a-zA-Z-]+[:)])|(?P<dot>\.)|(?P<other>.)",
     re.DOTALL,
@@ -104,8 +106,17 @@ def _translated(name: str, source: str) -> str:
     """What means in Python's notation what `source` means in ECMA's."""
     parts = []
     in_set = False
+    num_characters = 0
     for match in _PART.finditer(source):
         kind, text = str(match.lastgroup), match[0]
+        num_characters += kind in ("dot", "class", "property") and not in_set
+        if num_characters > MAX_POSITIONS:
+            raise InvalidRequestError(f"{name} has more than {MAX_POSITIONS} characters: {shown(source)}")
+        if kind == "count" and not in_set:
+            raise InvalidRequestError(
+                f"{name} has {text!r} at position {match.start()}, which not everybody reads as a number of times; "
+                f"write {{0{text[1:]}, or \\{{ for the sign: {shown(source)}"
+            )
         if kind in ("wrong", "empty") or (kind == "flags" and text != "(?i)"):
             raise InvalidRequestError(
                 f"{name} has {text!r} at position {match.start()}, which is not supported: {shown(source)}"
@@ -155,12 +166,21 @@ def _by_anchors(name: str, source: str, pattern: Pattern) -> dict[tuple[bool, bo
             return {(anchor == "^", anchor == "$"): EMPTY_TEXT}
         case Union(options):
             return _merged([_by_anchors(name, source, option) for option in options])
-        case Concat((first, *rest)):
-            return _joined(_by_anchors(name, source, first), _by_anchors(name, source, concat(rest)))
+        case Concat(parts):
+            runs = [list(run) for _, run in groupby(parts, _kind)]  # one anchor says as much as several
+            pieces = (concat(run) if next(references(run[0]), None) is None else run[0] for run in runs)
+            return reduce(_joined, (_by_anchors(name, source, piece) for piece in pieces))
         case Repeat(body, low, 1):
             once = _by_anchors(name, source, body)
             return once if low else _merged([once, {(False, False): EMPTY_TEXT}])
     raise InvalidRequestError(f"{name} has an anchor in a repeated group, which is not supported: {shown(source)}")
+
+
+def _kind(part: Pattern) -> Pattern | int:
+    """The same of what is to be looked at together."""
+    if isinstance(part, Ref):
+        return part
+    return -1 if next(references(part), None) is None else id(part)
 
 
 def _joined(

@@ -107,6 +107,7 @@ def check_keywords(place: str, schema: Any) -> None:
         return
     if not isinstance(schema, dict):
         raise InvalidRequestError(f"json_schema has no schema at {place}, but {shown(schema)}")
+    is_none = _is_none(schema)
     for keyword, value in schema.items():
         if keyword == "format" and value in NAMES_OF_PATTERNS and _has_pattern(schema):
             continue
@@ -115,23 +116,24 @@ def check_keywords(place: str, schema: Any) -> None:
             if not is_right(value):
                 raise InvalidRequestError(f"json_schema has {keyword} {shown(value)} at {place}; it has to be {right}")
             _check_numbers(place, keyword, value)
-        elif problem := _problem(keyword, schema):
+        elif problem := _problem(keyword, schema, is_none):
             raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}")
 
 
-def is_note(keyword: str, schema: Mapping[str, Any]) -> bool:
-    """Whether it says nothing of the values of the schema that has it."""
-    return keyword not in _VALUES and not _problem(keyword, schema)
+def without_notes(schema: Mapping[str, Any]) -> set[str]:
+    """The keywords that may say something of the values of the schema."""
+    is_none = _is_none(schema)
+    return {keyword for keyword in schema if keyword in _VALUES or _problem(keyword, schema, is_none)}
 
 
-def _problem(keyword: str, schema: Mapping[str, Any]) -> str:
-    """Of one whose values are not known: why it cannot be ignored, if so."""
+def _problem(keyword: str, schema: Mapping[str, Any], is_none: bool) -> str:
+    """Of one whose values are not known: why it cannot be ignored, if so. is_none: it stands in what is no schema."""
     if keyword in ANNOTATIONS:
         return ""
     if keyword == "nullable":
         return f"cannot be enforced; {_hint_for_nullable(schema)}"
     problem = problem_of(keyword, schema, _VALUES, _fits)
-    return problem or ("is no keyword of JSON Schema, and neither is what stands beside it" if _is_none(schema) else "")
+    return problem or ("is no keyword of JSON Schema, and neither is what stands beside it" if is_none else "")
 
 
 def _is_none(schema: Mapping[str, Any]) -> bool:

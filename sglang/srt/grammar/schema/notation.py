@@ -59,6 +59,7 @@ class _Writer:
         self._unique_items: dict[str, str] = {}  # the rule of each value that is an item of an array without equal ones
         self._rules: list[str] = []
         self._num_rules = 0
+        self._counted: dict[str, str] = {}  # the rules of those that the library counts
         self._left: list[tuple[str, list[_Parts]]] = []  # rules to be written, and their alternatives
         self._space = self._optional(whitespace)
         self._comma = self._spaced('","')
@@ -180,7 +181,9 @@ class _Writer:
             raise InvalidRequestError(
                 f"json_schema has multipleOf at {where}, which cannot be enforced with bounds of more than 15 digits"
             )
-        return self._rule(f"%json {schema}")
+        if schema not in self._counted:
+            self._counted[schema] = self._rule(f"%json {schema}")
+        return self._counted[schema]
 
     # --- arrays and objects
 

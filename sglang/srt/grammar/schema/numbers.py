@@ -159,9 +159,13 @@ def decimal_text(number: Fraction) -> str:
     return f"-{text}" if number < 0 else text
 
 
+NO_SPACE = {"x-guidance": {"whitespace_flexible": False}}
+"""The library's own keyword: it would write white space before a value."""
+
+
 def json_of_multiples(numbers: Numbers) -> str | None:
     """The same as JSON Schema, for the library to count in remainders; None if its numbers are too long for that."""
-    found: dict[str, object] = {"type": "integer" if numbers.whole else "number"}
+    found: dict[str, object] = {"type": "integer" if numbers.whole else "number", **NO_SPACE}
     low, high = _bounds_of_multiples(numbers)
     for keyword, bound in (("multipleOf", numbers.multiple), ("minimum", low), ("maximum", high)):
         if bound is not None:

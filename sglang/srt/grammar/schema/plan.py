@@ -7,7 +7,7 @@ from dataclasses import replace
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.schema.arrays import settle_array
 from sglang.srt.grammar.schema.document import Document
-from sglang.srt.grammar.schema.keywords import is_note
+from sglang.srt.grammar.schema.keywords import without_notes
 from sglang.srt.grammar.schema.machine import Machine
 from sglang.srt.grammar.schema.numbers import Numbers
 from sglang.srt.grammar.schema.objects import Record, counted, settle_object
@@ -134,7 +134,7 @@ class Plan:
         """What a reference refers to, if that is to blame and not what stands beside the reference."""
         for node, is_positive in sorted(state, key=lambda demand: demand[0].place):
             schema = node.schema if is_positive and isinstance(node.schema, dict) else {}
-            keywords = {keyword for keyword in schema if not is_note(keyword, schema)}
+            keywords = without_notes(schema)
             for keyword in keywords & {"$ref", "$dynamicRef"}:
                 inner: State = frozenset([(self._solver.document.target(node, keyword), True)])
                 if self._solver.is_void(inner) or (len(state) == 1 and keywords == {keyword}):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 _ELSEWHERE = frozenset(
@@ -41,11 +42,11 @@ def problem_of(keyword: str, schema: Mapping[str, Any], known: Iterable[str], fi
     """
     if keyword in _ELSEWHERE:
         return "cannot be enforced"
-    if keyword.startswith("x-"):
+    if keyword.startswith(("x-", "_")):
         return ""
     problem = "is no keyword of JSON Schema"
     value = schema[keyword]
-    for meant in _alike(keyword, known):
+    for meant in _alike(keyword, tuple(known)):
         if len(meant) >= _LONG or fits(meant, value):
             return f"{problem}; did you mean {meant!r}?"
     if any(isinstance(one, dict) and _is_like_a_schema(one, fits) for one in (value, *_first(value))):
@@ -53,10 +54,16 @@ def problem_of(keyword: str, schema: Mapping[str, Any], known: Iterable[str], fi
     return ""
 
 
-def _alike(keyword: str, known: Iterable[str]) -> list[str]:
+@lru_cache(maxsize=1024)
+def _alike(keyword: str, known: tuple[str, ...]) -> list[str]:
     """Of the known ones those that this one may be a misspelling of, the closest first."""
-    plain = {_plain(name): name for name in known}
+    plain = _plain_names(known)
     return [plain[found] for found in difflib.get_close_matches(_plain(keyword), plain, n=3, cutoff=_CLOSE)]
+
+
+@lru_cache(maxsize=1)
+def _plain_names(known: tuple[str, ...]) -> dict[str, str]:
+    return {_plain(name): name for name in known}
 
 
 def _plain(keyword: str) -> str:

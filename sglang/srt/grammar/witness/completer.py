@@ -89,7 +89,7 @@ class Completer:
         self._work = work
         self._work_left = 0
         self._ways: dict[Stack, _Way | None] = {}
-        self._passed: set[Stack] = set()  # from there the shortest way leads to an end
+        self._rest_sizes: dict[Stack, int] = {}  # where the shortest way leads to an end, its bytes
         self._searched: dict[Stack, bytes | None] = {}
         self._choices: dict[tuple[Stack, int], tuple[list[str], bool]] = {}
 
@@ -139,6 +139,12 @@ class Completer:
         assert rest is not None, "it was found"
         return end.data + rest
 
+    def num_bytes(self, end: End) -> int:
+        """Of its text."""
+        rest = 0 if end.following is None else self._rest_size(end.following)
+        assert rest is not None, "it was found"
+        return len(end.data) + rest
+
     def _whole_characters(self, place: Place) -> list[_Found]:
         """What completes the character that is begun, that first after which the shortest end may come."""
         if not place.partial:
@@ -170,18 +176,25 @@ class Completer:
         return b"".join(parts)
 
     def _has_rest(self, stack: Stack) -> bool:
-        passed: list[Stack] = []
+        return self._rest_size(stack) is not None
+
+    def _rest_size(self, stack: Stack) -> int | None:
+        """How many bytes `_rest` has."""
+        passed: list[tuple[Stack, int]] = []
         following: Stack | None = stack
-        while following is not None and following not in self._passed:
+        while following is not None and following not in self._rest_sizes:
             way = self._way(following)
             if way is None:
-                return self._searched_rest(stack) is not None
-            passed.append(following)
+                searched = self._searched_rest(stack)
+                return None if searched is None else len(searched)
+            passed.append((following, len(way.data)))
             following = way.following
-        if len(self._passed) >= MAX_REMEMBERED:
-            self._passed.clear()
-        self._passed.update(passed)
-        return True
+        size = 0 if following is None else self._rest_sizes[following]
+        if len(self._rest_sizes) >= MAX_REMEMBERED:
+            self._rest_sizes.clear()
+        for one, num_bytes in reversed(passed):
+            self._rest_sizes[one] = size = size + num_bytes
+        return size
 
     def _way(self, stack: Stack) -> _Way | None:
         if stack not in self._ways:

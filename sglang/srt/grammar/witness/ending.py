@@ -93,6 +93,10 @@ class Ending:
         """Whether `text` is no beginning of an output though the grammar allows it. Here it always is one."""
         return False
 
+    def is_whole(self, text: bytes | bytearray) -> bool:
+        """Whether `text`, which the grammar allows as an output, is one. Here it always is."""
+        return True
+
     def can_end(self, text: bytes | bytearray, num_tokens: int) -> bool:
         """Whether `text` can be made whole with at most so many more tokens. It goes on from what could.
 

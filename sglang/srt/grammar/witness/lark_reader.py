@@ -17,7 +17,7 @@ from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Repeat, Union
 from sglang.srt.grammar.python_regex import parse_regex
-from sglang.srt.grammar.schema.numbers import Numbers, decimal_text, texts_of
+from sglang.srt.grammar.schema.numbers import NO_SPACE, Numbers, decimal_text, texts_of
 from sglang.srt.grammar.witness.expressions import Expressions
 from sglang.srt.grammar.witness.nodes import Expression
 
@@ -40,7 +40,7 @@ _RUST_ESCAPE = re.compile(r"\\(\\|x\{([0-9a-fA-F]+)\})")
 _SETS_OF_RUST = ("&&", "--", "~~", "[[", "[:", "[^[")
 """What Python's regular expressions understand in another way. Our own spell all these characters as codes."""
 
-_NUMBER_KEYWORDS = {"type", "multipleOf", "minimum", "maximum"}
+_NUMBER_KEYWORDS = {"type", "multipleOf", "minimum", "maximum", *NO_SPACE}
 _DECIMAL = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 _COUNTS = {"?": (0, 1), "*": (0, None), "+": (1, None)}
 
@@ -289,6 +289,8 @@ class LarkReader:
             self._make.both(self._pattern(pattern) for pattern, _ in conditions) for conditions in texts_of(numbers)
         )
         multiple = Fraction(fields["multipleOf"])
+        if multiple.denominator == 1 and (low is None or low < 0) and (high is None or high >= 0):
+            bounded = self._make.union([bounded, self._make.literal("-0")])
         scale = len(decimal_text(multiple).partition(".")[2])
         divisible = self._make.multiple(int(multiple * 10**scale), scale)
         return self._make.both([self._pattern(_parsed(_DECIMAL)), bounded, divisible])

@@ -13,11 +13,6 @@ from sglang.srt.grammar.witness.ending import NO_TOKENS, Cutter, Spelling, spell
 from sglang.srt.grammar.witness.expressions import NotFoundError
 from sglang.srt.grammar.witness.unique_items import Places, UniqueItems
 
-SPARE, SPARE_PER_BYTE = 64, 4
-"""Tokens. As long as an output may have so many more, and so many for each byte that the grammar needs at least, it is
-not looked at how many its end has.
-"""
-
 
 class UniqueEnding:
     """Follows one output. Until a token is read that `refused` did not refuse, what was read can be made whole.
@@ -85,11 +80,11 @@ class UniqueEnding:
         """See `Ending`."""
         try:
             places = self._after(text)
-            num_bytes = min(map(self._items.num_bytes_at_least, places), default=math.inf)
-            if num_bytes == math.inf:
+            if min(map(self._items.num_bytes_at_least, places), default=math.inf) == math.inf:
                 return False
-            if num_tokens < SPARE + SPARE_PER_BYTE * num_bytes:
-                spelling = self._spell(self._end_of(text, places))
+            end = self._end_of(text, places)
+            if self._completer.num_bytes(end) > num_tokens:  # each has a byte at least
+                spelling = self._spell(end)
                 if len(spelling.tokens) > num_tokens:
                     return False
                 self._spelling = spelling
@@ -98,6 +93,15 @@ class UniqueEnding:
         self._places, self._num_read = places, len(text)
         self._ends = self._ends[-1:]
         return True
+
+    def is_whole(self, text: bytes | bytearray) -> bool:
+        """See `Ending`."""
+        before = (self._places, self._num_read) if len(text) >= self._num_read else (self._items.start, 0)
+        try:
+            places = self._items.follow(before[0], text[before[1] :])
+        except NotFoundError:
+            return False
+        return any(place.is_whole for place in places)
 
     def tokens_to_end(self, text: bytes | bytearray) -> list[int] | None:
         """See `Ending`."""
