@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sglang.srt.grammar import charset as cs
@@ -38,6 +38,12 @@ WORK_AT_FIRST = 50_000
 
 MAX_EXPLORED = 100
 """Expressions looked at to find what may be left of one."""
+
+MANY_OPTIONS = 16
+"""From so many on it is looked at which begin with the same."""
+
+MAX_FACTORED = 40
+"""How often what begins with the same is parted again."""
 
 MAX_REMEMBERED = 20_000
 """Expressions, and derivatives of them. Then all is forgotten, and found anew where it is needed again."""
@@ -86,7 +92,26 @@ class Expressions:
     def union(self, options: Iterable[Expression]) -> Expression:
         flat = (inner for option in options for inner in (option.options if isinstance(option, Union) else (option,)))
         distinct = tuple(dict.fromkeys(option for option in flat if option is not self.nothing))
+        if len(distinct) >= MANY_OPTIONS:
+            distinct = tuple(self._factored(distinct, 0))
         return distinct[0] if len(distinct) == 1 else self._make(Union, distinct)
+
+    def _factored(self, options: Iterable[Expression], depth: int) -> Iterator[Expression]:
+        """Those that begin with the same character are one: of thousands of texts few are left after the next."""
+        by_head: dict[Expression, list[Expression]] = {}
+        for option in options:
+            by_head.setdefault(_head(option), []).append(option)
+        for group in by_head.values():
+            yield self._joined(group, depth) if len(group) > 1 else group[0]
+
+    def _joined(self, group: list[Expression], depth: int) -> Expression:
+        """Of options that all begin with the same character."""
+        prefix: list[Expression] = []
+        while isinstance(head := _head(group[0]), Chars) and all(_head(one) is head for one in group):
+            prefix.append(head)
+            group = [one.tail if isinstance(one, Concat) else self.empty for one in group]
+        rest = self._factored(group, depth + 1) if depth < MAX_FACTORED else group
+        return self.concat([*prefix, self._make(Union, tuple(rest))])
 
     def repeat(self, body: Expression, low: int, high: int | None) -> Expression:
         if high == 0 or body is self.empty or (body is self.nothing and low == 0):
@@ -341,3 +366,8 @@ def _at_least(expression: Expression) -> float:
     if isinstance(expression, Both):
         return max(map(_at_least, expression.parts))
     return expression.cost or 0
+
+
+def _head(option: Expression) -> Expression:
+    """The character that it begins with, if that is one; itself if it begins with anything else."""
+    return option.head if isinstance(option, Concat) and isinstance(option.head, Chars) else option
