@@ -25,6 +25,7 @@ def charset(ranges: Iterable[tuple[int, int]]) -> CharSet:
     return tuple(merged)
 
 
+@lru_cache(maxsize=4096)
 def single(character: str) -> CharSet:
     return charset([(ord(character), ord(character))])
 

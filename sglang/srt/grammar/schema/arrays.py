@@ -76,8 +76,7 @@ def _unique(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
         return Arrays(shape.prefix[: shape.high], shape.rest, shape.low, shape.high, is_unique=True)
     values = list(dict.fromkeys(value for found in kinds for value in found or ()))
     high = len(values) if shape.high is None else min(shape.high, len(values))
-    num_selections = sum(comb(len(values), count) for count in range(high))
-    if shape.low <= high and (len(values) > MAX_UNIQUE or num_selections >= MAX_SELECTIONS):
+    if shape.low <= high and (len(values) > MAX_UNIQUE or _num_selections(len(values), high) >= MAX_SELECTIONS):
         return Arrays(shape.prefix[:high], shape.rest, shape.low, high, is_unique=True)
     if shape.low > high:
         return build_machine(False, 0, lambda count: (), lambda count: False, f"unique items at {place}")
@@ -93,6 +92,11 @@ def _unique(solver: Solver, shape: Arrays, place: str) -> Arrays | Machine:
     return build_machine(
         False, frozenset[str](), steps, lambda used: len(used) >= shape.low, f"unique items at {place}"
     )
+
+
+def _num_selections(num_values: int, high: int) -> int:
+    """Of fewer than `high` of them."""
+    return sum(comb(num_values, count) for count in range(high))
 
 
 def _values(solver: Solver, state: State) -> list[str] | None:

@@ -104,7 +104,7 @@ class Document:
             place = f"{place}/{_escaped(step)}"
             base = self._bases.get(place, base)
         if place not in self._bases:
-            self._index(place, inner, base, "")
+            self._index(place, inner, base, self._dialect)
         return place, inner
 
     def _node(self, place: str, schema: Any, scope: tuple[str, ...]) -> Node:
@@ -167,7 +167,7 @@ class Document:
             raise InvalidRequestError(
                 f"json_schema has $schema {shown(own)} at {place}; only the drafts of json-schema.org are known"
             )
-        if any(draft in own for draft in _LEGACY) != self.is_legacy and place != "#":
+        if self._dialect and any(draft in own for draft in _LEGACY) != self.is_legacy:
             raise InvalidRequestError(f"json_schema has another $schema at {place}: {shown(own)}; it may have only one")
         for keyword, bound in EXCLUSIVE.items() if "draft-04" not in self._dialect else ():
             if isinstance(schema.get(keyword), bool) and (own or bound not in schema):

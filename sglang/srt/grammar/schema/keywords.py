@@ -26,6 +26,7 @@ ONE_SCHEMA = (
 )
 LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+DEFINITIONS = ("$defs", "definitions")
 EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 """In draft-04, as in OpenAPI 3.0, they are true or false, and say what the keyword beside them means."""
 
@@ -193,9 +194,29 @@ def children(schema: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     if not isinstance(schema, dict):
         return
     for keyword, value in schema.items():
-        if keyword in NAMED_SCHEMAS and isinstance(value, dict):
+        if keyword in DEFINITIONS and isinstance(value, dict):
+            yield from _defined((keyword,), value)
+        elif keyword in NAMED_SCHEMAS and isinstance(value, dict):
             yield from (((keyword, name), inner) for name, inner in value.items() if not isinstance(inner, list))
         elif keyword in LISTS_OF_SCHEMAS and isinstance(value, list):
             yield from (((keyword, str(index)), inner) for index, inner in enumerate(value))
         elif keyword in ONE_SCHEMA:
             yield (keyword,), value
+
+
+def _defined(steps: tuple[str, ...], value: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Definitions may be in groups, which are no schemas."""
+    for name, inner in value.items():
+        if _is_group(inner):
+            yield from _defined((*steps, name), inner)
+        else:
+            yield (*steps, name), inner
+
+
+def _is_group(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(inner, dict) for inner in value.values())
+        and not any(name in _VALUES or name in ANNOTATIONS for name in value)
+    )

@@ -266,7 +266,9 @@ class _Writer:
             last = " | ".join(self._item(item) for item in record.last)
             parts.append(((f"(({extra}) {self._comma})* ({last})" if extra else f"({last})",), True))
         elif extra:
-            parts.append(((f"({extra}) ({self._comma} ({extra}))*",), False))
+            low, high = record.num_extras or (0, None)
+            if high != 0:
+                parts.append(((self._repeated(f"({extra})", 1, high, is_first=True),), low > 0))
         yield self._spaced('"{"')
         first = next((place for place, (_, required) in enumerate(parts) if required), None)
         if first is not None:

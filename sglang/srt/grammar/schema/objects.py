@@ -62,8 +62,21 @@ class Record:
         return sum(required for _, required in self.properties) + (self.last is not None)
 
     @property
+    def num_extras(self) -> tuple[int, int | None] | None:
+        """How many properties without a name there may be; None if that depends on which of the others are there. Of
+        two it is not known whether they are different ones.
+        """
+        if self.last is not None or not all(required for _, required in self.properties):
+            return None
+        return int(self.low > len(self.properties)), None if self.high is None else self.high - len(self.properties)
+
+    @property
     def is_counted(self) -> bool:
-        """Whether its bounds say more than what has to be there says by itself, and more than: at least one."""
+        """Whether its bounds say more than what has to be there says by itself, and more than: at least one. Where
+        nothing that has a name may be missing it is told how many others there may be.
+        """
+        if self.num_extras is not None:
+            return self.low > self.num_required + 1
         has_others = bool(self.extras) or self.last is not None
         most = None if has_others else len(self.properties)
         is_bounded = self.high is not None and (most is None or most > self.high)

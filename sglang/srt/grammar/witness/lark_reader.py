@@ -21,7 +21,7 @@ from sglang.srt.grammar.schema.numbers import NO_SPACE, Numbers, decimal_text, t
 from sglang.srt.grammar.witness.expressions import Expressions
 from sglang.srt.grammar.witness.nodes import Expression
 
-MAX_BYTES = 500_000
+MAX_BYTES = 800_000
 MAX_NESTING = 100
 
 _QUOTED = r'"(?:\\.|[^"\\\n])*"'

@@ -44,7 +44,7 @@ MAX_PATHS, MAX_PATH = 2_000, 64
 followed from the start, does not come again.
 """
 
-WORK, WORK_PER_BYTE = 10_000, 50
+WORK, WORK_PER_BYTE = 10_000, 400
 """Derivatives that may be found to follow an output."""
 
 MAX_PARTIAL = 3
