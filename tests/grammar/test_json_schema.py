@@ -194,6 +194,15 @@ REFUSED: list[tuple[Any, str]] = [
     ({"contentEncoding": "base32"}, "json_schema has contentEncoding 'base32' at #; it has to be one of base64, "),
     ({"minimum": "1"}, "json_schema has minimum '1' at #; it has to be a number"),
     ({"type": "thing"}, "json_schema has type 'thing' at #; it has to be of null, boolean, "),
+    ({"type": "float"}, "json_schema has type 'float' at #; did you mean 'number'?; it has to be of null, boolean, "),
+    ({"format": "datetime"}, "json_schema has format 'datetime' at #; did you mean 'date-time'?; it has to be one of"),
+    *(
+        (
+            {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}, "required": ["a"]},
+            "json_schema cannot be satisfied: nothing is valid at #/properties/a",
+        )
+        for pattern in ("ab^", "a$b", r"^a[^\s\S]$")
+    ),
     ({"type": "string", "format": "foo"}, "json_schema has format 'foo' at #; it has to be one of date, "),
     ({"type": "string", "pattern": "(?=a)b"}, "json_schema's pattern at # has a lookaround (position 0), "),
     (

@@ -210,6 +210,23 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ["[[1]]"],
         ["[1]"],
     ),
+    ({**DRAFT_7, "components": {"b": {"type": "null"}}, "$ref": "#/components/b"}, ["null"], ["1"]),
+    ({"properties": {"p": {**DRAFT_7, "type": "null"}}, "required": ["p"]}, ['{"p":null}'], ['{"p":1}']),
+    ({"definitions": {"g": {"b": {"type": "null"}}}, "$ref": "#/definitions/g/b"}, ["null"], ["1"]),
+    ({"type": "object", "maxProperties": 10_000}, ["{}", '{"a":1,"b":2}'], ["1"]),
+    ({"type": "object", "maxProperties": 2}, ["{}", '{"a":1}', '{"a":1,"b":2}'], ['{"a":1,"b":2,"c":3}']),
+    (
+        {
+            "type": "object",
+            "properties": {"a": {"const": 1}},
+            "required": ["a"],
+            "minProperties": 2,
+            "maxProperties": 3,
+        },
+        ['{"a":1,"b":2}', '{"a":1,"b":2,"c":3}'],
+        ['{"a":1}', '{"a":1,"b":2,"c":3,"d":4}'],
+    ),
+    ({"type": ["array", "null"], "format": "table"}, ["[1]", "null"], ['"a"']),
 ]
 
 
@@ -264,6 +281,10 @@ FORMATS = {
     "base64url": (["", "aGk=", "aGk", "aA", "-_-_"], ["a", "aGl", "aB==", "+/+/", "aA="]),
     "char": (["a", "ü", "\n", '"'], ["", "ab"]),
     "decimal": (["0", "-12.50", "100000000000000000000"], ["", "1.", ".5", "1e5", "+1", "007", "1,5"]),
+    "url": (["https://example.com", "http://a.bc:80/d?e#f", "ftp://localhost/"], ["mailto:a@b.cd", "http://", "a/b"]),
+    "ipvanyinterface": (["1.2.3.4", "1.2.3.4/8", "::1/128"], ["1.2.3.4/33", "1.2.3"]),
+    "ipvanynetwork": (["1.0.0.0/8", "1.2.3.4/32", "2001:db8::/32", "::1"], ["1.2.3.4/8", "1.2.3.0/33"]),
+    "host-name": (["example.com"], ["-a", "a..b"]),
     "media-range": (
         ["*/*", "text/*", "image/svg+xml", "text/html;level=1", "text/plain; charset=utf-8;format=flowed"],
         ["text", "text/", "/html", "text/html;level", "text/html, */*", "te xt/a", "a/b/c", "text/html; q=é"],

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
-from tests.grammar.texts import acceptor, grammar_of
+from tests.grammar.texts import acceptor, accepts, grammar_of
 
 LOOKAROUNDS = [
     r"^(?!a)(?!.*//)[ab/]*$",
@@ -74,3 +74,33 @@ def test_other_properties_are_refused_by_name(name: str) -> None:
         InvalidRequestError, match=re.escape(f"'\\\\p{{{name}}}' at position 1, which is not supported")
     ):
         grammar_of("json_schema", {"type": "string", "pattern": rf"^\p{{{name}}}$"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "accepted", "rejected"),
+    [
+        ("^" + "a" * 1500 + "$", "a" * 1500, "a" * 1499),
+        ("^" * 3000 + "ab" + "$" * 3000, "ab", "ab "),
+        ("(^)" * 1500 + "x", "xy", "yx"),
+        ("(^|a)b" * 400 + "$", "b" + "ab" * 399, "b" * 400),
+        (r"[{,3}]\{,3}", "a,{,3}", "a{,3"),
+    ],
+)
+def test_patterns_of_many_parts_beside_anchors(pattern: str, accepted: str, rejected: str) -> None:
+    grammar = grammar_of("json_schema", {"type": "string", "pattern": pattern})
+    assert accepts(grammar, f'"{accepted}"')
+    assert not accepts(grammar, f'"{rejected}"')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("^a{,3}$", "has '{,3}' at position 2, which not everybody reads as a number of times; write {0,3}, or"),
+        ("." * 100_000, "has more than 20000 characters"),
+        ("(?:^|a)*b", "has an anchor in a repeated group"),
+    ],
+)
+def test_patterns_that_are_refused(pattern: str, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        grammar_of("json_schema", {"type": "string", "pattern": pattern})
+    assert said in str(caught.value)

@@ -9,7 +9,10 @@ import pytest
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.json_schema import open_json_schema_grammar
+from sglang.srt.grammar.witness.outputs import Outputs
 from tests.grammar.texts import accepts, grammar_of
+
+SEVENS = {"type": "integer", "multipleOf": 7}
 
 
 @pytest.mark.parametrize("multiple", [600_000_000, 900_000_000, 2_100_000_000])
@@ -59,3 +62,23 @@ def test_multiples_of_small_numbers_end(bounds: dict[str, float], longest: str, 
 def test_multiples_that_the_library_reads_as_others_are_refused_in_words(multiple: float) -> None:
     with pytest.raises(InvalidRequestError, match=rf"multipleOf at #/items: multiples of {multiple} cannot be told"):
         grammar_of("json_schema", {"items": {"type": "number", "multipleOf": multiple}, "minItems": 1})
+
+
+def test_multiples_have_no_white_space_before_them() -> None:
+    records = [
+        {"type": "object", "properties": dict.fromkeys(names, SEVENS), "required": [*names]} for names in ("e", "eb")
+    ]
+    grammar = grammar_of("json_schema", {"anyOf": records})
+    assert accepts(grammar, '{"e":7}') and accepts(grammar, '{"e":7,"b":-14}')
+    assert not accepts(grammar, '{"e": 7}') and not accepts(grammar, '{"e":7,"b":\n7}')
+
+
+@pytest.mark.parametrize(
+    "bounds", [{}, {"minimum": -7}, {"minimum": -7, "maximum": 0}, {"minimum": 0}, {"maximum": -7}]
+)
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_negative_zero_is_followed_where_it_is_allowed(kind: str, bounds: dict[str, int]) -> None:
+    grammar = grammar_of("json_schema", {**bounds, "type": kind, "multipleOf": 7})
+    outputs = Outputs(grammar)
+    is_whole = outputs.num_bytes_to_end(outputs.follow(outputs.start, b"-0")) == 0
+    assert is_whole is accepts(grammar, "-0")

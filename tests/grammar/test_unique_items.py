@@ -230,6 +230,52 @@ def test_a_budget_below_the_shortest_is_refused_with_what_is_needed() -> None:
     assert len(set(json.loads(text))) == 12
 
 
+ADDRESS = {
+    "type": "object",
+    "properties": {
+        name: {"type": "string"} for name in ("first_name", "last_name", "street", "postal_code", "country")
+    },
+    "required": ["first_name", "last_name", "street", "postal_code", "country"],
+}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        unique({"anyOf": [{"type": "null"}, ADDRESS]}, minItems=4),
+        unique({"type": "string", "pattern": "^(abc){1,40}$"}, minItems=15),
+        unique({"enum": [f"{number} value {number}" for number in range(700)]}, minItems=30),
+    ],
+    ids=["null or an address", "longer and longer", "a large enum"],
+)
+@pytest.mark.parametrize("room", [0, 1, 7, 40, 400])
+def test_ends_far_longer_than_the_grammar_needs(schema: dict[str, Any], room: int) -> None:
+    vocab = byte_level_vocab()
+    known = compiled(vocab, schema)
+    with pytest.raises(InvalidRequestError, match=r"has (\d+) tokens") as caught:
+        known.constrain(vocab.eos, True).begin(5)
+    needed = int(str(caught.value).split(" has ")[1].split()[0])
+    for seed in range(3):
+        jsonschema.validate(json.loads(drawn(known, vocab, seed, needed + room)), schema)
+
+
+def test_what_the_grammar_allows_otherwise_may_end_only_where_it_does() -> None:
+    """Two ways to read an output, of which only the one whose items may be equal goes on."""
+    one_or_list = '{"type":"array","uniqueItems":true,"items":{"enum":[1,[1]]}}'
+    ones = '{"type":"array","items":{"const":1},"minItems":2,"maxItems":3}'
+    vocab = byte_level_vocab()
+    grammar = grammar_of("ebnf", f'start: a | b "!"\na: %json {one_or_list}\nb: %json {ones}\n')
+    known = GrammarCompiler(vocab, InlineExecutor()).compile(grammar).result()
+    output = known.constrain(vocab.eos, False)
+    output.begin(20)
+    for character in "[1,1]":
+        output.accept(vocab.token_bytes.index(character.encode()), 20)
+    assert not output.is_satisfied_at(5)
+    assert [vocab.token_bytes[token_id] for token_id in allowed(output)] == [b"!"]
+    output.accept(vocab.token_bytes.index(b"!"), 20)
+    assert output.is_satisfied_at(6) and not output.is_satisfied_at(5) and not output.is_satisfied_at(3)
+
+
 @pytest.mark.parametrize(
     ("text", "is_repeated"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.schema import keywords
 from sglang.srt.grammar.xml_arguments import is_any_text
 from tests.grammar.texts import grammar_of
 
@@ -21,6 +22,7 @@ NOTES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"note": "some text", "nots": 3, "Description": "a", "titles": ["a"]}),
     ({"x-order": 1, "x-minLength": 1}, {"ui": {"widget": "textarea", "format": "wide", "type": "textarea"}}),
     ({"title": "Person", "kind": "record"}, {"propertyOrder": 3, "javaType": "java.lang.String", "scope": "a"}),
+    ({"_required": ["x"], "_comment": "a"}, {"_maxLength": 1, "_format": "email"}),
     ({"__info": {"$id": "https://example.com/a"}}, {"links": [{"href": "/a"}], "tsEnumNames": ["a"]}),
 ]
 
@@ -38,6 +40,18 @@ def test_a_note_may_stand_beside_a_description_alone() -> None:
 def test_arguments_between_tags_may_have_notes() -> None:
     assert is_any_text({"type": "string", "unit": "kg"})
     assert not is_any_text({"type": "string", "maxLenght": 3})
+
+
+def test_thousands_of_notes_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def is_none(schema: dict[str, Any]) -> bool:
+        asked.append(len(schema))
+        return False
+
+    monkeypatch.setattr(keywords, "_is_none", is_none)
+    grammar_of("json_schema", {"type": "string", **{f"x-{number}": 1 for number in range(3_000)}})
+    assert len(asked) < 10
 
 
 SUSPICIOUS: list[tuple[dict[str, Any], str]] = [
@@ -70,7 +84,17 @@ SUSPICIOUS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         ({"type": "string", keyword: 3}, f"json_schema has {keyword!r} at #, which cannot be enforced")
-        for keyword in ("divisibleBy", "formatMinimum", "range", "length", "min", "bsonType", "x-guidance")
+        for keyword in (
+            "divisibleBy",
+            "formatMinimum",
+            "range",
+            "length",
+            "min",
+            "bsonType",
+            "x-guidance",
+            "minValue",
+            "nullable ",
+        )
     ),
 ]
 

@@ -133,6 +133,11 @@ _SOURCES = {
     "ipv6": _IPV6,
     "ipvanyaddress": f"({_IPV4}|{_IPV6})",
     "ipv4interface": f"{_IPV4}(/{_BITS})?",
+    "ipv6interface": f"{_IPV6}(/{_BITS_OF_IPV6})?",
+    "ipvanyinterface": f"({_IPV4}(/{_BITS})?|{_IPV6}(/{_BITS_OF_IPV6})?)",
+    "ipv4network": f"{_IPV4}(/{_BITS})?",
+    "ipv6network": f"{_IPV6}(/{_BITS_OF_IPV6})?",
+    "ipvanynetwork": f"({_IPV4}(/{_BITS})?|{_IPV6}(/{_BITS_OF_IPV6})?)",
     "cidrv4": f"{_IPV4}/{_BITS}",
     "cidrv6": f"{_IPV6}/{_BITS_OF_IPV6}",
     "e164": r"\+[1-9][0-9]{1,14}",
@@ -140,6 +145,8 @@ _SOURCES = {
     "uuid": "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
     **{f"uuid{version}": _uuid(version) for version in range(1, 9)},
     "uri": _uri("")[0],
+    "url": _uri("")[0],
+    "multi-host-uri": _uri("")[0],
     "uri-reference": _uri("")[1],
     "iri": _uri(_WIDE)[0],
     "iri-reference": _uri(_WIDE)[1],
@@ -155,13 +162,25 @@ _SOURCES = {
     "regex": "(?s:.*)",
     "media-range": rf"{_TOKEN}/{_TOKEN}([ \t]*;[ \t]*({_TOKEN}=({_TOKEN}|{_QUOTED_VALUE}))?)*",
 }
-_LONGEST = {"hostname": "(?s:.{1,253})"}
+_SOURCES |= {"host-name": _SOURCES["hostname"], "ip-address": _SOURCES["ipv4"]}
+"""What draft-03 called them."""
+
+_LONGEST = dict.fromkeys(("hostname", "host-name"), "(?s:.{1,253})")
 _NO_LEAP_SECOND = r"[0-9]{2}:[0-9]{2}:[0-5][0-9TtZz:.+\-]*"
 _READABLE_TIME = r"[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz+\-][0-9:]*)?"
 """No leap second, and nanoseconds at most."""
 _CHOSEN_LABEL = r"([a-zA-Z0-9\-]{1,3}|[a-zA-Z0-9\-]{2}([a-zA-Z0-9][a-zA-Z0-9\-]|-[a-zA-Z0-9])[a-zA-Z0-9\-]*)"
+_WITH_HOST = rf"(https?|ftp)://({_CHOSEN_LABEL}\.){{0,8}}[a-zA-Z]{{2,}}(:[1-9][0-9]{{0,3}})?([/?#].*)?"
+_NETWORK = r"([0-9]+\.0\.0\.0/8|[0-9]+\.[0-9]+\.0\.0/16|[0-9]+\.[0-9]+\.[0-9]+\.0/24|[0-9.]+(/32)?)"
+_NETWORK_OF_IPV6 = (
+    r"([0-9a-f]{1,4}:[0-9a-f]{1,4}::/32|([0-9a-f]{1,4}:){3}:/48|([0-9a-f]{1,4}:){4}:/64|[0-9a-f:]+(/128)?)"
+)
 _CHOSEN = {
-    "hostname": rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*",
+    **dict.fromkeys(("hostname", "host-name"), rf"{_CHOSEN_LABEL}(\.{_CHOSEN_LABEL})*"),
+    "url": _WITH_HOST,
+    "ipv4network": _NETWORK,
+    "ipv6network": _NETWORK_OF_IPV6,
+    "ipvanynetwork": f"({_NETWORK}|{_NETWORK_OF_IPV6})",
     "time": _CHOSEN_TIME,
     "date-time": f"{_DATE}[Tt]{_CHOSEN_TIME}",
     "time-local": _NO_LEAP_SECOND,
@@ -169,7 +188,8 @@ _CHOSEN = {
     "regex": rf"\^?{_regex(groups=2)}\$?",
 }
 """No encoded international labels (two hyphens as third and fourth character), which take tables to check; leap seconds
-in Greenwich only, and none where the time of Greenwich is not known; of regular expressions what all engines know."""
+in Greenwich only, and none where the time of Greenwich is not known; of regular expressions what all engines know; of
+networks those that have whole bytes, or nearly, for themselves."""
 
 _FROM_YEAR_1 = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
 _LETTERS = "\u00e0-\u00f6\u00f8-\u00ff\u03ac-\u03ce\u0430-\u045f\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
@@ -196,9 +216,14 @@ _PREFERRED = {
 INTEGER_RANGES = {
     **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "int": (-(2**63), 2**63 - 1),
+    "uint": (0, 2**64 - 1),
     "double-int": (-(2**53) + 1, 2**53 - 1),
 }
-_ANNOTATIONS = ("float", "double", "unixtime", "password", "binary", "commonmark", "html", "path", "int-or-string")
+_ANNOTATIONS = (
+    *("float", "double", "unixtime", "password", "binary", "commonmark", "html", "int-or-string"),
+    *("path", "file-path", "directory-path", "new-path"),
+)
 NAMES_OF_PATTERNS = (
     *("starts_with", "ends_with", "includes", "lowercase", "uppercase", "cuid", "cuid2", "nanoid", "xid", "ksuid"),
     *("mac", "hex"),
@@ -210,10 +235,8 @@ FORMATS = (*_SOURCES, *INTEGER_RANGES, *_ANNOTATIONS)
 
 
 def format_type(name: str) -> Literal["string", "number"] | None:
-    """What the format, one of FORMATS or NAMES_OF_PATTERNS, restricts; None if that is nothing."""
-    if name in (*_ANNOTATIONS, *NAMES_OF_PATTERNS):
-        return None
-    return "number" if name in INTEGER_RANGES else "string"
+    """What the format restricts; None if that is nothing, or not known."""
+    return "number" if name in INTEGER_RANGES else "string" if name in _SOURCES else None
 
 
 @lru_cache(maxsize=len(_SOURCES))

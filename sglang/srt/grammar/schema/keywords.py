@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -29,6 +30,15 @@ NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dep
 DEFINITIONS = ("$defs", "definitions")
 EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 """In draft-04, as in OpenAPI 3.0, they are true or false, and say what the keyword beside them means."""
+
+
+_TYPES_ELSEWHERE = {
+    **{name: name for name in TYPES},
+    **{"str": "string", "text": "string", "int": "integer", "long": "integer", "bool": "boolean", "none": "null"},
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    **dict.fromkeys(("dict", "map", "record"), "object"),
+    **dict.fromkeys(("list", "tuple", "set"), "array"),
+}
 
 
 def is_number(value: Any) -> bool:
@@ -110,12 +120,14 @@ def check_keywords(place: str, schema: Any) -> None:
         raise InvalidRequestError(f"json_schema has no schema at {place}, but {shown(schema)}")
     is_none = _is_none(schema)
     for keyword, value in schema.items():
-        if keyword == "format" and value in NAMES_OF_PATTERNS and _has_pattern(schema):
+        if keyword == "format" and _is_hint(value, schema):
             continue
         if keyword in _VALUES:
             is_right, right = _VALUES[keyword]
             if not is_right(value):
-                raise InvalidRequestError(f"json_schema has {keyword} {shown(value)} at {place}; it has to be {right}")
+                raise InvalidRequestError(
+                    f"json_schema has {keyword} {shown(value)} at {place}{_meant(keyword, value)}; it has to be {right}"
+                )
             _check_numbers(place, keyword, value)
         elif problem := _problem(keyword, schema, is_none):
             raise InvalidRequestError(f"json_schema has {shown(keyword)} at {place}, which {problem}")
@@ -154,6 +166,32 @@ def _has_pattern(schema: dict[str, Any]) -> bool:
     return any(
         "pattern" in one for one in (schema, *(others if isinstance(others, list) else [])) if isinstance(one, dict)
     )
+
+
+def _meant(keyword: str, value: Any) -> str:
+    """A question, where it may be guessed."""
+    meant = None
+    if keyword == "type" and isinstance(value, str):
+        meant = _TYPES_ELSEWHERE.get(value.lower())
+    if keyword == "format" and isinstance(value, str):
+        meant = next(iter(difflib.get_close_matches(value.lower(), FORMATS, n=1, cutoff=0.8)), None)
+    return f"; did you mean {meant!r}?" if meant else ""
+
+
+def _is_hint(name: Any, schema: dict[str, Any]) -> bool:
+    """Whether the format says nothing of values: what it says, the pattern beside it says, or it tells an editor how to
+    show an object, a list or a flag.
+    """
+    kinds = schema.get("type", ())
+    shown_as = {kinds} if isinstance(kinds, str) else set(filter(TYPES.__contains__, kinds))
+    if (
+        isinstance(name, str)
+        and name not in FORMATS
+        and shown_as
+        and shown_as <= {"object", "array", "boolean", "null"}
+    ):
+        return True
+    return name in NAMES_OF_PATTERNS and _has_pattern(schema)
 
 
 def _hint_for_nullable(schema: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.lark import TerminalWriter
 from sglang.srt.grammar.pattern import (
     EMPTY_TEXT,
+    NOTHING,
     Chars,
     Concat,
     Pattern,
@@ -84,6 +85,8 @@ class Strings:
         """Sure if True. Not asked of the library where nothing can be in the way."""
         if self.texts is not None:
             return not self.texts
+        if any(is_wanted and pattern == NOTHING for pattern, is_wanted in self.conditions):
+            return True
         if self.longest is not None and self.longest < self.shortest:
             return True
         is_plain = not self.conditions or (

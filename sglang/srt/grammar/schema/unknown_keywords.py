@@ -17,10 +17,12 @@ _ELSEWHERE = frozenset(
         *("typeof", "instanceof", "range", "exclusiveRange", "regexp", "prohibited", "select", "selectCases"),
         *("uniqueItemProperties", "allRequired", "anyRequired", "oneRequired", "patternRequired"),
         *("deepProperties", "deepRequired", "optionalProperties", "elements", "bsonType"),
-        *("min", "max", "length", "size"),
+        *("min", "max", "length", "size", "minValue", "maxValue", "minSize", "maxSize", "gt", "lt", "ge", "le", "gte"),
+        *("lte", "regex", "unique", "distinct", "allowed", "forbidden", "allowedValues", "choices", "$merge", "$patch"),
     )
 )
-"""What says something of values in drafts of the past, in extensions and in languages that look like JSON Schema."""
+"""What says something of values in drafts of the past, in extensions and in languages that look like JSON Schema. What
+begins with an underscore is switched off, or somebody's own."""
 
 _CLOSE = 0.8
 """From this likeness on, by difflib's measure, a keyword is taken for another: a letter or two differ."""
@@ -40,7 +42,7 @@ def problem_of(keyword: str, schema: Mapping[str, Any], known: Iterable[str], fi
 
     known: the keywords that can be enforced, of whose values `fits` knows.
     """
-    if keyword in _ELSEWHERE:
+    if keyword.strip() in _ELSEWHERE:
         return "cannot be enforced"
     if keyword.startswith(("x-", "_")):
         return ""
