@@ -373,10 +373,35 @@ def test_one_of_many_open_objects() -> None:
         for i in range(40)
     ]
     schema = {"oneOf": kinds}
-    grammar, validator = grammar_of("json_schema", schema), jsonschema.Draft202012Validator(schema)
+    grammar, validator = open_json_schema_grammar(json.dumps(schema)), jsonschema.Draft202012Validator(schema)
     for value in ({"p3": "x"}, {"p39": "x", "name": 1}, {"p3": "x", "p4": 1}, {"p3": "x", "p4": "y"}, {"p3": 1}, {}):
         text = json.dumps(value, separators=(",", ":"))
         assert accepts(grammar, text) == validator.is_valid(value), text
+    closed = grammar_of("json_schema", schema)
+    assert accepts(closed, '{"p39":"x","name":1}') and not accepts(closed, '{"p3":"x","p4":1}')
+
+
+@pytest.mark.parametrize(
+    ("schema", "accepted", "rejected"),
+    [
+        ({"not": {"required": ["u"], "properties": {"u": {"const": 1}}}}, ["{}", '{"t":1}'], ['{"t":1,"u":2}']),
+        (
+            {"not": {"required": ["t"], "properties": {"t": {"const": 1}}}},
+            ["{}", '{"t":2}'],
+            ['{"t":1}'],
+        ),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, ['{"t":1,"a":1}', '{"b":1}'], ['{"a":1,"b":1}', "{}"]),
+        (
+            {"if": {"properties": {"t": {"const": 1}}, "required": ["t"]}, "then": {"required": ["z"]}},
+            ['{"t":2}', '{"t":1,"z":2}', "{}"],
+            ['{"t":1}', '{"t":2,"z":2}'],
+        ),
+    ],
+)
+def test_what_a_property_may_not_be_does_not_bring_it(schema: Any, accepted: list[str], rejected: list[str]) -> None:
+    grammar = grammar_of("json_schema", {"type": "object", "properties": {"t": {"type": "integer"}}, **schema})
+    assert [text for text in accepted if not accepts(grammar, text)] == []
+    assert [text for text in rejected if accepts(grammar, text)] == []
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,19 @@ def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> l
     if len(slots) > MAX_PROPERTIES:
         raise InvalidRequestError(f"json_schema has {len(slots)} properties at {place}; at most {MAX_PROPERTIES}")
     free = [keys for keys in key_sets if keys.texts is None]
-    is_enough = sum(slot.presence is not Presence.FORBIDDEN for slot in slots.values()) >= shape.low
+    own = {name: _unless_only_denied(slot) for name, slot in slots.items()}
+    is_enough = sum(slot.presence is not Presence.FORBIDDEN for slot in own.values()) >= shape.low
     is_closed = closes and shape.declares and not shape.is_open and is_enough
+    if is_closed:
+        slots = own
     extras = [] if is_closed else _extras(solver, shape, _without(free, slots), place, closes)
     return [_record(shape, slots, extras, last) for slots, last in _ways(solver, shape, slots, extras, place)]
+
+
+def _unless_only_denied(slot: Slot) -> Slot:
+    """One of which it is only said what it is not, as one kind of objects says of those of another, is another's."""
+    is_denied = bool(slot.state) and not any(is_positive for _, is_positive in slot.state)
+    return Slot(slot.state, Presence.FORBIDDEN) if is_denied and slot.presence is Presence.OPTIONAL else slot
 
 
 def _ways(solver: Solver, shape: Objects, slots: dict[str, Slot], extras: list[Item], place: str) -> list[_Way]:
