@@ -222,6 +222,11 @@ REFUSED_NAMES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"guided_regex": "a", "choices": ["a"]}, "only one of guided_regex and choices can be set"),
     ({"grammar": "a", "structured_outputs": {"regex": "a"}}, "only one of grammar and structured_outputs.regex can"),
     ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "only one of structured_outputs.regex and structured_o"),
+    (
+        {"structured_outputs": {}},
+        "structured_outputs must have one of json, regex, choice, grammar, structural_tag, wh",
+    ),
+    ({"structured_outputs": {"json": None}}, "structured_outputs must have one of json, regex, choice"),
     ({"structured_outputs": "a"}, "structured_outputs must be an object, not 'a'"),
     ({"structured_outputs": {"whitespace": " "}}, "whitespace is not supported; did you mean 'whitespace_pattern'?"),
     (

@@ -26,6 +26,12 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({**HELLO, "stop": 1, "temperature": []}, "temperature", "temperature must be a number, not []"),
     ({"messages": ["hello"]}, "messages[0]", "must be an object, not 'hello'"),
     ({**HELLO, "temprature": 1}, "temprature", "unknown field 'temprature'; did you mean 'temperature'?"),
+    ({**HELLO, "guided_jsn": {}}, "guided_jsn", "unknown field 'guided_jsn'; did you mean 'guided_json'?"),
+    (
+        {**HELLO, "extra_body": {"top_k": 1}},
+        "extra_body",
+        "'extra_body'; that is how clients call what they add to the",
+    ),
     ({**HELLO, "temprature": None}, "temprature", "unknown field"),
     ({**HELLO, "prompt": "hello"}, "prompt", "unknown field 'prompt'"),
     ({**HELLO, "sampling_seed": 1}, "sampling_seed", "unknown field 'sampling_seed'; did you mean 'seed'?"),

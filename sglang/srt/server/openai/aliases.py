@@ -33,6 +33,11 @@ _Alias = tuple[str, str, Any]
 """Their name, ours, and the value."""
 
 
+def known_names() -> list[str]:
+    """The names that clients of other servers may use."""
+    return [*FIELDS, STRUCTURED_OUTPUTS]
+
+
 def with_own_names(body: dict[str, Any]) -> dict[str, Any]:
     """The body with our names instead of theirs; the values are judged under ours. null means "not given".
 
@@ -66,6 +71,8 @@ def _structured(wanted: Any) -> Iterator[_Alias]:
         return
     if not isinstance(wanted, dict):
         raise FieldError(f"{STRUCTURED_OUTPUTS} must be an object, not {shown(wanted)}", STRUCTURED_OUTPUTS)
+    if all(value is None for value in wanted.values()):
+        raise FieldError(f"{STRUCTURED_OUTPUTS} must have one of {', '.join(STRUCTURED_FIELDS)}", STRUCTURED_OUTPUTS)
     for name, value in wanted.items():
         path = f"{STRUCTURED_OUTPUTS}.{name}"
         if name in STRUCTURED_FIELDS and value is not None:

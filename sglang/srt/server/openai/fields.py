@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from sglang.srt.errors import did_you_mean, shown
 from sglang.srt.server.body import Body, unserved_field
-from sglang.srt.server.openai.aliases import with_own_names
+from sglang.srt.server.openai.aliases import known_names, with_own_names
 from sglang.srt.server.openai.errors import FieldError
 from sglang.srt.server.openai.requests import NOT_HERE, GenerationRequest
 from sglang.srt.server.openai.sampling import REQUEST_NAMES
@@ -48,8 +48,12 @@ def parse(kind: type[R], body: dict[str, Any]) -> R:
 
 
 def _hint(name: str, kind: type[GenerationRequest]) -> str:
+    if name == "extra_body":
+        return "that is how clients call what they add to the body: put its fields beside the others"
     own = REQUEST_NAMES.get(name)
-    return f"did you mean {own!r}?" if own in kind.model_fields else did_you_mean(name, kind.model_fields, "fields")
+    if own in kind.model_fields:
+        return f"did you mean {own!r}?"
+    return did_you_mean(name, [*kind.model_fields, *known_names()], "fields")
 
 
 def _refusal(kind: type[R], given: dict[str, Any], complaints: Sequence[ErrorDetails]) -> FieldError:
