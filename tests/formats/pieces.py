@@ -12,7 +12,22 @@ from sglang.srt.formats.tool_format import TOOL_FORMATS
 from sglang.srt.formats.tool_parser import Event, ToolCallParser
 
 PROPERTIES = {"text": {"type": "string"}, "maybe": {"type": ["string", "null"]}, "digit": {"enum": ["1", 2]}}
-TOOLS: dict[str, dict[str, Any]] = {"f": {"properties": PROPERTIES}, "get_time": {}}
+TEXT_OR_NULL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+ALTERNATIVES = {
+    "flag": {"type": "boolean"},
+    "some": TEXT_OR_NULL,
+    "count": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    "none": {"type": "null"},
+    "all": {"allOf": [{"$ref": "#/$defs/text"}]},
+    "loop": {"$ref": "#/$defs/loop"},
+    "odd": {"$ref": "https://example.com/a", "anyOf": 3},
+}
+DEFINITIONS = {"text": TEXT_OR_NULL, "loop": {"$ref": "#/$defs/loop"}}
+TOOLS: dict[str, dict[str, Any]] = {
+    "f": {"properties": PROPERTIES},
+    "get_time": {},
+    "g": {"properties": ALTERNATIVES, "$defs": DEFINITIONS},
+}
 
 
 def tool_events(name: ToolCallParserName, pieces: list[str], is_demanded: bool = False) -> list[Event]:

@@ -94,6 +94,34 @@ CALLS: list[tuple[ToolCallParserName, str, list[tuple[str, str]]]] = [
         f"{KIMI.format('f:0', DEEP)}{KIMI.format('get_time:1', '{}')}<|tool_calls_section_end|>",
         [("f", DEEP), ("get_time", "{}")],
     ),
+    (
+        "kimi_k2",
+        f"<|tool_call_begin|>functions.f:0 <|tool_call_argument_begin|> {ONE} <|tool_call_end|>",
+        [("f", ONE)],
+    ),
+    (
+        "hermes",
+        f'<tool_call>{{"name": "f", "arguments": {ONE}}}, {{"name": "get_time"}} ,{{"name": "f"}}</tool_call>',
+        [("f", ONE), ("get_time", "{}"), ("f", "{}")],
+    ),
+    (
+        "mistral",
+        f'[TOOL_CALLS] {{"name": "f", "arguments": {ONE}}}, {{"name": "get_time"}}',
+        [("f", ONE), ("get_time", "{}")],
+    ),
+    (
+        "qwen3_coder",
+        "<tool_call>\n<function=g>\n<parameter=flag>\nTrue\n</parameter>\n<parameter=some>\n12\n</parameter>\n"
+        "<parameter=count>\n12\n</parameter><parameter=none>Null</parameter><parameter=free>True</parameter>"
+        "<parameter=all>12</parameter><parameter=loop>12</parameter><parameter=odd>1</parameter></function></tool_call>",
+        [
+            (
+                "g",
+                '{"flag": true, "some": "12", "count": 12, "none": null, "free": "True", "all": "12", "loop": 12, '
+                '"odd": 1}',
+            )
+        ],
+    ),
     ("json", f'```json\n{{"name": "f", "arguments": {ONE}}}\n```', [("f", ONE)]),
     ("json", f' [{{"name": "f", "arguments": {ONE}}}]', [("f", ONE)]),
 ]
@@ -133,6 +161,9 @@ CONTENT: list[tuple[ToolCallParserName, str]] = [
     ("deepseekv3", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n{}"),
     ("deepseekv31", V31.format("f", "{]")),
     ("json", '```json\n{"a": 1}\n```'),
+    ("pythonic", "A list [f(1)], [h(a=1)], [f(a=1) or [1]"),
+    ("hermes", '<tool_call>{"name": "f"}, {"name": "unknown"}</tool_call>'),
+    ("kimi_k2", "<|tool_calls_section_begin|> nothing <|tool_calls_section_end|>"),
 ]
 
 
@@ -155,6 +186,23 @@ def test_text_around_calls_is_content_without_the_space_beside_them() -> None:
     assert parsed("hermes", f" I look.\n\n{call}\n").content == " I look."
     answer = parsed("hermes", f"A {call}\nB <tool_call>no</tool_call> {call}")
     assert (answer.content, len(answer.calls)) == ("A\nB <tool_call>no</tool_call>", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "content", "num_calls"),
+    [
+        ("kimi_k2", f"A{KIMI.format('f:0', ONE)}<|tool_calls_section_end|>x", "Ax", 1),
+        ("deepseekv3", f"{V3.format('f', ONE)}<｜tool▁calls▁end｜>\nB", "\nB", 1),
+        ("deepseekv31", f"<｜tool▁calls▁begin｜>{V31.format('f', ONE)}<｜tool▁calls▁end｜> B", " B", 1),
+        ("llama3", f'{{"name": "f", "parameters": {ONE}}}; and', "; and", 1),
+        ("mistral", f'[TOOL_CALLS]{{"name": "f", "arguments": {ONE}}}, {{"name": "x"}}', ', {"name": "x"}', 1),
+        ("pythonic", "Here's a call: [f(a=1)] and [get_time()].", "Here's a call: and.", 2),
+    ],
+)
+def test_text_beside_calls(name: ToolCallParserName, text: str, content: str, num_calls: int) -> None:
+    answer = parsed(name, text)
+    assert (answer.content, len(answer.calls)) == (content, num_calls)
+    assert parsed(name, *text) == answer
 
 
 def test_a_call_after_a_broken_one_is_found() -> None:

@@ -80,6 +80,16 @@ def json_calls(block: Block) -> Reader[None]:
         raise MalformedError
 
 
+def separate_json_calls(block: Block) -> Reader[None]:
+    """The same, or several such objects with commas between them."""
+    yield from json_calls(block)
+    yield from block.source.take_all(SPACE)
+    while (yield from block.source.take(",")):
+        yield from block.source.take_all(SPACE)
+        yield from _read_call(block)
+        yield from block.source.take_all(SPACE)
+
+
 def _read_call(block: Block) -> Reader[None]:
     call = block.begin()
     seen: set[str] = set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sglang.srt.args import ToolCallParserName
-from sglang.srt.formats.calls import Body, json_calls, json_or_named, named_call, unnumbered
+from sglang.srt.formats.calls import Body, json_calls, json_or_named, named_call, separate_json_calls, unnumbered
 from sglang.srt.formats.python_calls import python_calls
 from sglang.srt.formats.xml_calls import GLM, QWEN, Tags, xml_call
 
@@ -41,14 +41,17 @@ _TOOL_CALL = ("<tool_call>", "</tool_call>")
 
 @dataclass(frozen=True)
 class ToolFormat:
-    """blocks: the marks around calls, of which ("", "") means that an answer may begin with calls at once.
-    layout: marks that mean nothing beside calls. is_native: models of this format write the `notation` by themselves.
-    id_length: of what names a call.
+    """blocks: the marks around calls, of which ("", "") means that an answer may begin with calls at once, and with
+    `is_anywhere` that they may also come after text. layout: marks that mean nothing beside calls. separators: the same
+    between calls; behind the last they are content. is_native: models of this format write the `notation` by
+    themselves. id_length: of what names a call.
     """
 
     body: Body = json_calls
     blocks: tuple[tuple[str, str], ...] = (_BARE,)
+    is_anywhere: bool = False
     layout: tuple[str, ...] = ()
+    separators: tuple[str, ...] = ()
     notation: Notation = Notation()
     is_native: bool = True
     id_length: int = 24
@@ -71,7 +74,7 @@ def _xml_format(tags: Tags, before: str) -> ToolFormat:
     return ToolFormat(body, (_TOOL_CALL,), notation=replace(_TAGGED, before=before, tags=tags))
 
 
-_TAGS = ToolFormat(blocks=(_TOOL_CALL,), notation=_TAGGED)
+_TAGS = ToolFormat(separate_json_calls, blocks=(_TOOL_CALL,), notation=_TAGGED)
 _DEEPSEEK_LAYOUT = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK_CALL = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
 _SEPARATOR = "<｜tool▁sep｜>"
@@ -80,11 +83,16 @@ TOOL_FORMATS: dict[ToolCallParserName, ToolFormat] = {
     "hermes": _TAGS,
     "qwen": _TAGS,
     "qwen25": _TAGS,
-    "llama3": ToolFormat(blocks=(("<|python_tag|>", ""), _BARE), layout=(";",), notation=_PARAMETERS),
+    "llama3": ToolFormat(blocks=(("<|python_tag|>", ""), _BARE), separators=(";",), notation=_PARAMETERS),
     "mistral": ToolFormat(
-        body=json_or_named(named_call(after=("[ARGS]", ""))), blocks=(("[TOOL_CALLS]", ""), _BARE), id_length=9
+        body=json_or_named(named_call(after=("[ARGS]", ""))),
+        blocks=(("[TOOL_CALLS]", ""), _BARE),
+        separators=(",",),
+        id_length=9,
     ),
-    "pythonic": ToolFormat(body=python_calls, blocks=(("<|python_start|>", "<|python_end|>"), _BARE), is_native=False),
+    "pythonic": ToolFormat(
+        body=python_calls, blocks=(("<|python_start|>", "<|python_end|>"), _BARE), is_anywhere=True, is_native=False
+    ),
     "deepseekv3": ToolFormat(
         body=named_call(f"function{_SEPARATOR}", ("\n```json\n",), "```"),
         blocks=(_DEEPSEEK_CALL,),
@@ -95,14 +103,14 @@ TOOL_FORMATS: dict[ToolCallParserName, ToolFormat] = {
         body=named_call(after=(_SEPARATOR,)), blocks=(_DEEPSEEK_CALL,), layout=_DEEPSEEK_LAYOUT, is_native=False
     ),
     "kimi_k2": ToolFormat(
-        body=named_call(after=("<|tool_call_argument_begin|>",), clean=unnumbered),
+        body=named_call(after=("<|tool_call_argument_begin|>", " <|tool_call_argument_begin|>"), clean=unnumbered),
         blocks=(("<|tool_call_begin|>", "<|tool_call_end|>"),),
         layout=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
         is_native=False,
     ),
     "qwen3_coder": _xml_format(QWEN, "<tool_call>\n"),
     "glm45": _xml_format(GLM, "<tool_call>"),
-    "json": ToolFormat(blocks=(("```json", "```"), _BARE), layout=(";",)),
+    "json": ToolFormat(blocks=(("```json", "```"), _BARE), separators=(";",)),
 }
 
 _SIGNS: tuple[tuple[str, ToolCallParserName], ...] = (

@@ -62,7 +62,8 @@ class ToolCallParser:
         self._content: list[str] = []  # pieces of the event that comes next
         self._told: list[Call] = []  # what the events say of the calls
         self._num_closed = 0  # calls of blocks that are over
-        firsts = {mark[0] for mark in (*(begin for begin, _ in tool_format.blocks if begin), *tool_format.layout)}
+        marks = (*(begin for begin, _ in tool_format.blocks), *tool_format.layout, *tool_format.separators)
+        firsts = {*(mark[0] for mark in marks if mark), *(_BARE_BEGINNINGS if tool_format.is_anywhere else ())}
         self._plain = re.compile(rf"[^\s{re.escape(''.join(sorted(firsts)))}]*")
         self._reading: Iterator[None] = self._read()
 
@@ -92,8 +93,7 @@ class ToolCallParser:
         may_be_bare = self._format.is_bare
         is_after_call = False
         while True:
-            start = source.place
-            yield from self._skip_layout()
+            start = yield from self._skip_layout(source.place, is_after_call)
             beginning = source.place
             end = yield from self._take_mark(may_be_bare)
             if end is not None:
@@ -108,15 +108,23 @@ class ToolCallParser:
                 source.place += 1
             self._skip_plain()
             self._say(start)
-            may_be_bare = is_after_call = False
+            is_after_call = False
+            may_be_bare = self._format.is_bare and self._format.is_anywhere
 
-    def _skip_layout(self) -> Reader[None]:
-        is_more = True
-        while is_more:
+    def _skip_layout(self, start: int, is_after_call: bool) -> Reader[int]:
+        """Where what has been read since `start` is content from, if no call comes now."""
+        while True:
             yield from self._source.take_all(_SPACE)
-            is_more = False
-            for mark in self._format.layout:
-                is_more = is_more or (yield from self._source.take(mark))
+            if (yield from self._take_one(self._format.layout)):
+                start = self._source.place if is_after_call else start
+            elif not (yield from self._take_one(self._format.separators)):
+                return start
+
+    def _take_one(self, marks: tuple[str, ...]) -> Reader[bool]:
+        for mark in marks:
+            if (yield from self._source.take(mark)):
+                return True
+        return False
 
     def _skip_plain(self) -> None:
         """What is there of text in which nothing can begin."""
@@ -155,6 +163,8 @@ class ToolCallParser:
     def _read_end(self, mark: str) -> Reader[None]:
         """It may be missing at the end of the text, where the model was cut off or saw no need for it."""
         source = self._source
+        if not mark:
+            return
         yield from source.take_all(_SPACE)
         if (yield from source.take(mark)):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from sglang.srt.formats.json_text import SPACE, MalformedError, expect, read_val
 from sglang.srt.grammar.xml_arguments import GLM_ARGUMENTS, QWEN_ARGUMENTS, ArgumentTags, is_any_text
 
 _NAME = re.compile(r"[\w.:/-]*")
+_NAMES = ("true", "false", "null")
+_MAX_STEPS = 8
 _TYPES: dict[type, tuple[str, ...]] = {
     str: ("string",),
     bool: ("boolean",),
@@ -68,6 +70,58 @@ def _written(value: Any, tags: Tags) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Values:
+    """What an argument may be, by a schema within that of all arguments. Nothing here is refused: a schema that is none
+    says nothing.
+    """
+
+    schema: Any
+    whole: Mapping[str, Any]
+
+    def written(self, text: str) -> str:
+        """In JSON: the text as it is, if it is JSON and the schema does not want a text there. ``True`` is JSON where
+        a text is wrong.
+        """
+        may_be_text = self._have(text)
+        found = _json(text)
+        if found is not None and (self._have(found[0]) or not may_be_text):
+            return text
+        name = text.lower()
+        return name if name in _NAMES and not may_be_text else json.dumps(text, ensure_ascii=False)
+
+    def _have(self, value: Any) -> bool:
+        return self._suits(value, self.schema, _MAX_STEPS)
+
+    def _suits(self, value: Any, schema: Any, steps: int) -> bool:
+        """steps: into alternatives and references, which may go in circles."""
+        if not isinstance(schema, Mapping) or not steps:
+            return True
+        types = schema.get("type", _TYPES[type(value)])
+        kinds = types if isinstance(types, (list, tuple)) else [types]
+        listed = [schema["const"]] if "const" in schema else schema.get("enum")
+        is_listed = not isinstance(listed, list) or not listed or value in listed
+        if not (is_listed and any(kind in _TYPES[type(value)] for kind in kinds)):
+            return False
+        return all(
+            any(self._suits(value, option, steps - 1) for option in options) for options in self._alternatives(schema)
+        )
+
+    def _alternatives(self, schema: Mapping[str, Any]) -> Iterator[list[Any]]:
+        """One of each has to suit."""
+        yield from (schema[name] for name in ("anyOf", "oneOf") if isinstance(schema.get(name), list) and schema[name])
+        parts = schema.get("allOf")
+        yield from ([part] for part in (parts if isinstance(parts, list) else ()))
+        if isinstance(schema.get("$ref"), str):
+            yield [self._target(schema["$ref"])]
+
+    def _target(self, reference: str) -> Any:
+        found: Any = self.whole
+        for step in reference.removeprefix("#").split("/")[1:]:
+            found = _object(found).get(step.replace("~1", "/").replace("~0", "~"))
+        return found if reference.startswith("#") else None
+
+
 def xml_call(tags: Tags) -> Body:
     """One call. A value is what it is by the schema of the tool: text, or JSON."""
 
@@ -78,7 +132,8 @@ def xml_call(tags: Tags) -> Body:
         name = yield from source.take_all(_NAME)
         call = block.begin(name)
         yield from expect(source, tags.after_name)
-        properties = _object(block.tools[name].get("properties"))
+        whole = block.tools[name]
+        properties = _object(whole.get("properties"))
         keys: set[str] = set()
         while True:
             yield from source.take_all(SPACE)
@@ -88,7 +143,7 @@ def xml_call(tags: Tags) -> Body:
             if tags.arguments.value[0]:
                 yield from source.take_all(SPACE)
             yield from expect(source, tags.arguments.value[0])
-            value = yield from _read_argument(source, tags.arguments.value[1], properties.get(key))
+            value = yield from _read_argument(source, tags.arguments.value[1], Values(properties.get(key), whole))
             if key in keys:
                 raise MalformedError
             call.arguments += f"{', ' if keys else '{'}{json.dumps(key, ensure_ascii=False)}: {value}"
@@ -99,10 +154,10 @@ def xml_call(tags: Tags) -> Body:
     return read
 
 
-def _read_argument(source: GrowingText, mark: str, schema: Any) -> Reader[str]:
+def _read_argument(source: GrowingText, mark: str, values: Values) -> Reader[str]:
     """Its value in JSON, and the mark. One that is JSON may hold the mark. Raises MalformedError if there is none."""
     start = source.place
-    if not is_any_text(schema):
+    if not is_any_text(values.schema):
         try:
             yield from source.take_all(SPACE)
             yield from read_value(source)
@@ -113,7 +168,7 @@ def _read_argument(source: GrowingText, mark: str, schema: Any) -> Reader[str]:
     if source.place == start:
         yield from _read_until(source, mark)
     text = source.text[start : source.place - len(mark)]
-    return _value(text.removeprefix("\n").removesuffix("\n"), schema)
+    return values.written(text.removeprefix("\n").removesuffix("\n"))
 
 
 def _read_until(source: GrowingText, mark: str) -> Reader[str]:
@@ -128,30 +183,12 @@ def _read_until(source: GrowingText, mark: str) -> Reader[str]:
     return source.text[start:end]
 
 
-def _value(text: str, schema: Any) -> str:
-    """In JSON: the text as it is, if it is JSON and the schema does not want a text there."""
-    found = _json(text)
-    if found is not None and (_suits(found[0], schema) or not _suits(text, schema)):
-        return text
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _json(text: str) -> tuple[Any] | None:
     """The value, if the text is one of JSON."""
     try:
         return (json.loads(text, parse_constant=_refuse_constant),)
     except (ValueError, RecursionError):
         return None
-
-
-def _suits(value: Any, schema: Any) -> bool:
-    if not isinstance(schema, Mapping):
-        return True
-    types = schema.get("type", _TYPES[type(value)])
-    kinds = types if isinstance(types, (list, tuple)) else [types]
-    listed = [schema["const"]] if "const" in schema else schema.get("enum")
-    is_listed = not isinstance(listed, list) or not listed or value in listed
-    return any(kind in _TYPES[type(value)] for kind in kinds) and is_listed
 
 
 def _object(value: Any) -> Mapping[str, Any]:
