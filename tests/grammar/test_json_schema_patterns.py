@@ -9,6 +9,7 @@ import re
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from sglang.srt.grammar.json_schema import open_json_schema_grammar
 from tests.grammar.texts import acceptor, accepts, grammar_of
 
 LOOKAROUNDS = [
@@ -104,3 +105,39 @@ def test_patterns_that_are_refused(pattern: str, said: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         grammar_of("json_schema", {"type": "string", "pattern": pattern})
     assert said in str(caught.value)
+
+
+ODD = ("\ufeff", "\x1c", "\x85", "\u0663", "é", "\u2028", " ", "a", "1", "\n", "_")
+READ_OTHERWISE = [
+    r"^\s$",
+    r"^\S$",
+    r"^\w$",
+    r"^\W$",
+    r"^\d$",
+    r"^\D$",
+    r"^[^\s]$",
+    r"^[^\w-]$",
+    r"^.$",
+    r"^[\s\S]$",
+    "^a$",
+]
+
+
+@pytest.mark.parametrize("is_negated", [False, True])
+@pytest.mark.parametrize("pattern", READ_OTHERWISE)
+def test_what_is_generated_matches_for_python_too(pattern: str, is_negated: bool) -> None:
+    """Of classes of characters it has other tables, and an end for it is also before a last line end."""
+    schema = {"type": "string", **({"not": {"pattern": pattern}} if is_negated else {"pattern": pattern})}
+    is_generated, is_valid = (
+        acceptor(lowered)
+        for lowered in (grammar_of("json_schema", schema), open_json_schema_grammar(json.dumps(schema)))
+    )
+    for text in (*ODD, *(one + "\n" for one in ODD)):
+        written = json.dumps(text, ensure_ascii=False)
+        matches_in_python = re.search(pattern, text) is not None
+        assert is_generated(written) == (is_valid(written) and matches_in_python is not is_negated), text
+
+
+def test_what_only_others_match_is_generated_all_the_same() -> None:
+    assert accepts(grammar_of("json_schema", {"type": "string", "pattern": r"^(?=\s)\uFEFF$"}), '"\ufeff"')
+    assert accepts(grammar_of("json_schema", {"type": "string", "pattern": r"^[^\S ]\uFEFF$"}), '"\\t\ufeff"')

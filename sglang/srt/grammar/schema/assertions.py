@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from sglang.srt.grammar.schema.document import Document, Node
-from sglang.srt.grammar.schema.ecma_regex import conditions_for, texts_with
+from sglang.srt.grammar.schema.ecma_regex import conditions_for, conditions_in_python, texts_with
 from sglang.srt.grammar.schema.formats import INTEGER_RANGES, format_texts, format_type
 from sglang.srt.grammar.schema.keywords import is_number
 from sglang.srt.grammar.schema.numbers import Numbers
@@ -121,7 +122,12 @@ class Assertion:
 
     def pattern(self, positive: bool) -> Iterable[Branch]:
         found = conditions_for(_PATTERN.format(self._node.place), self._value)
-        return self._yes_or_no(positive, Strings(None, found), *_denials(found))
+        in_python = conditions_in_python(self._value, positive)
+        if positive:
+            return [Branch(Strings(None, found, preferred=in_python))]
+        is_told = len(in_python) == 1 and in_python != found
+        denied = tuple((pattern, not wanted) for pattern, wanted in in_python) if is_told else ()
+        return [Branch(replace(denial, preferred=denied)) for denial in _denials(found)]
 
     def format(self, positive: bool) -> Iterable[Branch]:
         if self._value in INTEGER_RANGES:

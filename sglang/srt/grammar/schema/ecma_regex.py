@@ -61,6 +61,12 @@ _SPELLINGS: dict[str, Callable[[str], str]] = {
     "named": lambda opening: "(?:",
 }
 _START, _END = Ref("^"), Ref("$")
+_READ_OTHERWISE = re.compile(r"\\[sSWD]|\[\^[^\]]*\\[swd]")
+"""Of white space Python knows other characters, and digits and letters of all scripts: where these are what does not
+match, it is stricter.
+"""
+_LAST_LINE_END = repeat(chars(cs.single("\n")), 0, 1)
+"""Before which Python sees an end, too."""
 
 
 @lru_cache(maxsize=1024)
@@ -87,10 +93,28 @@ def conditions_for(name: str, source: str) -> Conditions:
     )
 
 
-def _with_any_text_around(name: str, source: str, tree: Any, flags: int) -> Pattern:
+@lru_cache(maxsize=1024)
+def conditions_in_python(source: str, is_positive: bool) -> Conditions:
+    """What Python's engine, with which many validators look at patterns, says of the texts that `conditions_for` holds
+    of, if `is_positive`, or of the others. Nothing where it says the same, or does not read the expression.
+    """
+    if is_positive and not _READ_OTHERWISE.search(source):
+        return ()
+    try:
+        tree = parse_tree("pattern", source)
+        return tuple(
+            (_with_any_text_around("pattern", source, items, tree.state.flags, _LAST_LINE_END), wanted)
+            for items, wanted in without_lookaround(tree)
+        )
+    except InvalidRequestError:
+        return ()
+
+
+def _with_any_text_around(name: str, source: str, tree: Any, flags: int, at_its_end: Pattern = EMPTY_TEXT) -> Pattern:
+    """at_its_end: what may still follow where the end of the text is asked for."""
     pattern = _SearchReader(name, source).sequence(tree, flags, first=True, last=True)
     return union(
-        concat([EMPTY_TEXT if at_start else ANY_TEXT, body, EMPTY_TEXT if at_end else ANY_TEXT])
+        concat([EMPTY_TEXT if at_start else ANY_TEXT, body, at_its_end if at_end else ANY_TEXT])
         for (at_start, at_end), body in _by_anchors(name, source, pattern).items()
     )
 
