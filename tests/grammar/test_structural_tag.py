@@ -25,15 +25,15 @@ TOOLS = {
 }
 
 
-def tag(begin: str, pattern: str, end: str) -> dict[str, Any]:
+def tag(begin: str, pattern: str, end: str | list[str]) -> dict[str, Any]:
     return {"type": "tag", "begin": begin, "content": {"type": "regex", "pattern": pattern}, "end": end}
 
 
-def triggered(triggers: list[str], *tags: dict[str, Any], **options: bool) -> dict[str, Any]:
+def triggered(triggers: list[str], *tags: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"type": "triggered_tags", "triggers": triggers, "tags": list(tags), **options}
 
 
-def separated(separator: str, *tags: dict[str, Any], **options: bool) -> dict[str, Any]:
+def separated(separator: str, *tags: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"type": "tags_with_separator", "separator": separator, "tags": list(tags), **options}
 
 
@@ -41,7 +41,8 @@ def ends_of_tag(one: dict[str, Any], text: str, start: int) -> Iterator[int]:
     """Where one that begins there is over: at the first place where it can be."""
     if not text.startswith(one["begin"], start):
         return
-    whole = re.compile(f"(?:{one['content']['pattern']}){re.escape(one['end'])}", re.DOTALL)
+    ends = one["end"] if isinstance(one["end"], list) else [one["end"]]
+    whole = re.compile(f"(?:{one['content']['pattern']})(?:{'|'.join(map(re.escape, ends))})", re.DOTALL)
     start += len(one["begin"])
     yield from [end for end in range(start, len(text) + 1) if whole.fullmatch(text, start, end)][:1]
 
@@ -50,9 +51,14 @@ def is_triggered(wanted: dict[str, Any], text: str, start: int = 0, num_tags: in
     places = [(text.find(one, start) + len(one), one) for one in wanted["triggers"] if text.find(one, start) >= 0]
     if num_tags and wanted.get("stop_after_first"):
         return start == len(text)
+    if num_tags == 0 and wanted.get("at_least_one"):
+        after = [place for one in wanted["tags"] for place in ends_of_tag(one, text, start)]
+        return any(is_triggered(wanted, text, place, 1) for place in after)
+    end, trigger = min(places, default=(len(text), ""))
+    if any(excluded in text[start:end] for excluded in wanted.get("excludes", [])):
+        return False
     if not places:
-        return bool(num_tags) or not wanted.get("at_least_one")
-    end, trigger = min(places)
+        return True
     tags = [one for one in wanted["tags"] if one["begin"].startswith(trigger)]
     after = [place for one in tags for place in ends_of_tag(one, text, end - len(trigger))]
     return any(is_triggered(wanted, text, place, num_tags + 1) for place in after)
@@ -79,7 +85,11 @@ FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("<ab1", triggered(["<", "<a"], tag("<a", "1", "1"), tag("<", "1b*", "1"), tag("<ab", "a", ""))),
     ("<<a1", triggered(["<<"], tag("<<", "a?", "1"))),
     ("aab1", triggered(["aab"], tag("aab", "1|11a", "b"), tag("aabb", "1", "b"))),
+    ("<ab1", triggered(["a"], tag("a", "1*", "b"), excludes=["<b", "1<"])),
+    ("<ab1", triggered(["a<"], tag("a<", "1*", "b"), excludes=["aa", "<a"], stop_after_first=True)),
+    ("<ab1", triggered(["a"], tag("a", "1*", ["b", "<<"]), at_least_one=True, excludes=["<1"])),
     ("ab1,", separated(",", tag("a", "1*", ","), tag("ab", ",", ""))),
+    ("ab1,", separated(",", tag("a", "[1,]*", ["bb", "b1"]))),
     ("ab1,", separated("", tag("a", "[1,]*", "b"), at_least_one=True)),
     ("ab1,", separated(",a", tag("a", "1", ""), tag("b", "", "b"), stop_after_first=True)),
 ]
@@ -105,7 +115,7 @@ def test_random_long_texts_against_the_reader(alphabet: str, wanted: dict[str, A
     rng = random.Random(2)
     pieces = [
         *alphabet,
-        *(one[part] for one in wanted["tags"] for part in ("begin", "end")),
+        *(text for one in wanted["tags"] for text in (one["begin"], *one["end"])),
         wanted.get("separator", ""),
     ]
     texts = ["".join(rng.choices(pieces, k=rng.randint(3, 9))) for _ in range(150)]
@@ -122,7 +132,9 @@ def test_random_formats_against_the_reader() -> None:
         contents = rng.choices(["1*", "[ab]*", "", "a|b1", ".*", "1+", "(ab)*"], k=2)
         ends = ["1", "<", "b", "</", ""]
         tags = [tag(begin, content, rng.choice(ends)) for begin, content in zip(begins, contents, strict=True)]
-        wanted = triggered(words, *tags, at_least_one=rng.random() < 0.3, stop_after_first=rng.random() < 0.3)
+        options = {option: rng.random() < 0.3 for option in ("at_least_one", "stop_after_first")}
+        excludes = [["".join(rng.choices("ab1/", k=2))], []][rng.random() < 0.5]
+        wanted = triggered(words, *tags, **options, excludes=excludes)
         try:
             accepts_text = acceptor(grammar_of("structural_tag", {"format": wanted}))
         except InvalidRequestError:
@@ -195,6 +207,72 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ["n=1\n", "n=-12;\n"],
         ["n=1", "n=\n", "n=1\n\n"],
     ),
+    (
+        {"format": {"type": "sequence", "elements": [
+            {"type": "any_text", "excludes": ["<a>", "<b"], "max_tokens": None, "max_chars": None},
+            {"type": "const_string", "value": ""},
+        ]}},
+        ["", "<", "x<a<c>", "a>b"],
+        ["<a>", "x<<a>", "a<b", "<a<b"],
+    ),
+    (
+        {"format": {"type": "tag", "begin": "<a>", "content": {"type": "any_text", "excludes": ["no"]}, "end": "</a>"}},
+        ["<a></a>", "<a>n o</a>"],
+        ["<a>no</a>", "<a>nn</a>n", "<a>"],
+    ),
+    ({"format": {"type": "any_text", "max_chars": 2}}, ["", "é", "漢字"], ["abc"]),
+    (
+        {"format": {"type": "tag", "begin": "<s>", "end": "</s>", "content": separated("", tag("<c:", "a+", "/>"))}},
+        ["<s></s>", "<s><c:a/></s>", "<s><c:a/><c:aa/></s>"],
+        ["<s>", "<s><c:/></s>", "<s></s><c:a/>", "<s><c:a/></s></s>"],
+    ),
+    ({"format": {"type": "star", "content": tag("<", "a+", ">")}}, ["", "<a>", "<a><aa>"], ["<>", "<a", "<a>a"]),
+    ({"format": {"type": "plus", "content": tag("<", "a+", ">")}}, ["<a>", "<a><aa>"], ["", "<a><"]),
+    ({"format": {"type": "optional", "content": tag("<", "a+", ">")}}, ["", "<a>"], ["<a><aa>"]),
+    (
+        {"format": {"type": "repeat", "min": 2, "max": 3, "content": {"type": "sequence", "elements": [
+            {"type": "json_schema", "json_schema": {"type": "boolean"}}, {"type": "const_string", "value": ";"},
+        ]}}},
+        ["true;true;", "true;false;true;"],
+        ["", "true;", "true;true;true;true;", "truetrue;"],
+    ),
+    ({"format": {"type": "repeat", "min": 1, "max": -1, "content": {"type": "regex", "pattern": "a|b"}}}, ["ab"], [""]),
+    (
+        {"format": {"type": "sequence", "elements": [
+            {"type": "repeat", "min": 0, "max": 0, "content": tag("<", "a", ">")},
+            {"type": "const_string", "value": "."},
+        ]}},
+        ["."],
+        ["", "<a>."],
+    ),
+    (
+        {"format": {"type": "sequence", "elements": [
+            {"type": "star", "content": {"type": "json_schema", "json_schema": {"type": "array", "const": [1]}}},
+            {"type": "const_string", "value": "."},
+        ]}},
+        [".", "[1].", "[1][1]."],
+        ["", "[1]", "[2]."],
+    ),
+    (
+        {"format": {"type": "dispatch", "excludes": ["!"], "rules": [
+            ["<f>", {"type": "regex", "pattern": "a*b"}], ["<g>", {"type": "json_schema", "json_schema": COUNT}],
+        ]}},
+        ["", "a<f", "<f>aab", 'x<f>b y<g>{"n":1}z', "<f>b<f>b"],
+        ["!", "<f>", "<f>a", "<f>b!", "<g>{}"],
+    ),
+    (
+        {"format": {"type": "dispatch", "loop": False, "rules": [["<f>", {"type": "regex", "pattern": "a*b"}]]}},
+        ["", "a", "a<f>ab"],
+        ["<f>b.", "<f>b<f>b"],
+    ),
+    (
+        {"format": {"type": "tag", "begin": "<f>", "end": ["</f>", "</g>"], "content": {
+            "type": "json_schema", "style": "qwen_xml", "any_order": False, "max_whitespace_cnt": None, "excludes": [],
+            "json_schema": {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False},
+        }}},
+        ["<f></f>", "<f><parameter=n>\n1\n</parameter></g>"],
+        ["<f>", "<f><parameter=n>\nx\n</parameter></f>"],
+    ),
 ]  # fmt: skip
 
 
@@ -212,7 +290,7 @@ XML_SCHEMA = {
 XML_VALUES = {"text": ["", "a\n</par\n", "漢"], "unit": ["F"], "n": ["12"], "name": ['"x"']}
 
 
-def xml_tag(required: list[str], end: str, **schema: Any) -> dict[str, Any]:
+def xml_tag(required: list[str], end: str | list[str], **schema: Any) -> dict[str, Any]:
     content = {"type": "qwen_xml_parameter", "json_schema": {**XML_SCHEMA, "required": required, **schema}}
     return {"type": "tag", "begin": "<f>", "content": content, "end": end}
 
@@ -311,6 +389,29 @@ REFUSED: list[tuple[Any, str]] = [
     (
         {"format": xml_tag([], "</f>", properties={"a": {"foo": 1}})},
         "content.json_schema.properties.a cannot be enforced: json_schema has 'foo' at #",
+    ),
+    ({"format": xml_tag([], ["</f>", "<para"])}, "whose end '<para' cannot be told from '<parameter=name>"),
+    ({"format": tag("a", "b", [])}, "structural_tag.format.end must be a list of strings, and is empty"),
+    ({"format": tag("a", "b", ["c", 1])}, "structural_tag.format.end[1] must be a string, not 1"),  # type: ignore[list-item]
+    ({"format": tag("a", "b*", ["c", ""])}, "a tag without an end, the one that begins with 'a', that may go on"),
+    ({"format": {"type": "any_text", "max_tokens": 5}}, "format.max_tokens is 5, which is not supported; max_chars"),
+    ({"format": {"type": "any_text", "max_chars": -1}}, "format.max_chars must be an integer from 0 on, not -1"),
+    ({"format": {"type": "any_text", "max_chars": 30_000}}, "format.max_chars has 30000 characters with its repet"),
+    ({"format": {"type": "any_text", "max_chars": 1, "excludes": ["a"]}}, "has both excludes and max_chars"),
+    ({"format": {"type": "any_text", "excludes": [""]}}, "format.excludes must be non-empty strings, not ['']"),
+    ({"format": {"type": "any_text", "excludes": ["a" * 101]}}, "format.excludes has a text of more than 100"),
+    ({"format": {**triggered(["ab"], tag("ab", "c", "")), "excludes": ["b"]}}, "'b', so that 'ab' could never be"),
+    ({"format": {**INTEGER, "style": "glm_xml"}}, "format.style must be 'json' or 'qwen_xml', not 'glm_xml'"),
+    ({"format": {**INTEGER, "any_order": True}}, "format.any_order is True, which is not supported; properties come"),
+    ({"format": {"type": "repeat", "min": 2, "max": 1, "content": DIGITS}}, "format.max must be -1 for no limit or at"),
+    ({"format": {"type": "repeat", "min": 1, "content": DIGITS}}, "format needs max: an integer from -1 on"),
+    ({"format": {"type": "repeat", "min": 9999, "max": 9999, "content": {"type": "regex", "pattern": "abc"}}}, "29997"),
+    ({"format": {"type": "star", "content": INTEGER}}, "may go on with '-' where the next one may begin with it"),
+    ({"format": {"type": "dispatch", "rules": [["a"]]}}, "rules[0] must be a pair of a non-empty text and a format"),
+    ({"format": {"type": "dispatch", "rules": [["a", DIGITS]]}}, "a tag without an end, the one that begins with 'a'"),
+    (
+        {"format": {"type": "dispatch", "rules": [["a", {"type": "const_string", "value": ""}], ["ba", DIGITS]]}},
+        "format.rules[1][0] is 'ba', which holds another trigger, 'a'",
     ),
     (
         {"format": {"type": "tag", "begin": "a", "end": "a", "content": {

@@ -88,7 +88,9 @@ def test_a_stream_is_server_sent_events(client: httpx.Client) -> None:
     assert all(event.startswith(b"data: {") and b"\n" not in event for event in events)
     chunks = [json.loads(event[len(b"data: ") :]) for event in events]
     whole = post(client, {**body, "stream": False}).json()
-    assert [len(chunk["output_ids"]) for chunk in chunks] == [1, 2, 3, 4, 5, 6]
+    counts = [len(chunk["output_ids"]) for chunk in chunks]  # what is there when it is written: one token or more
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 6
     assert all(whole["text"].startswith(chunk["text"]) for chunk in chunks)
     assert chunks[-1]["text"] == whole["text"]
 

@@ -33,7 +33,7 @@ class TerminalWriter:
             case Union(options):
                 return "(" + " | ".join(map(self.write, options)) + ")"
             case Repeat(body, low, high):
-                return f"({self.write(body)}){_times(low, high)}"
+                return f"({self.write(body)}){times(low, high)}"
             case Ref(name):
                 raise AssertionError(f"a terminal cannot refer to rule {name}")
 
@@ -97,11 +97,12 @@ def _rule(body: Pattern, names: Mapping[str, str]) -> str:
         case Union(options):
             return "(" + " | ".join(_rule(option, names) for option in options) + ")"
         case Repeat(inner, low, high):
-            return f"({_rule(inner, names)}){_times(low, high)}"
+            return f"({_rule(inner, names)}){times(low, high)}"
     raise AssertionError(f"{body} is no rule of lexemes")
 
 
-def _times(low: int, high: int | None) -> str:
+def times(low: int, high: int | None) -> str:
+    """What is written after something that is repeated. high: None is without limit."""
     if (low, high) == (0, None):
         return "*"
     if (low, high) == (1, None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sglang.srt.grammar.pattern import Pattern
+from sglang.srt.grammar.pattern import Pattern, literal, union
 from sglang.srt.grammar.recursive import Rules
 
 
@@ -50,20 +50,38 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """The content `low` to `high` times; None is without limit."""
+
+    content: Node
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True)
 class Tag:
-    """It is over at the first place where it can be; so what stands in its content up to `end` is no `end`."""
+    """It is over at the first place where it can be, with one of `ends`; so what stands in its content up to there is
+    no end.
+    """
 
     begin: str
     content: Node
-    end: str
+    ends: tuple[str, ...]
+
+    @property
+    def end(self) -> Pattern:
+        return union(map(literal, self.ends))
 
 
 @dataclass(frozen=True)
 class TriggeredTags:
-    """Any text, in which every trigger is the beginning of a tag. stop_after_first: the first tag ends it."""
+    """Any text, in which every trigger is the beginning of a tag. excludes: what the text between tags does not hold.
+    at_least_one: a tag comes first. stop_after_first: the first tag ends it.
+    """
 
     triggers: tuple[str, ...]
     tags: tuple[Tag, ...]
+    excludes: tuple[str, ...]
     at_least_one: bool
     stop_after_first: bool
 
@@ -84,9 +102,9 @@ def has_schema(node: Node) -> bool:
             return True
         case Series(inner) | Choice(inner) | TriggeredTags(tags=inner) | SeparatedTags(tags=inner):
             return any(map(has_schema, inner))
-        case Tag(content=content):
+        case Tag(content=content) | Repeated(content=content):
             return has_schema(content)
     return False
 
 
-Node = Regular | Schema | XmlArguments | Recursive | Series | Choice | Tag | TriggeredTags | SeparatedTags
+Node = Regular | Schema | XmlArguments | Recursive | Series | Choice | Repeated | Tag | TriggeredTags | SeparatedTags

@@ -1,8 +1,8 @@
 """A structural tag written as rules of llguidance.
 
 The library reads a lexeme as far as any lexeme that is allowed at that place goes on, and never comes back. So parts
-may follow each other, or stand beside each other, only where one character tells them apart; where none does, the
-structural tag is refused. Tags need no such care: they are over at the first place where they can be, and the
+may follow each other, or stand beside each other, only where none begins with all of what may stand there instead; else
+the structural tag is refused. Tags need no such care: they are over at the first place where they can be, and the
 beginnings of several are written as a trie.
 """
 
@@ -15,15 +15,15 @@ from dataclasses import replace
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
-from sglang.srt.grammar.automaton import build, positions
 from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.ebnf import ROOT
 from sglang.srt.grammar.json_schema import json_schema_rules
-from sglang.srt.grammar.lark import TerminalWriter, lexed_rules
+from sglang.srt.grammar.lark import TerminalWriter, lexed_rules, times
 from sglang.srt.grammar.lexemes import cut_into_lexemes, not_empty
 from sglang.srt.grammar.overruns import continuations
 from sglang.srt.grammar.pattern import (
     EMPTY_TEXT,
+    NOTHING,
     Chars,
     Concat,
     Pattern,
@@ -42,6 +42,7 @@ from sglang.srt.grammar.structural.nodes import (
     Node,
     Recursive,
     Regular,
+    Repeated,
     Schema,
     SeparatedTags,
     Series,
@@ -49,7 +50,7 @@ from sglang.srt.grammar.structural.nodes import (
     TriggeredTags,
     XmlArguments,
 )
-from sglang.srt.grammar.structural.parts import EMPTY, NO_CHARS, Part, followed, one_of
+from sglang.srt.grammar.structural.parts import EMPTY, Part, followed, one_of
 from sglang.srt.grammar.structural.xml_writing import XmlWriter
 
 _JSON_BEGINS = {
@@ -61,9 +62,10 @@ _JSON_BEGINS = {
     "boolean": "tf",
     "null": "n",
 }
-_NUMBER_GOES_ON = cs.characters("+-.0123456789eE")
-_SOME_TEXT = repeat(chars(cs.ANY), 1, None)
-_ANY_TEXT = repeat(chars(cs.ANY), 0, None)
+_NUMBER = cs.characters("+-.0123456789eE")
+_ANY_CHARACTER = chars(cs.ANY)
+_SOME_TEXT = repeat(_ANY_CHARACTER, 1, None)
+_ANY_TEXT = repeat(_ANY_CHARACTER, 0, None)
 
 
 def structural_rules(node: Node, name: str, unless: str = "", whitespace: str = "") -> str:
@@ -104,13 +106,15 @@ class _Writer:
             case Schema(text, path):
                 part = self._schema(text, path)
             case XmlArguments():
-                part = self._xml.part(node, "")
+                part = self._xml.part(node, ())
             case Recursive():
-                part = self._recursive(node, "")
+                part = self._recursive(node, EMPTY_TEXT)
             case Series(nodes):
                 part = self._series(nodes)
             case Choice(nodes):
                 part = self._choice(nodes)
+            case Repeated():
+                part = self._repeated(node)
             case Tag():
                 part = self._tags([node], 0)
             case SeparatedTags():
@@ -130,10 +134,10 @@ class _Writer:
         may_be_empty = is_nullable(pattern)
         body = not_empty(pattern) if may_be_empty else pattern
         terminal = self._terminal(self._patterns.write(body))
-        begins, goes_on = _begins(body), _continuations(body)
+        goes_on = _continuations(body)
         if may_be_empty:
-            return Part(f"{terminal}?", begins, cs.union(begins, goes_on), may_be_empty=True)
-        return Part(terminal, begins, goes_on)
+            return Part(f"{terminal}?", body, union([body, goes_on]), may_be_empty=True)
+        return Part(terminal, body, goes_on)
 
     def _schema(self, text: str, path: str) -> Part:
         if text not in self._schemas:
@@ -143,10 +147,10 @@ class _Writer:
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{path} cannot be enforced: {error}") from error
         begins = cs.characters("".join(_JSON_BEGINS[kind] for kind in _json_types(text)))
-        goes_on = _NUMBER_GOES_ON if cs.overlap(begins, _NUMBER_GOES_ON) else NO_CHARS
-        return Part(self._schemas[text], begins, goes_on, is_json=True)
+        goes_on = chars(_NUMBER) if cs.overlap(begins, _NUMBER) else NOTHING
+        return Part(self._schemas[text], chars(begins), goes_on, is_json=True)
 
-    def _recursive(self, grammar: Recursive, end: str) -> Part:
+    def _recursive(self, grammar: Recursive, end: Pattern) -> Part:
         """With `end` after it. If that can be told from whatever may follow, it goes on with nothing."""
         name = f"{self._name}_grammar_{self._num_grammars}"
         self._num_grammars += 1
@@ -154,7 +158,7 @@ class _Writer:
         rules = {
             **grammar.rules.rules,
             following: _ANY_TEXT,
-            with_end: concat([Ref(ROOT), literal(end)]),
+            with_end: concat([Ref(ROOT), end]),
             name: concat([Ref(with_end), Ref(following)]),
         }
         lexed = cut_into_lexemes(name, rules)
@@ -164,7 +168,7 @@ class _Writer:
                 with_end, {rule: body for rule, body in rules.items() if rule not in (name, following)}
             )
         self._rules.append(lexed_rules(lexed, with_end, name))
-        return Part(name, _first_chars(grammar.rules.rules), NO_CHARS if is_over else cs.ANY)
+        return Part(name, chars(_first_chars(grammar.rules.rules)), NOTHING if is_over else _ANY_CHARACTER)
 
     # --- one after the other, and beside each other
 
@@ -189,6 +193,20 @@ class _Writer:
             parts.append(self._tags(tags, 0))
         return one_of([*parts, *(self._part(node) for node in nodes if not isinstance(node, (Regular, Tag)))])
 
+    def _repeated(self, node: Repeated) -> Part:
+        one = self._part(node.content)
+        if node.high == 0:
+            return EMPTY
+        goes_on = one.goes_on
+        if node.high != 1:
+            followed(one, one)
+            goes_on = union([goes_on, one.begins])
+        may_be_empty = one.may_be_empty or node.low == 0
+        if may_be_empty:
+            goes_on = union([goes_on, one.begins])
+        low = 0 if one.may_be_empty else node.low
+        return Part(f"({one.text}){times(low, node.high)}", one.begins, goes_on, may_be_empty)
+
     # --- tags
 
     def _tags(self, tags: Sequence[Tag], num_read: int) -> Part:
@@ -207,10 +225,10 @@ class _Writer:
 
     def _regular_rests(self, tags: Sequence[Tag]) -> Part:
         """As `_rest`, of one of the tags, whose contents are regular."""
-        rests = union(concat([_pattern(tag.content), literal(tag.end)]) for tag in tags)
+        rests = union(concat([_pattern(tag.content), tag.end]) for tag in tags)
         part = self._regular(rests)
-        endless = next((tag for tag in tags if not tag.end), None)
-        if not part.goes_on:
+        endless = next((tag for tag in tags if "" in tag.ends), None)
+        if part.goes_on == NOTHING:
             return part
         if endless is not None:
             raise InvalidRequestError(
@@ -219,34 +237,34 @@ class _Writer:
             )
         whole, more = self._patterns.write(rests), self._patterns.write(_SOME_TEXT)
         terminal = self._terminal(f"({whole}) & ~(({whole}) {more})")
-        return replace(part, text=terminal, goes_on=NO_CHARS)
+        return replace(part, text=terminal, goes_on=NOTHING)
 
     def _rest(self, tag: Tag) -> Part:
         """What comes after its beginning."""
-        content, end = tag.content, tag.end
+        content = tag.content
         if isinstance(content, Recursive):
-            part = self._recursive(content, end)
+            part = self._recursive(content, tag.end)
         elif isinstance(content, XmlArguments):
-            part = self._xml.part(content, end)
+            part = self._xml.part(content, tag.ends)
         else:
-            part = followed(self._part(content), self._regular(literal(end)))
-        if part.goes_on:
+            part = followed(self._part(content), self._regular(tag.end))
+        if part.goes_on != NOTHING:
             raise InvalidRequestError(
-                f"structural_tag has a tag whose end {shown(end)} cannot be told from its content, {_named(tag)}; give "
-                "it another end"
+                f"structural_tag has a tag whose end {_shown(tag.ends)} cannot be told from its content, {_named(tag)}"
+                "; give it another end"
             )
         return part
 
     def _separated(self, node: SeparatedTags) -> Part:
         one = self._tags(node.tags, 0)
-        text, goes_on = f"({one.text})", NO_CHARS
+        text, goes_on = f"({one.text})", one.goes_on
         if not node.stop_after_first:
             separator = self._regular(literal(node.separator))
             again = followed(separator, one)
             text, goes_on = f"{text} ({again.text})*", again.begins
         if node.at_least_one:
             return Part(text, one.begins, goes_on)
-        return Part(f"({text})?", one.begins, cs.union(one.begins, goes_on), may_be_empty=True)
+        return Part(f"({text})?", one.begins, union([one.begins, goes_on]), may_be_empty=True)
 
     def _triggered(self, node: TriggeredTags, unless: str) -> Part:
         """Text up to and including a trigger is one lexeme. It holds no other trigger, so it cannot go on.
@@ -257,34 +275,37 @@ class _Writer:
             trigger: self._tags([tag for tag in node.tags if tag.begin.startswith(trigger)], len(trigger)).text
             for trigger in node.triggers
         }
-        first = self._found_tag(rests, unless)
-        more = "" if node.stop_after_first else f" ({self._found_tag(rests, '')})* {self._free_text(rests, '')}?"
-        text = f"({first}){more}"
+        more = "" if node.stop_after_first else f" ({self._found_tag(node, rests, '')})* {self._free_text(node, '')}?"
+        goes_on = NOTHING if node.stop_after_first else _ANY_CHARACTER
         if node.at_least_one:
-            return Part(text, cs.ANY, NO_CHARS if node.stop_after_first else cs.ANY)
-        return Part(f"({text} | {self._free_text(rests, unless)})?", cs.ANY, cs.ANY, may_be_empty=True)
+            first = self._tags(node.tags, 0)
+            return Part(f"{first.text}{more}", first.begins, goes_on)
+        text = f"({self._found_tag(node, rests, unless)}){more} | {self._free_text(node, unless)}"
+        return Part(f"({text})?", _ANY_CHARACTER, _ANY_CHARACTER, may_be_empty=True)
 
-    def _found_tag(self, rests: Mapping[str, str], unless: str) -> str:
+    def _found_tag(self, node: TriggeredTags, rests: Mapping[str, str], unless: str) -> str:
         """Text without triggers, and a tag. rests: by trigger, what comes after it."""
         any_text, some_text = self._patterns.write(_ANY_TEXT), self._patterns.write(_SOME_TEXT)
-        too_long = f"{any_text} {self._one_of_triggers(rests)} {some_text}"
+        too_long = f"{any_text} {self._one_of(node.triggers)} {some_text}"
         options = []
         for trigger, rest in rests.items():
-            found = f"({any_text} {self._patterns.write(literal(trigger))}) & ~({too_long}){_but_not(unless)}"
-            options.append(f"{self._terminal(found)} {rest}")
+            found = f"({any_text} {self._patterns.write(literal(trigger))}) & ~({too_long})"
+            options.append(f"{self._terminal(found + self._but_not(node.excludes, unless))} {rest}")
         return " | ".join(options)
 
-    def _free_text(self, triggers: Iterable[str], unless: str) -> str:
+    def _free_text(self, node: TriggeredTags, unless: str) -> str:
         any_text, some_text = self._patterns.write(_ANY_TEXT), self._patterns.write(_SOME_TEXT)
-        with_trigger = f"{any_text} {self._one_of_triggers(triggers)} {any_text}"
-        return self._terminal(f"{some_text} & ~({with_trigger}){_but_not(unless)}")
+        with_trigger = f"{any_text} {self._one_of(node.triggers)} {any_text}"
+        return self._terminal(f"{some_text} & ~({with_trigger}){self._but_not(node.excludes, unless)}")
 
-    def _one_of_triggers(self, triggers: Iterable[str]) -> str:
-        return f"({self._patterns.write(union(map(literal, triggers)))})"
+    def _but_not(self, excludes: Sequence[str], unless: str) -> str:
+        """Of a terminal: it holds nothing that is excluded, and is none of `unless`."""
+        any_text = self._patterns.write(_ANY_TEXT)
+        with_excluded = f" & ~({any_text} {self._one_of(excludes)} {any_text})" if excludes else ""
+        return with_excluded + (f" & ~{unless}" if unless else "")
 
-
-def _but_not(terminal: str) -> str:
-    return f" & ~{terminal}" if terminal else ""
+    def _one_of(self, texts: Iterable[str]) -> str:
+        return f"({self._patterns.write(union(map(literal, texts)))})"
 
 
 def _length_in_common(one: str, other: str) -> int:
@@ -292,14 +313,9 @@ def _length_in_common(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _begins(pattern: Pattern) -> CharSet:
-    automaton = build(pattern)
-    return cs.union(*(automaton.chars[position] for position in positions(automaton.first)))
-
-
-def _continuations(pattern: Pattern) -> CharSet:
+def _continuations(pattern: Pattern) -> Pattern:
     try:
-        return continuations(pattern)
+        return chars(continuations(pattern))
     except InvalidRequestError as error:
         raise InvalidRequestError(
             "structural_tag has a regular expression that is too large to tell where it ends"
@@ -345,3 +361,7 @@ def _pattern(node: Node) -> Pattern:
 
 def _named(tag: Tag) -> str:
     return f"the one that begins with {shown(tag.begin)}"
+
+
+def _shown(ends: tuple[str, ...]) -> str:
+    return shown(ends[0] if len(ends) == 1 else list(ends))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
-from sglang.srt.grammar.pattern import chars, literal, repeat, union
+from sglang.srt.grammar.pattern import NOTHING, chars, literal, repeat, union
 from sglang.srt.grammar.structural.nodes import Node, Regular, Schema, Tag, XmlArguments
-from sglang.srt.grammar.structural.parts import EMPTY, NO_CHARS, Part
+from sglang.srt.grammar.structural.parts import EMPTY, Part
 from sglang.srt.grammar.xml_arguments import QWEN_ARGUMENTS, Argument, read_arguments
 
 _BETWEEN = "\n"
+_BRACKET = literal("<")
 _ANY_TEXT = repeat(chars(cs.ANY), 0, None)
 
 
@@ -24,13 +26,15 @@ class XmlWriter:
         self._part_of = part_of
         self.rules: list[str] = []
 
-    def part(self, node: XmlArguments, end: str) -> Part:
-        """All arguments, and `end` after them. Rules whose names begin with this one's are its own.
+    def part(self, node: XmlArguments, ends: Sequence[str]) -> Part:
+        """All arguments, and one of `ends` after them, if there are any. Rules whose names begin with this one's are
+        its own.
 
         Raises InvalidRequestError for schemas that tags cannot say, and an end that may be taken for an argument.
         """
         arguments = _arguments(node.schema)
-        tail = EMPTY if not end else self._part_of(Regular(literal(end)))
+        has_end = any(ends)
+        tail = self._part_of(Regular(union(map(literal, ends)))) if has_end else EMPTY
         name = f"{self._name}_{len(self.rules)}"
         after = [f"{name}_after_{place}" for place in range(len(arguments) + 1)]
         self.rules.append(f"{after[-1]}: {tail.text}")
@@ -42,20 +46,20 @@ class XmlWriter:
         options = [f"{start} {rest}" for start, rest in zip(starts, after[1:], strict=False)]
         if not any(one.is_required for one in arguments):
             options.append(after[-1])
-            begins = cs.union(cs.characters("<" if starts else ""), tail.begins)
+            begins = union([_BRACKET if starts else NOTHING, tail.begins])
         else:
-            begins = cs.characters("<")
+            begins = _BRACKET
         self.rules.append(f"{name}: {' | '.join(options)}")
-        if end:
-            _check_end(end, arguments)
-            return Part(name, begins, NO_CHARS)
+        if has_end:
+            _check_ends(ends, arguments)
+            return Part(name, begins, NOTHING)
         may_be_empty = after[-1] in options
-        goes_on = cs.characters("" if not arguments or arguments[-1].is_required else _BETWEEN)
-        return Part(name, begins, cs.union(begins, goes_on) if may_be_empty else goes_on, may_be_empty)
+        goes_on = NOTHING if not arguments or arguments[-1].is_required else literal(_BETWEEN)
+        return Part(name, begins, union([begins, goes_on]) if may_be_empty else goes_on, may_be_empty)
 
     def _written(self, argument: Argument, before: str, path: str) -> str:
         begin, end = QWEN_ARGUMENTS.around(argument.key)
-        return self._part_of(Tag(before + begin, _value(argument, path), end)).text
+        return self._part_of(Tag(before + begin, _value(argument, path), (end,))).text
 
 
 def _arguments(schema: Schema) -> list[Argument]:
@@ -75,13 +79,13 @@ def _reached(arguments: Sequence[Argument]) -> Sequence[Argument]:
     return arguments[: next(required, len(arguments)) + 1]
 
 
-def _check_end(end: str, arguments: Sequence[Argument]) -> None:
+def _check_ends(ends: Sequence[str], arguments: Sequence[Argument]) -> None:
     """Where an argument may be left out, one of the next may stand, or the end."""
     for argument in _reached(arguments[::-1]):
         if argument.is_required:
             return
         begin, _ = QWEN_ARGUMENTS.around(argument.key)
-        for before in (begin, _BETWEEN + begin):
+        for before, end in itertools.product((begin, _BETWEEN + begin), ends):
             if before.startswith(end) or end.startswith(before):
                 raise InvalidRequestError(
                     f"structural_tag has a tag whose end {shown(end)} cannot be told from {shown(before)}, with which "

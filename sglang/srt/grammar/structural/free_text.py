@@ -1,0 +1,65 @@
+"""Texts in which some words do not occur, as a regular expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sglang.srt.errors import InvalidRequestError, shown
+from sglang.srt.grammar import charset as cs
+from sglang.srt.grammar.charset import CharSet
+from sglang.srt.grammar.limits import MAX_POSITIONS
+from sglang.srt.grammar.pattern import EMPTY_TEXT, NOTHING, Pattern, chars, concat, num_positions, repeat, union
+
+_MAX_LENGTH = 100
+"""Of a word: for each of its characters the expression is nested one level deeper."""
+
+_END = -1
+
+
+def texts_without(name: str, words: Sequence[str]) -> Pattern:
+    """The texts that hold none of the words, none of which is empty.
+
+    A state is how much of a word the text ends with (A. V. Aho and M. J. Corasick, 1975); the states go one by one,
+    the longest first (J. A. Brzozowski and E. J. McCluskey, 1963), so that hardly any is written twice.
+
+    Raises InvalidRequestError, which begins with `name`, where that is too much to be written out.
+    """
+    long = next((word for word in words if len(word) > _MAX_LENGTH), None)
+    if long is not None:
+        raise InvalidRequestError(f"{name} has a text of more than {_MAX_LENGTH} characters: {shown(long)}")
+    edges = _edges(words)
+    for state in reversed(range(1, len(edges))):
+        _eliminate(edges, state)
+        if sum(map(num_positions, edges[-1].values())) > MAX_POSITIONS:
+            raise InvalidRequestError(f"{name} has texts that are too many, or too alike: {shown(list(words))}")
+    return concat([repeat(edges[0].get(0, NOTHING), 0, None), edges[0][_END]])
+
+
+def _edges(words: Sequence[str]) -> list[dict[int, Pattern]]:
+    """For each state, by the next one, what is read between them. The shorter state is always the first."""
+    prefixes = sorted({word[:size] for word in words for size in range(len(word))}, key=len)
+    prefixes = [prefix for prefix in prefixes if not any(word in prefix for word in words)]
+    numbers = {prefix: number for number, prefix in enumerate(prefixes)}
+    letters = sorted(set("".join(words)))
+    others = chars(cs.complement(cs.characters("".join(letters))))
+    edges: list[dict[int, Pattern]] = []
+    for prefix in prefixes:
+        read: dict[int, CharSet] = {}
+        for letter in letters:
+            text = prefix + letter
+            if not text.endswith(tuple(words)):
+                target = next(numbers[text[start:]] for start in range(len(text) + 1) if text[start:] in numbers)
+                read[target] = cs.union(read.get(target, ()), cs.single(letter))
+        targets = {target: chars(members) for target, members in read.items()}
+        edges.append({**targets, 0: union([targets.get(0, NOTHING), others]), _END: EMPTY_TEXT})
+    return edges
+
+
+def _eliminate(edges: list[dict[int, Pattern]], state: int) -> None:
+    onward = edges.pop(state)
+    around = repeat(onward.pop(state, NOTHING), 0, None)
+    for targets in edges:
+        if (into := targets.pop(state, None)) is not None:
+            for target, pattern in onward.items():
+                through = concat([into, around, pattern])
+                targets[target] = union([targets.get(target, NOTHING), through])
