@@ -137,7 +137,7 @@ REFUSED: list[tuple[Any, str]] = [
             {"type": "object", "properties": {"a": {keyword: value}}},
             f"json_schema has '{keyword}' at #/properties/a, {CANNOT}",
         )
-        for keyword, value in {"$recursiveRef": "#", "nullable": True, "contentMediaType": "text/html"}.items()
+        for keyword, value in {"$recursiveRef": "#", "nullable": True, "contentMediaType": "image/png"}.items()
     ),
     ({"typ": "object"}, "json_schema has 'typ' at #, which is no keyword of JSON Schema; did you mean 'type'?"),
     (

@@ -168,6 +168,7 @@ OPEN_TABLE: list[tuple[Any, list[str], list[str]]] = [
         ['{"a":1}', '{"a":1,"b":2}'],
         ["{}", '{"a":1,"b":2,"c":3}'],
     ),
+    ({"type": "string", "contentMediaType": "text/markdown"}, ['"# A"', '""'], ["1"]),
     ({"type": "string", "contentEncoding": "base64"}, ['"aGk="', '""'], ['"aGk"', "1"]),
     ({**DRAFT_4, "minimum": 0, "exclusiveMinimum": True, "type": "integer", "maximum": 9}, ["1", "9"], ["0", "10"]),
     ({**DRAFT_4, "maximum": 2, "exclusiveMaximum": True, "minimum": 1, "exclusiveMinimum": False}, ["1"], ["2"]),

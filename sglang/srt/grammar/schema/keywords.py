@@ -141,12 +141,18 @@ def without_notes(schema: Mapping[str, Any]) -> set[str]:
 
 def _problem(keyword: str, schema: Mapping[str, Any], is_none: bool) -> str:
     """Of one whose values are not known: why it cannot be ignored, if so. is_none: it stands in what is no schema."""
-    if keyword in ANNOTATIONS:
+    if keyword in ANNOTATIONS or (keyword == "contentMediaType" and _is_any_text(schema)):
         return ""
     if keyword == "nullable":
         return f"cannot be enforced; {_hint_for_nullable(schema)}"
     problem = problem_of(keyword, schema, _VALUES, _fits)
     return problem or ("is no keyword of JSON Schema, and neither is what stands beside it" if is_none else "")
+
+
+def _is_any_text(schema: Mapping[str, Any]) -> bool:
+    """Whether nothing is wrong for its media type, such as ``text/html``."""
+    media_type = schema["contentMediaType"]
+    return "contentEncoding" not in schema and isinstance(media_type, str) and media_type.lower().startswith("text/")
 
 
 def _is_none(schema: Mapping[str, Any]) -> bool:
