@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sglang.srt.errors import InvalidRequestError
 from sglang.srt.grammar.json_schema import open_json_schema_grammar
@@ -141,3 +142,17 @@ def test_what_is_generated_matches_for_python_too(pattern: str, is_negated: bool
 def test_what_only_others_match_is_generated_all_the_same() -> None:
     assert accepts(grammar_of("json_schema", {"type": "string", "pattern": r"^(?=\s)\uFEFF$"}), '"\ufeff"')
     assert accepts(grammar_of("json_schema", {"type": "string", "pattern": r"^[^\S ]\uFEFF$"}), '"\\t\ufeff"')
+
+
+@pytest.mark.parametrize("others", [False, {"type": "null"}])
+@pytest.mark.parametrize("pattern", ["^(?!a)", "^(?!a$).*$", "^(?!-)[-ab]{0,3}[ab]$", "^((?!ab).)*$", "^(?=a)(?!.*b)"])
+def test_names_of_properties_may_look_around(pattern: str, others: object) -> None:
+    schema = {
+        "type": "object",
+        "patternProperties": {pattern: {"type": "integer"}, "^[ab]*$": {"enum": [1, "x", None]}},
+        "additionalProperties": others,
+    }
+    is_valid = acceptor(grammar_of("json_schema", schema))
+    reader = Draft202012Validator(schema)
+    for name, value in itertools.product(["", "a", "b", "ab", "ba", "-a", "a-", "aa", "c"], [1, 2, "x", None]):
+        assert is_valid(f'{{"{name}":{json.dumps(value)}}}') == reader.is_valid({name: value}), (name, value)

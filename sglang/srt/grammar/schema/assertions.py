@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from sglang.srt.grammar.schema.document import Document, Node
-from sglang.srt.grammar.schema.ecma_regex import conditions_for, conditions_in_python, texts_with
+from sglang.srt.grammar.schema.ecma_regex import conditions_for, conditions_in_python
 from sglang.srt.grammar.schema.formats import INTEGER_RANGES, format_texts, format_type
 from sglang.srt.grammar.schema.keywords import is_number
 from sglang.srt.grammar.schema.numbers import Numbers
@@ -30,7 +30,7 @@ from sglang.srt.grammar.schema.shapes import (
     State,
     anything,
 )
-from sglang.srt.grammar.schema.strings import Conditions, Strings
+from sglang.srt.grammar.schema.strings import Conditions, Strings, denials
 
 _PATTERN = "json_schema's pattern at {}"
 
@@ -127,7 +127,7 @@ class Assertion:
             return [Branch(Strings(None, found, preferred=in_python))]
         is_told = len(in_python) == 1 and in_python != found
         denied = tuple((pattern, not wanted) for pattern, wanted in in_python) if is_told else ()
-        return [Branch(replace(denial, preferred=denied)) for denial in _denials(found)]
+        return [Branch(replace(denial, preferred=denied)) for denial in denials(found)]
 
     def format(self, positive: bool) -> Iterable[Branch]:
         if self._value in INTEGER_RANGES:
@@ -143,8 +143,8 @@ class Assertion:
             return [Branch(Strings(None, required, chosen=chosen, preferred=preferred))]
         required = tuple((pattern, True) for pattern in found.required)
         if found.chosen:
-            return [Branch(Strings(None, chosen=denial.conditions)) for denial in _denials(required)]
-        return map(Branch, _denials(required))
+            return [Branch(Strings(None, chosen=denial.conditions)) for denial in denials(required)]
+        return map(Branch, denials(required))
 
     # --- arrays
 
@@ -261,14 +261,9 @@ def absent(name: str) -> Objects:
     return Objects(((name, Slot(ANYTHING, Presence.FORBIDDEN)),))
 
 
-def _denials(conditions: Conditions) -> list[Strings]:
-    """What of them does not hold, in alternatives."""
-    return [Strings(None, ((pattern, not wanted),)) for pattern, wanted in conditions]
-
-
-def _patterns(node: Node) -> dict[str, Any]:
+def _patterns(node: Node) -> dict[str, Conditions]:
     place = _PATTERN.format(f"{node.place}/patternProperties")
-    return {source: texts_with(place, source) for source in node.schema.get("patternProperties", ())}
+    return {source: conditions_for(place, source) for source in node.schema.get("patternProperties", ())}
 
 
 _Method = Callable[[Assertion, bool], Iterable[Branch]]

@@ -70,21 +70,11 @@ _LAST_LINE_END = repeat(chars(cs.single("\n")), 0, 1)
 
 
 @lru_cache(maxsize=1024)
-def texts_with(name: str, source: str) -> Pattern:
-    """The texts in which the expression is found somewhere.
-
-    Raises InvalidRequestError, which begins with `name`, for what is no regular expression in the strict sense.
-    """
-    tree = parse_tree(name, _translated(name, source))
-    return _with_any_text_around(name, source, tree, tree.state.flags)
-
-
-@lru_cache(maxsize=1024)
 def conditions_for(name: str, source: str) -> Conditions:
     """What holds of the texts in which the expression is found somewhere, and of no others. It may look around, as far
     as `without_lookaround` goes.
 
-    Raises InvalidRequestError as `texts_with` does.
+    Raises InvalidRequestError, which begins with `name`, for what is no regular expression in the strict sense.
     """
     tree = parse_tree(name, _translated(name, source))
     return tuple(

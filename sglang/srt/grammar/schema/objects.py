@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sglang.srt.errors import InvalidRequestError
-from sglang.srt.grammar.pattern import Pattern
 from sglang.srt.grammar.schema.machine import Item, Machine, build_machine
 from sglang.srt.grammar.schema.shapes import ANYTHING, Objects, Presence, Rule, Selector, Slot, State
 from sglang.srt.grammar.schema.solver import Solver
-from sglang.srt.grammar.schema.strings import Strings
+from sglang.srt.grammar.schema.strings import Conditions, Strings, denials
 
 MAX_NAME_KINDS = 64
 """Into which the patterns for the names of one object cut its properties."""
@@ -132,7 +131,7 @@ def _ways(solver: Solver, shape: Objects, slots: dict[str, Slot], extras: list[I
 
 
 def _selected_names(solver: Solver, selector: Selector) -> list[Strings]:
-    return [selector.texts] if selector.key is None else _key_sets(solver, frozenset([(selector.key, False)]))
+    return selector.texts if selector.key is None else _key_sets(solver, frozenset([(selector.key, False)]))
 
 
 def _key_sets(solver: Solver, keys: State) -> list[Strings]:
@@ -173,8 +172,8 @@ def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str,
     are all that speaks of names, and one of them lets properties be, a name matches one.
     """
     rules = [rule for rule in shape.rules if rule[1] != ANYTHING]
-    patterns = dict.fromkeys(p for selector, _ in rules for p in (selector.pattern, *selector.others) if p is not None)
-    cells: list[tuple[Strings, frozenset[Pattern]]] = [(keys, frozenset()) for keys in key_sets]
+    patterns = dict.fromkeys(one for selector, _ in rules for one in (selector.pattern, *selector.others) if one)
+    cells: list[tuple[Strings, frozenset[Conditions]]] = [(keys, frozenset()) for keys in key_sets]
     for pattern in patterns:
         cells = [part for keys, matched in cells for part in _parts(keys, matched, pattern)]
         if len(cells) > MAX_NAME_KINDS:
@@ -191,33 +190,36 @@ def _extras(solver: Solver, shape: Objects, key_sets: list[Strings], place: str,
 
 
 def _parts(
-    keys: Strings, matched: frozenset[Pattern], pattern: Pattern
-) -> Iterator[tuple[Strings, frozenset[Pattern]]]:
-    """Of `keys`, which match all of `matched`, those that match the pattern too, and the others.
+    keys: Strings, matched: frozenset[Conditions], pattern: Conditions
+) -> Iterator[tuple[Strings, frozenset[Conditions]]]:
+    """Of `keys`, of which all of `matched` hold, those of which the pattern holds too, and the others.
 
     Most patterns of one object tell kinds of names apart, and then nothing more has to be asked or said.
     """
     if any(_are_disjoint(pattern, other) for other in matched):
         yield keys, matched
         return
-    telling = tuple((one, wanted) for one, wanted in keys.conditions if wanted or not _are_disjoint(pattern, one))
-    if (matching := replace(keys, conditions=telling).meet(Strings(None, ((pattern, True),)))) is not None:
+    telling = tuple(
+        (one, wanted) for one, wanted in keys.conditions if wanted or not _are_disjoint(pattern, ((one, True),))
+    )
+    if (matching := replace(keys, conditions=telling).meet(Strings(None, pattern))) is not None:
         yield matching, matched | {pattern}
-    if (others := keys.meet(Strings(None, ((pattern, False),)))) is not None:
-        yield others, matched
+    for denial in denials(pattern):
+        if (others := keys.meet(denial)) is not None:
+            yield others, matched
 
 
-def _are_disjoint(one: Pattern, other: Pattern) -> bool:
+def _are_disjoint(one: Conditions, other: Conditions) -> bool:
     """Sure if True."""
-    return Strings(None, ((one, True), (other, True))).is_empty
+    return Strings(None, (*one, *other)).is_empty
 
 
-def _state(rules: list[Rule], matched: frozenset[Pattern]) -> State:
+def _state(rules: list[Rule], matched: frozenset[Conditions]) -> State:
     return ANYTHING.union(*(state for selector, state in rules if _selects(selector, matched)))
 
 
-def _selects(selector: Selector, matched: frozenset[Pattern]) -> bool:
-    return (selector.pattern is None or selector.pattern in matched) and matched.isdisjoint(selector.others)
+def _selects(selector: Selector, matched: frozenset[Conditions]) -> bool:
+    return (not selector.pattern or selector.pattern in matched) and matched.isdisjoint(selector.others)
 
 
 def _with_witness(

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
-from sglang.srt.grammar.pattern import Pattern
 from sglang.srt.grammar.schema.document import Document, Node
 from sglang.srt.grammar.schema.numbers import Numbers
-from sglang.srt.grammar.schema.strings import Strings, matches
+from sglang.srt.grammar.schema.strings import Conditions, Strings, denials, hold
 
 Kind = Literal["null", "boolean", "number", "string", "array", "object"]
 KINDS: tuple[Kind, ...] = ("object", "array", "string", "number", "boolean", "null")
@@ -94,26 +93,30 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class Selector:
-    """Properties whose names match `pattern`, are none of `names`, match none of `others`, and are not like `key`."""
+    """Properties of whose names `pattern` holds, which are none of `names`, of which none of `others` holds, and which
+    are not like `key`.
+    """
 
-    pattern: Pattern | None = None
+    pattern: Conditions = ()
     names: frozenset[str] = frozenset()
-    others: tuple[Pattern, ...] = ()
+    others: tuple[Conditions, ...] = ()
     key: Node | None = None
 
     def has(self, name: str) -> bool:
         """`key` aside."""
         return (
             name not in self.names
-            and (self.pattern is None or matches(self.pattern, name))
-            and not any(matches(pattern, name) for pattern in self.others)
+            and hold(self.pattern, name)
+            and not any(hold(pattern, name) for pattern in self.others)
         )
 
     @property
-    def texts(self) -> Strings:
-        """The names that it selects. `key` aside."""
-        wanted = () if self.pattern is None else ((self.pattern, True),)
-        return Strings(None, (*wanted, *((pattern, False) for pattern in self.others)), self.names)
+    def texts(self) -> list[Strings]:
+        """The names that it selects, in alternatives. `key` aside."""
+        found = [Strings(None, self.pattern, self.names)]
+        for pattern in self.others:
+            found = [met for one in found for denial in denials(pattern) if (met := one.meet(denial)) is not None]
+        return found
 
 
 Rule = tuple[Selector, State]
@@ -182,7 +185,7 @@ class Evaluated:
     """
 
     names: frozenset[str] = frozenset()
-    patterns: tuple[Pattern, ...] = ()
+    patterns: tuple[Conditions, ...] = ()
     all_properties: bool = False
     num_items: int = 0
     items: tuple[Node, ...] = ()

@@ -59,7 +59,7 @@ class Strings:
             text not in self.excluded
             and self.shortest <= len(text)
             and (self.longest is None or len(text) <= self.longest)
-            and all(matches(pattern, text) == wanted for pattern, wanted in self.conditions)
+            and hold(self.conditions, text)
         )
 
     def meet(self, other: Strings) -> Strings | None:
@@ -108,7 +108,7 @@ class Strings:
         return tuple(filter(self.generates, self.texts or ()))
 
     def generates(self, text: str) -> bool:
-        return self.has(text) and all(matches(pattern, text) == wanted for pattern, wanted in self.chosen)
+        return self.has(text) and hold(self.chosen, text)
 
     @property
     def _narrowed(self) -> Strings:
@@ -135,6 +135,18 @@ class Strings:
         return " & ".join(
             [*(f"({writer.write(one)})" for one in wanted), *(f"~({writer.write(one)})" for one in unwanted)]
         )
+
+
+def denials(conditions: Conditions) -> list[Strings]:
+    """The texts of which they do not all hold. No text is in two."""
+    return [
+        Strings(None, (*conditions[:number], (pattern, not wanted)))
+        for number, (pattern, wanted) in enumerate(conditions)
+    ]
+
+
+def hold(conditions: Conditions, text: str) -> bool:
+    return all(matches(pattern, text) == wanted for pattern, wanted in conditions)
 
 
 @lru_cache(maxsize=256)
