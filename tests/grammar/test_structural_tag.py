@@ -12,39 +12,19 @@ from typing import Any
 import pytest
 
 from sglang.srt.errors import InvalidRequestError
+from tests.grammar.structural_formats import COUNT, INTEGER, TOOLS, separated, tag, triggered, xml_tag
 from tests.grammar.texts import acceptor, accepts, grammar_of
-
-COUNT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-TOOLS = {
-    "type": "structural_tag",
-    "structures": [
-        {"begin": "<f=count>", "schema": COUNT, "end": "</f>"},
-        {"begin": "<f=code>", "schema": {"type": "integer"}, "end": "</f>"},
-    ],
-    "triggers": ["<f="],
-}
-
-
-def tag(begin: str, pattern: str, end: str | list[str]) -> dict[str, Any]:
-    return {"type": "tag", "begin": begin, "content": {"type": "regex", "pattern": pattern}, "end": end}
-
-
-def triggered(triggers: list[str], *tags: dict[str, Any], **options: Any) -> dict[str, Any]:
-    return {"type": "triggered_tags", "triggers": triggers, "tags": list(tags), **options}
-
-
-def separated(separator: str, *tags: dict[str, Any], **options: Any) -> dict[str, Any]:
-    return {"type": "tags_with_separator", "separator": separator, "tags": list(tags), **options}
 
 
 def ends_of_tag(one: dict[str, Any], text: str, start: int) -> Iterator[int]:
-    """Where one that begins there is over: at the first place where it can be."""
+    """Where one that begins there is over: at the first place where it can be, if it has an end."""
     if not text.startswith(one["begin"], start):
         return
     ends = one["end"] if isinstance(one["end"], list) else [one["end"]]
     whole = re.compile(f"(?:{one['content']['pattern']})(?:{'|'.join(map(re.escape, ends))})", re.DOTALL)
     start += len(one["begin"])
-    yield from [end for end in range(start, len(text) + 1) if whole.fullmatch(text, start, end)][:1]
+    places = [place for place in range(start, len(text) + 1) if whole.fullmatch(text, start, place)]
+    yield from places if ends == [""] else places[:1]
 
 
 def is_triggered(wanted: dict[str, Any], text: str, start: int = 0, num_tags: int = 0) -> bool:
@@ -85,11 +65,13 @@ FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("<ab1", triggered(["<", "<a"], tag("<a", "1", "1"), tag("<", "1b*", "1"), tag("<ab", "a", ""))),
     ("<<a1", triggered(["<<"], tag("<<", "a?", "1"))),
     ("aab1", triggered(["aab"], tag("aab", "1|11a", "b"), tag("aabb", "1", "b"))),
+    ("<ab1", triggered(["a"], tag("a", "1*", ""), tag("ab", "<", "<"), stop_after_first=True)),
     ("<ab1", triggered(["a"], tag("a", "1*", "b"), excludes=["<b", "1<"])),
     ("<ab1", triggered(["a<"], tag("a<", "1*", "b"), excludes=["aa", "<a"], stop_after_first=True)),
     ("<ab1", triggered(["a"], tag("a", "1*", ["b", "<<"]), at_least_one=True, excludes=["<1"])),
     ("ab1,", separated(",", tag("a", "1*", ","), tag("ab", ",", ""))),
     ("ab1,", separated(",", tag("a", "[1,]*", ["bb", "b1"]))),
+    ("ab1,", separated(",b", tag("a", "1*", ""), tag("b", ",1*", ""))),
     ("ab1,", separated("", tag("a", "[1,]*", "b"), at_least_one=True)),
     ("ab1,", separated(",a", tag("a", "1", ""), tag("b", "", "b"), stop_after_first=True)),
 ]
@@ -226,6 +208,8 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ["<s></s>", "<s><c:a/></s>", "<s><c:a/><c:aa/></s>"],
         ["<s>", "<s><c:/></s>", "<s></s><c:a/>", "<s><c:a/></s></s>"],
     ),
+    ({"format": {"type": "tag", "begin": "a", "content": INTEGER, "end": ""}}, ["a1", "a-12"], ["a", "1", "a1a"]),
+    ({"format": xml_tag([], "")}, ["<f>", "<f><parameter=n>\n1\n</parameter>"], ["", "<f></f>"]),
     ({"format": {"type": "star", "content": tag("<", "a+", ">")}}, ["", "<a>", "<a><aa>"], ["<>", "<a", "<a>a"]),
     ({"format": {"type": "plus", "content": tag("<", "a+", ">")}}, ["<a>", "<a><aa>"], ["", "<a><"]),
     ({"format": {"type": "optional", "content": tag("<", "a+", ">")}}, ["", "<a>"], ["<a><aa>"]),
@@ -276,23 +260,7 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
 ]  # fmt: skip
 
 
-XML_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "text": {"type": "string"},
-        "unit": {"type": "string", "enum": ["C", "F"]},
-        "n": {"type": "integer", "minimum": 1},
-        "name": {"$ref": "#/$defs/word"},
-    },
-    "additionalProperties": False,
-    "$defs": {"word": {"type": "string", "pattern": "^[a-z]$"}},
-}
 XML_VALUES = {"text": ["", "a\n</par\n", "漢"], "unit": ["F"], "n": ["12"], "name": ['"x"']}
-
-
-def xml_tag(required: list[str], end: str | list[str], **schema: Any) -> dict[str, Any]:
-    content = {"type": "qwen_xml_parameter", "json_schema": {**XML_SCHEMA, "required": required, **schema}}
-    return {"type": "tag", "begin": "<f>", "content": content, "end": end}
 
 
 @pytest.mark.parametrize("end", ["</f>", "\n</f>"])
@@ -334,98 +302,6 @@ def test_table(wanted: dict[str, Any], right: list[str], wrong: list[str]) -> No
     grammar = grammar_of("structural_tag", wanted)
     assert [text for text in right if not accepts(grammar, text)] == []
     assert [text for text in wrong if accepts(grammar, text)] == []
-
-
-DIGITS = {"type": "regex", "pattern": "[0-9]+"}
-INTEGER = {"type": "json_schema", "json_schema": {"type": "integer"}}
-DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"n": {"type": "integer"}}}
-REFERENCE = {"type": "json_schema", "json_schema": {**DRAFT_7, "$ref": "#/definitions/n", "type": "string"}}
-REFUSED: list[tuple[Any, str]] = [
-    ("{", "structural_tag is not JSON"),
-    ([], "structural_tag must be an object, not []"),
-    ({}, "structural_tag needs format, or structures and triggers"),
-    ({"type": "tag", "format": DIGITS}, "structural_tag.type must be 'structural_tag', not 'tag'"),
-    ({"format": "regex"}, "structural_tag.format must be an object, not 'regex'"),
-    ({"format": {}}, "structural_tag.format needs type: one of any_text, const_string"),
-    ({"format": {"type": "regexp"}}, "structural_tag.format.type has 'regexp', which is not supported; did you mean"),
-    ({"format": {"type": "regex"}}, "structural_tag.format needs pattern: a string"),
-    ({"format": {**DIGITS, "flags": 1}}, "structural_tag.format.flags is unknown"),
-    ({"format": {"type": "regex", "pattern": "("}}, "structural_tag.format.pattern"),
-    ({"format": {"type": "const_string", "value": 1}}, "structural_tag.format.value must be a string, not 1"),
-    ({"format": {"type": "or", "elements": []}}, "structural_tag.format.elements must be a list of formats, and"),
-    ({"format": {"type": "grammar", "grammar": "root ::= a"}}, "format.grammar cannot be used: ebnf, line 1"),
-    ({"format": {"type": "grammar", "grammar": 'start: "a"'}}, "structural_tag.format.grammar is Lark"),
-    ({"format": {"type": "tags_with_separator", "separator": ",", "tags": [DIGITS]}}, "tags[0].type must be 'tag'"),
-    ({**TOOLS, "triggers": ["<g"]}, "a tag that begins with none of the triggers ['<g']: '<f=count>'"),
-    ({**TOOLS, "triggers": ["<f=", "<g"]}, "structural_tag.triggers[1] is '<g', with which no tag begins"),
-    ({**TOOLS, "triggers": [""]}, "structural_tag.triggers[0] must be a non-empty string, not ''"),
-    ({**TOOLS, "triggers": []}, "structural_tag.triggers must be a list of strings, and is empty"),
-    ({"structures": TOOLS["structures"]}, "structural_tag needs triggers: a list of strings"),
-    (
-        {"format": triggered(["a", "ba"], tag("a", "1", ""), tag("ba", "1", ""))},
-        "triggers[1] is 'ba', which holds another trigger, 'a'",
-    ),
-    (
-        {"structures": [{"begin": "<", "schema": {"minLength": "a"}, "end": ""}], "triggers": ["<"]},
-        "structural_tag.structures[0].schema cannot be enforced: json_schema has minLength 'a' at #",
-    ),
-    (
-        {"format": {"type": "sequence", "elements": [{"type": "json_schema", "json_schema": {"items": {"foo": 1}}}]}},
-        "structural_tag.format.elements[0].json_schema cannot be enforced: json_schema has 'foo' at #/items",
-    ),
-    ({"format": {"type": "sequence", "elements": [DIGITS, INTEGER]}}, "a format that may go on with '0' where"),
-    ({"format": {"type": "sequence", "elements": [REFERENCE, DIGITS]}}, "a format that may go on with '0' where"),
-    ({"format": {"type": "or", "elements": [DIGITS, INTEGER]}}, "for the same place that may both begin with '0'"),
-    ({"format": {"type": "sequence", "elements": [{"type": "any_text"}, INTEGER]}}, "may go on with"),
-    ({"format": tag("a", "[0-9]+", "")}, "a tag without an end, the one that begins with 'a', that may go on"),
-    (
-        {"format": {"type": "tag", "begin": "a", "content": INTEGER, "end": ""}},
-        "a tag whose end '' cannot be told from its content, the one that begins with 'a'",
-    ),
-    ({"format": xml_tag([], "")}, "a tag whose end '' cannot be told from its content"),
-    ({"format": xml_tag(["n"], "\n")}, "whose end '\\n' cannot be told from '\\n<parameter=name>\\n', with which an"),
-    ({"format": xml_tag([], "</f>", minProperties=1)}, "content.json_schema has to be an object whose properties are"),
-    ({"format": xml_tag([], "</f>", additionalProperties=True)}, "since nothing else can be said between tags; it is"),
-    (
-        {"format": xml_tag([], "</f>", properties={"a": {"foo": 1}})},
-        "content.json_schema.properties.a cannot be enforced: json_schema has 'foo' at #",
-    ),
-    ({"format": xml_tag([], ["</f>", "<para"])}, "whose end '<para' cannot be told from '<parameter=name>"),
-    ({"format": tag("a", "b", [])}, "structural_tag.format.end must be a list of strings, and is empty"),
-    ({"format": tag("a", "b", ["c", 1])}, "structural_tag.format.end[1] must be a string, not 1"),  # type: ignore[list-item]
-    ({"format": tag("a", "b*", ["c", ""])}, "a tag without an end, the one that begins with 'a', that may go on"),
-    ({"format": {"type": "any_text", "max_tokens": 5}}, "format.max_tokens is 5, which is not supported; max_chars"),
-    ({"format": {"type": "any_text", "max_chars": -1}}, "format.max_chars must be an integer from 0 on, not -1"),
-    ({"format": {"type": "any_text", "max_chars": 30_000}}, "format.max_chars has 30000 characters with its repet"),
-    ({"format": {"type": "any_text", "max_chars": 1, "excludes": ["a"]}}, "has both excludes and max_chars"),
-    ({"format": {"type": "any_text", "excludes": [""]}}, "format.excludes must be non-empty strings, not ['']"),
-    ({"format": {"type": "any_text", "excludes": ["a" * 101]}}, "format.excludes has a text of more than 100"),
-    ({"format": {**triggered(["ab"], tag("ab", "c", "")), "excludes": ["b"]}}, "'b', so that 'ab' could never be"),
-    ({"format": {**INTEGER, "style": "glm_xml"}}, "format.style must be 'json' or 'qwen_xml', not 'glm_xml'"),
-    ({"format": {**INTEGER, "any_order": True}}, "format.any_order is True, which is not supported; properties come"),
-    ({"format": {"type": "repeat", "min": 2, "max": 1, "content": DIGITS}}, "format.max must be -1 for no limit or at"),
-    ({"format": {"type": "repeat", "min": 1, "content": DIGITS}}, "format needs max: an integer from -1 on"),
-    ({"format": {"type": "repeat", "min": 9999, "max": 9999, "content": {"type": "regex", "pattern": "abc"}}}, "29997"),
-    ({"format": {"type": "star", "content": INTEGER}}, "may go on with '-' where the next one may begin with it"),
-    ({"format": {"type": "dispatch", "rules": [["a"]]}}, "rules[0] must be a pair of a non-empty text and a format"),
-    ({"format": {"type": "dispatch", "rules": [["a", DIGITS]]}}, "a tag without an end, the one that begins with 'a'"),
-    (
-        {"format": {"type": "dispatch", "rules": [["a", {"type": "const_string", "value": ""}], ["ba", DIGITS]]}},
-        "format.rules[1][0] is 'ba', which holds another trigger, 'a'",
-    ),
-    (
-        {"format": {"type": "tag", "begin": "a", "end": "a", "content": {
-            "type": "grammar", "grammar": 'root ::= "(" root ")" | [ab]+',
-        }}},
-        "a tag whose end 'a' cannot be told from its content",
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("wanted", "message"), REFUSED)
-def test_refused(wanted: Any, message: str) -> None:
-    with pytest.raises(InvalidRequestError, match=re.escape(message)):
-        grammar_of("structural_tag", wanted)
 
 
 def test_formats_may_lie_24_deep_within_each_other() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.charset import CharSet
-from sglang.srt.grammar.limits import MAX_POSITIONS
 from sglang.srt.grammar.pattern import EMPTY_TEXT, NOTHING, Pattern, chars, concat, num_positions, repeat, union
 
+MAX_EXCLUDED = 400
+"""Characters of all words together. For each character of a word the expression is nested one level deeper."""
+
 _MAX_LENGTH = 100
-"""Of a word: for each of its characters the expression is nested one level deeper."""
+"""Of a word."""
+
+_MAX_WRITTEN = 100_000
+"""Characters of all expressions on the way."""
 
 _END = -1
 
@@ -27,11 +32,15 @@ def texts_without(name: str, words: Sequence[str]) -> Pattern:
     long = next((word for word in words if len(word) > _MAX_LENGTH), None)
     if long is not None:
         raise InvalidRequestError(f"{name} has a text of more than {_MAX_LENGTH} characters: {shown(long)}")
+    if sum(map(len, words)) > MAX_EXCLUDED:
+        raise InvalidRequestError(f"{name} has texts of more than {MAX_EXCLUDED} characters together")
     edges = _edges(words)
+    num_written = 0
     for state in reversed(range(1, len(edges))):
-        _eliminate(edges, state)
-        if sum(map(num_positions, edges[-1].values())) > MAX_POSITIONS:
-            raise InvalidRequestError(f"{name} has texts that are too many, or too alike: {shown(list(words))}")
+        for pattern in _eliminate(edges, state):
+            num_written += num_positions(pattern)
+            if num_written > _MAX_WRITTEN:
+                raise InvalidRequestError(f"{name} has texts that are too many, or too alike: {shown(list(words))}")
     return concat([repeat(edges[0].get(0, NOTHING), 0, None), edges[0][_END]])
 
 
@@ -55,11 +64,13 @@ def _edges(words: Sequence[str]) -> list[dict[int, Pattern]]:
     return edges
 
 
-def _eliminate(edges: list[dict[int, Pattern]], state: int) -> None:
+def _eliminate(edges: list[dict[int, Pattern]], state: int) -> Iterator[Pattern]:
+    """The last state. What is read around it."""
     onward = edges.pop(state)
     around = repeat(onward.pop(state, NOTHING), 0, None)
     for targets in edges:
         if (into := targets.pop(state, None)) is not None:
             for target, pattern in onward.items():
                 through = concat([into, around, pattern])
+                yield through
                 targets[target] = union([targets.get(target, NOTHING), through])

@@ -61,7 +61,7 @@ class Repeated:
 @dataclass(frozen=True)
 class Tag:
     """It is over at the first place where it can be, with one of `ends`; so what stands in its content up to there is
-    no end.
+    no end. Where the end is empty it is over where its content is.
     """
 
     begin: str

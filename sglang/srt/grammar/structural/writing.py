@@ -50,7 +50,7 @@ from sglang.srt.grammar.structural.nodes import (
     TriggeredTags,
     XmlArguments,
 )
-from sglang.srt.grammar.structural.parts import EMPTY, Part, followed, one_of
+from sglang.srt.grammar.structural.parts import EMPTY, Joiner, Part
 from sglang.srt.grammar.structural.xml_writing import XmlWriter
 
 _JSON_BEGINS = {
@@ -82,6 +82,7 @@ class _Writer:
         self._name = name
         self._whitespace = whitespace
         self._unless = unless
+        self._joiner = Joiner()
         self._patterns = TerminalWriter(f"{name.upper()}_")
         self._terminals: dict[str, str] = {}
         self._rules: list[str] = []
@@ -182,7 +183,7 @@ class _Writer:
                 parts += map(self._part, group)
         whole = EMPTY
         for part in parts:
-            whole = followed(whole, part)
+            whole = self._joiner.followed(whole, part)
         return whole
 
     def _choice(self, nodes: Sequence[Node]) -> Part:
@@ -191,7 +192,9 @@ class _Writer:
         tags = [node for node in nodes if isinstance(node, Tag)]
         if tags:
             parts.append(self._tags(tags, 0))
-        return one_of([*parts, *(self._part(node) for node in nodes if not isinstance(node, (Regular, Tag)))])
+        return self._joiner.one_of(
+            [*parts, *(self._part(node) for node in nodes if not isinstance(node, (Regular, Tag)))]
+        )
 
     def _repeated(self, node: Repeated) -> Part:
         one = self._part(node.content)
@@ -199,7 +202,7 @@ class _Writer:
             return EMPTY
         goes_on = one.goes_on
         if node.high != 1:
-            followed(one, one)
+            self._joiner.followed(one, one)
             goes_on = union([goes_on, one.begins])
         may_be_empty = one.may_be_empty or node.low == 0
         if may_be_empty:
@@ -212,7 +215,7 @@ class _Writer:
     def _tags(self, tags: Sequence[Tag], num_read: int) -> Part:
         """One of the tags, all of which begin with the same `num_read` characters, but for these."""
         begun = [tag for tag in tags if len(tag.begin) == num_read]
-        regular = [tag for tag in begun if isinstance(tag.content, Regular)]
+        regular = [tag for tag in begun if isinstance(tag.content, Regular) and "" not in tag.ends]
         parts = [self._regular_rests(regular)] if regular else []
         parts += [self._rest(tag) for tag in begun if tag not in regular]
         others = sorted((tag for tag in tags if len(tag.begin) > num_read), key=lambda tag: tag.begin)
@@ -220,34 +223,30 @@ class _Writer:
             alike = list(group)
             end = _length_in_common(alike[0].begin, alike[-1].begin)
             opening = self._regular(literal(alike[0].begin[num_read:end]))
-            parts.append(followed(opening, self._tags(alike, end)))
-        return one_of(parts)
+            parts.append(self._joiner.followed(opening, self._tags(alike, end)))
+        return self._joiner.one_of(parts)
 
     def _regular_rests(self, tags: Sequence[Tag]) -> Part:
         """As `_rest`, of one of the tags, whose contents are regular."""
         rests = union(concat([_pattern(tag.content), tag.end]) for tag in tags)
         part = self._regular(rests)
-        endless = next((tag for tag in tags if "" in tag.ends), None)
         if part.goes_on == NOTHING:
             return part
-        if endless is not None:
-            raise InvalidRequestError(
-                f"structural_tag has a tag without an end, {_named(endless)}, that may go on where it could be over; "
-                "give it an end"
-            )
         whole, more = self._patterns.write(rests), self._patterns.write(_SOME_TEXT)
         terminal = self._terminal(f"({whole}) & ~(({whole}) {more})")
         return replace(part, text=terminal, goes_on=NOTHING)
 
     def _rest(self, tag: Tag) -> Part:
-        """What comes after its beginning."""
+        """What comes after its beginning. Where that has no end it may go on as its content does."""
         content = tag.content
+        if tag.ends == ("",):
+            return self._part(content)
         if isinstance(content, Recursive):
             part = self._recursive(content, tag.end)
         elif isinstance(content, XmlArguments):
             part = self._xml.part(content, tag.ends)
         else:
-            part = followed(self._part(content), self._regular(tag.end))
+            part = self._joiner.followed(self._part(content), self._regular(tag.end))
         if part.goes_on != NOTHING:
             raise InvalidRequestError(
                 f"structural_tag has a tag whose end {_shown(tag.ends)} cannot be told from its content, {_named(tag)}"
@@ -259,9 +258,9 @@ class _Writer:
         one = self._tags(node.tags, 0)
         text, goes_on = f"({one.text})", one.goes_on
         if not node.stop_after_first:
-            separator = self._regular(literal(node.separator))
-            again = followed(separator, one)
-            text, goes_on = f"{text} ({again.text})*", again.begins
+            again = self._joiner.followed(self._regular(literal(node.separator)), one)
+            self._joiner.followed(one, again)
+            text, goes_on = f"{text} ({again.text})*", union([goes_on, again.begins])
         if node.at_least_one:
             return Part(text, one.begins, goes_on)
         return Part(f"({text})?", one.begins, union([one.begins, goes_on]), may_be_empty=True)
@@ -271,17 +270,25 @@ class _Writer:
 
         unless: as of `structural_rules`.
         """
-        rests = {
-            trigger: self._tags([tag for tag in node.tags if tag.begin.startswith(trigger)], len(trigger)).text
-            for trigger in node.triggers
-        }
+        rests = {trigger: self._after(node, trigger) for trigger in node.triggers}
         more = "" if node.stop_after_first else f" ({self._found_tag(node, rests, '')})* {self._free_text(node, '')}?"
-        goes_on = NOTHING if node.stop_after_first else _ANY_CHARACTER
         if node.at_least_one:
             first = self._tags(node.tags, 0)
-            return Part(f"{first.text}{more}", first.begins, goes_on)
+            return Part(f"({first.text}){more}", first.begins, first.goes_on if not more else _ANY_CHARACTER)
         text = f"({self._found_tag(node, rests, unless)}){more} | {self._free_text(node, unless)}"
         return Part(f"({text})?", _ANY_CHARACTER, _ANY_CHARACTER, may_be_empty=True)
+
+    def _after(self, node: TriggeredTags, trigger: str) -> str:
+        """What comes after it."""
+        tags = [tag for tag in node.tags if tag.begin.startswith(trigger)]
+        rest = self._tags(tags, len(trigger))
+        if rest.goes_on != NOTHING and not node.stop_after_first:
+            endless = next(tag for tag in tags if tag.ends == ("",))
+            raise InvalidRequestError(
+                f"structural_tag has a tag without an end, {_named(endless)}, that may go on where other text may "
+                "follow; give it an end"
+            )
+        return rest.text
 
     def _found_tag(self, node: TriggeredTags, rests: Mapping[str, str], unless: str) -> str:
         """Text without triggers, and a tag. rests: by trigger, what comes after it."""
