@@ -54,6 +54,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"format": separated("1", tag("a", "[0-9]+", ""))}, "may go on with '1' where the next one may begin with it"),
     ({"format": xml_tag(["n"], "\n")}, "whose end '\\n' cannot be told from '\\n<parameter=name>\\n', with which an"),
     ({"format": xml_tag([], "</f>", minProperties=1)}, "content.json_schema has to be an object whose properties are"),
+    ({"format": xml_tag([[]], "</f>")}, "content.json_schema has to be an object whose properties are"),  # type: ignore[list-item]
     ({"format": xml_tag([], "</f>", additionalProperties=True)}, "since nothing else can be said between tags; it is"),
     (
         {"format": xml_tag([], "</f>", properties={"a": {"foo": 1}})},

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from sglang.srt.grammar.charset import CharSet
-from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union
+from sglang.srt.grammar.pattern import Chars, Concat, Pattern, Ref, Repeat, Union, is_nullable
+
+_MANY = 16
+"""From so many positions on it is faster to look at all bits than to take one after the other out of a long number."""
 
 
 class _Fragment(NamedTuple):
@@ -41,7 +46,16 @@ def build(pattern: Pattern) -> Automaton:
     return Automaton(builder.chars, whole.first, whole.last, builder.follow, whole.is_nullable)
 
 
-def positions(members: int) -> Iterator[int]:
+def positions(members: int) -> Iterable[int]:
+    """In ascending order."""
+    if members.bit_count() > _MANY:
+        as_bytes = np.frombuffer(members.to_bytes(members.bit_length() // 8 + 1, "little"), np.uint8)
+        found: list[int] = np.flatnonzero(np.unpackbits(as_bytes, bitorder="little")).tolist()
+        return found
+    return _one_by_one(members)
+
+
+def _one_by_one(members: int) -> Iterator[int]:
     while members:
         lowest = members & -members
         yield lowest.bit_length() - 1
@@ -61,10 +75,7 @@ class _Builder:
                 bit = 1 << (len(self.chars) - 1)
                 return _Fragment(bit, bit, is_nullable=False)
             case Concat(parts):
-                whole = _EMPTY
-                for part in parts:
-                    whole = self._then(whole, self.fragment(part))
-                return whole
+                return self._series([self.fragment(part) for part in parts])
             case Union(options):
                 found = [self.fragment(option) for option in options]
                 first = last = 0
@@ -77,25 +88,38 @@ class _Builder:
                 raise AssertionError(f"rule {name} is not written out")
 
     def _repeat(self, body: Pattern, low: int, high: int | None) -> _Fragment:
-        whole = _EMPTY
-        for _ in range(low):
-            whole = self._then(whole, self.fragment(body))
+        if is_nullable(body):
+            low = 0
+        parts = [self.fragment(body) for _ in range(low)]
         if high is None:
             loop = self.fragment(body)
             self._link(loop.last, loop.first)
-            return self._then(whole, loop._replace(is_nullable=True))
-        for _ in range(high - low):
-            whole = self._then(whole, self.fragment(body)._replace(is_nullable=True))
+            parts.append(loop._replace(is_nullable=True))
+        elif high > low:
+            parts.append(self._up_to(high - low, body))
+        return self._series(parts)
+
+    def _up_to(self, times: int, body: Pattern) -> _Fragment:
+        """At least once, or not at all. Each begins behind the one before it, and every one may be the last."""
+        whole = one = self.fragment(body)
+        for _ in range(times - 1):
+            before, one = one, self.fragment(body)
+            self._link(before.last, one.first)
+            whole = whole._replace(last=whole.last | one.last)
+        return whole._replace(is_nullable=True)
+
+    def _series(self, parts: Sequence[_Fragment]) -> _Fragment:
+        """One after the other. From the last on, so that each is linked once, also to those behind empty ones."""
+        whole = _EMPTY
+        for part in reversed(parts):
+            self._link(part.last, whole.first)
+            whole = _Fragment(
+                part.first | (whole.first if part.is_nullable else 0),
+                whole.last | (part.last if whole.is_nullable else 0),
+                part.is_nullable and whole.is_nullable,
+            )
         return whole
 
-    def _then(self, one: _Fragment, other: _Fragment) -> _Fragment:
-        self._link(one.last, other.first)
-        return _Fragment(
-            one.first | (other.first if one.is_nullable else 0),
-            other.last | (one.last if other.is_nullable else 0),
-            one.is_nullable and other.is_nullable,
-        )
-
     def _link(self, last: int, first: int) -> None:
-        for position in positions(last):
+        for position in positions(last) if first else ():
             self.follow[position] |= first

@@ -63,9 +63,10 @@ class LexedRules:
         """A reference to it, or what it is split into."""
         if pattern == EMPTY_TEXT:
             return pattern
-        if is_nullable(pattern):
+        fits = num_positions(pattern) <= MAX_LEXEME_POSITIONS
+        if fits and is_nullable(pattern):
             return repeat(self._lexeme(not_empty(pattern)), 0, 1)
-        if isinstance(pattern, Chars) or (pattern not in self._cuts and num_positions(pattern) <= MAX_LEXEME_POSITIONS):
+        if isinstance(pattern, Chars) or (fits and pattern not in self._cuts):
             place = f"place {len(self.places)}"
             self.places[place] = self._numbers.setdefault(pattern, len(self._numbers))
             return Ref(place)
@@ -116,10 +117,11 @@ def _joined(parts: tuple[Pattern, ...]) -> list[Pattern]:
 def not_empty(pattern: Pattern) -> Pattern:
     """What it matches but for the empty text."""
     match pattern:
-        case Concat((first, *rest)) if is_nullable(pattern):
-            return union([concat([not_empty(first), *rest]), not_empty(concat(rest))])
         case Concat(()):
             return Union(())
+        case Concat(parts) if is_nullable(pattern):  # halved: cut off one by one they would be written n^2 / 2 times
+            before, after = concat(parts[: len(parts) // 2]), concat(parts[len(parts) // 2 :])
+            return union([concat([not_empty(before), after]), not_empty(after)])
         case Union(options):
             return union(map(not_empty, options))
         case Repeat(body, _, high) if is_nullable(pattern):

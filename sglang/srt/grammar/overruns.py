@@ -17,9 +17,13 @@ from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import Concat, Pattern, Ref, Repeat, Union
 
 MAX_RIVAL_PAIRS = 100_000
+MAX_RIVAL_STEPS = 1_000_000
 
 MAX_STEPS_BESIDE = 20_000
 """Of all lexemes of a grammar together, read beside each other. A grammar of C takes about a thousand."""
+
+MAX_FOLLOWED_BESIDE = 1_000_000
+"""Positions that are looked up in all these steps: each may lead to thousands."""
 
 
 def find_overruns(
@@ -52,7 +56,8 @@ def continuations(pattern: Pattern) -> CharSet:
     references. Raises InvalidRequestError where that is too much to find out.
     """
     together = _Together([pattern])
-    return cs.union(*(together.chars[position] for position in positions(together.lexemes[0].overrun)))
+    found = (together.chars[position] for position in positions(together.lexemes[0].overrun))
+    return cs.union(*{id(members): members for members in found}.values())  # the same sets many times
 
 
 class Neighbours:
@@ -155,7 +160,7 @@ class _Together:
             self._with_chars[chars] = self._with_chars.get(chars, 0) | 1 << position
         self._reading: dict[CharSet, int] = {}
         self._known_after: dict[int, int] = {}
-        self._num_steps = 0
+        self._num_steps = self._num_followed = 0
         self.lexemes = [self._lexeme(automaton, shift) for automaton, shift in zip(automata, shifts, strict=True)]
 
     def _lexeme(self, automaton: Automaton, shift: int) -> _Lexeme:
@@ -174,11 +179,13 @@ class _Together:
         beside = [0] * len(lexeme.chars)
         left = {p: self._first & self._can_read(lexeme.chars[p]) for p in positions(lexeme.first)}
         while left:
-            self._num_steps += 1
-            if self._num_steps > MAX_STEPS_BESIDE:
-                raise InvalidRequestError("ebnf has too many rules that begin alike and cannot be told apart")
             position, found = left.popitem()
             new = found & ~beside[position]
+            self._num_steps += 1
+            self._num_followed += 0 if new in self._known_after else new.bit_count()
+            self._num_followed += lexeme.follow[position].bit_count()
+            if self._num_steps > MAX_STEPS_BESIDE or self._num_followed > MAX_FOLLOWED_BESIDE:
+                raise InvalidRequestError("ebnf has too many rules that begin alike and cannot be told apart")
             beside[position] |= new
             following = self._after(new)
             for p in positions(lexeme.follow[position]) if new else ():
@@ -214,14 +221,15 @@ def _rivals(neighbours: Neighbours, read: Sequence[_Lexeme], numbers: Sequence[i
     follow = neighbours.after_places
     rivals = [0] * len(read)
     left = [(neighbours.at_start, neighbours.at_start), *((one, one) for one in set(follow))]
-    num_pairs = 0
+    num_pairs = num_steps = 0
     while left:
         ones, others = left.pop()
+        num_steps += ones.bit_count()
         for one in positions(ones):
             new = others & ~rivals[one]
             rivals[one] |= new
             num_pairs += new.bit_count()
-            if num_pairs > MAX_RIVAL_PAIRS:
+            if num_pairs > MAX_RIVAL_PAIRS or num_steps > MAX_RIVAL_STEPS:
                 return [(1 << len(read)) - 1] * len(read)
             for other in positions(new & equals[numbers[one]] & ~(1 << one)):
                 left += [(follow[one], follow[other]), (follow[other], follow[one])]

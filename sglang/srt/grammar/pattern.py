@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sglang.srt.grammar.charset import CharSet, single
+
+
+def _hash_once(self: Any) -> int:
+    """Of the whole tree. Trees are asked for it at every level."""
+    fields = vars(self)
+    if "_hash" not in fields:
+        fields["_hash"] = hash((type(self), *fields.values()))
+    found: int = fields["_hash"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,7 @@ class Chars:
     """One character of the set, which is not empty."""
 
     chars: CharSet
+    __hash__ = _hash_once
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,7 @@ class Concat:
     """The parts one after the other; without parts, the empty text."""
 
     parts: tuple[Pattern, ...]
+    __hash__ = _hash_once
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class Union:
     """Any one of the options; without options, nothing."""
 
     options: tuple[Pattern, ...]
+    __hash__ = _hash_once
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class Repeat:
     body: Pattern
     low: int
     high: int | None
+    __hash__ = _hash_once
 
 
 @dataclass(frozen=True)

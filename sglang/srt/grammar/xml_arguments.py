@@ -89,7 +89,7 @@ def _is_of_each(whole: Mapping[str, Any]) -> bool:
         and whole.get("additionalProperties", False) is False
         and all(isinstance(schema, dict) for schema in properties.values())
         and all(map(can_be_key, properties))
-        and all(key in properties for key in required)
+        and all(isinstance(key, str) and key in properties for key in required)
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
+from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
 from sglang.srt.grammar.automaton import Automaton, build, positions
 from sglang.srt.grammar.lark import TerminalWriter
@@ -25,7 +26,10 @@ from sglang.srt.grammar.pattern import (
     union,
 )
 from sglang.srt.grammar.python_regex import parse_regex
-from sglang.srt.grammar.text_matcher import TextMatcher
+from sglang.srt.grammar.text_matcher import ByteMatchers, TextMatcher, shared_text_matcher
+
+_MAX_PAIRS = 20_000
+"""Of characters of a text and of a pattern, to be looked at beside each other."""
 
 _T = TypeVar("_T")
 Conditions = tuple[tuple[Pattern, bool], ...]
@@ -156,7 +160,10 @@ def _automaton(pattern: Pattern) -> Automaton:
 
 @lru_cache(maxsize=4096)
 def matches(pattern: Pattern, text: str) -> bool:
+    """Raises InvalidRequestError where that is too much to find out."""
     automaton = _automaton(pattern)
+    if len(text) * len(automaton.chars) > _MAX_PAIRS:
+        return _matches_by_library(pattern, text)
     if not text:
         return automaton.is_nullable
     expected, at = automaton.first, 0
@@ -166,6 +173,22 @@ def matches(pattern: Pattern, text: str) -> bool:
         for position in positions(at):
             expected |= automaton.follow[position]
     return bool(at & automaton.last)
+
+
+def _matches_by_library(pattern: Pattern, text: str) -> bool:
+    """Which makes states of sets of positions, and each of them once."""
+    matcher, as_bytes = TextMatcher(_matchers(pattern)), text.encode(errors="surrogatepass")
+    is_match = matcher.may_begin_with(as_bytes) and matcher.is_satisfied_by(as_bytes)
+    if matcher.problem is not None:
+        raise InvalidRequestError(f"json_schema has a pattern that is too large to be held against {shown(text)}")
+    return is_match
+
+
+@lru_cache(maxsize=64)
+def _matchers(pattern: Pattern) -> ByteMatchers:
+    writer = TerminalWriter()
+    terminal = writer.write(pattern)
+    return shared_text_matcher("\n".join(["start: TEXT", f"TEXT: {terminal}", *writer.definitions]) + "\n")
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from sglang.srt.errors import InvalidRequestError, shown
 from sglang.srt.grammar import charset as cs
-from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.pattern import EMPTY_TEXT, NOTHING, Pattern, chars, concat, num_positions, repeat, union
 
 MAX_EXCLUDED = 400
@@ -49,17 +48,21 @@ def _edges(words: Sequence[str]) -> list[dict[int, Pattern]]:
     prefixes = sorted({word[:size] for word in words for size in range(len(word))}, key=len)
     prefixes = [prefix for prefix in prefixes if not any(word in prefix for word in words)]
     numbers = {prefix: number for number, prefix in enumerate(prefixes)}
-    letters = sorted(set("".join(words)))
-    others = chars(cs.complement(cs.characters("".join(letters))))
+    letters = dict.fromkeys("".join(words))
+    others = chars(cs.complement(cs.characters(letters)))
+    next_states: list[dict[str, int | None]] = []  # by letter; None where a word would be there
     edges: list[dict[int, Pattern]] = []
     for prefix in prefixes:
-        read: dict[int, CharSet] = {}
-        for letter in letters:
-            text = prefix + letter
-            if not text.endswith(tuple(words)):
-                target = next(numbers[text[start:]] for start in range(len(text) + 1) if text[start:] in numbers)
-                read[target] = cs.union(read.get(target, ()), cs.single(letter))
-        targets = {target: chars(members) for target, members in read.items()}
+        shorter = next((numbers[prefix[start:]] for start in range(1, len(prefix) + 1) if prefix[start:] in numbers), 0)
+        after = dict(next_states[shorter]) if prefix else dict.fromkeys(letters, 0)
+        after |= {word[-1]: None for word in words if word[:-1] == prefix}
+        after |= {text[-1]: number for text, number in numbers.items() if text and text[:-1] == prefix}
+        next_states.append(after)
+        read: dict[int, list[str]] = {}
+        for letter, target in after.items():
+            if target is not None:
+                read.setdefault(target, []).append(letter)
+        targets = {target: chars(cs.characters(some)) for target, some in read.items()}
         edges.append({**targets, 0: union([targets.get(0, NOTHING), others]), _END: EMPTY_TEXT})
     return edges
 

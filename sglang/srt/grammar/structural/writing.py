@@ -19,7 +19,7 @@ from sglang.srt.grammar.charset import CharSet
 from sglang.srt.grammar.ebnf import ROOT
 from sglang.srt.grammar.json_schema import json_schema_rules
 from sglang.srt.grammar.lark import TerminalWriter, lexed_rules, times
-from sglang.srt.grammar.lexemes import cut_into_lexemes, not_empty
+from sglang.srt.grammar.lexemes import cut_into_lexemes
 from sglang.srt.grammar.overruns import continuations
 from sglang.srt.grammar.pattern import (
     EMPTY_TEXT,
@@ -132,13 +132,11 @@ class _Writer:
     def _regular(self, pattern: Pattern) -> Part:
         if pattern == EMPTY_TEXT:
             return EMPTY
-        may_be_empty = is_nullable(pattern)
-        body = not_empty(pattern) if may_be_empty else pattern
-        terminal = self._terminal(self._patterns.write(body))
-        goes_on = _continuations(body)
-        if may_be_empty:
-            return Part(f"{terminal}?", body, union([body, goes_on]), may_be_empty=True)
-        return Part(terminal, body, goes_on)
+        goes_on, text = _continuations(pattern), self._patterns.write(pattern)
+        if is_nullable(pattern):
+            some = self._terminal(f"({text}) & {self._patterns.write(_SOME_TEXT)}")
+            return Part(f"{some}?", pattern, union([pattern, goes_on]), may_be_empty=True)
+        return Part(self._terminal(text), pattern, goes_on)
 
     def _schema(self, text: str, path: str) -> Part:
         if text not in self._schemas:
