@@ -144,6 +144,20 @@ def test_what_only_others_match_is_generated_all_the_same() -> None:
     assert accepts(grammar_of("json_schema", {"type": "string", "pattern": r"^[^\S ]\uFEFF$"}), '"\\t\ufeff"')
 
 
+def test_how_many_patterns_one_text_may_have_to_match() -> None:
+    """The library takes more than all memory for 30, in one step."""
+    patterns = [f"a{number}" for number in range(30)]
+    eight = {"type": "string", "allOf": [{"pattern": one} for one in patterns[:8]]}
+    assert accepts(grammar_of("json_schema", eight), f'"{"".join(patterns[7::-1])}"')
+    for schema in (
+        {"type": "string", "allOf": [{"pattern": one} for one in patterns]},
+        {"type": "string", "pattern": "^" + "".join(f"(?=.*{one})" for one in patterns)},
+        {"type": "object", "propertyNames": {"allOf": [{"pattern": one} for one in patterns]}, "minProperties": 1},
+    ):
+        with pytest.raises(InvalidRequestError, match=r"patterns for the same text; at most 8 are supported"):
+            grammar_of("json_schema", schema)
+
+
 @pytest.mark.parametrize("others", [False, {"type": "null"}])
 @pytest.mark.parametrize("pattern", ["^(?!a)", "^(?!a$).*$", "^(?!-)[-ab]{0,3}[ab]$", "^((?!ab).)*$", "^(?=a)(?!.*b)"])
 def test_names_of_properties_may_look_around(pattern: str, others: object) -> None:

@@ -31,6 +31,11 @@ from sglang.srt.grammar.text_matcher import ByteMatchers, TextMatcher, shared_te
 _MAX_PAIRS = 20_000
 """Of characters of a text and of a pattern, to be looked at beside each other."""
 
+MAX_PATTERNS_AT_ONCE = 8
+"""That one text has to match. The library makes states of all ways in which some have been found and others not: of
+nine such patterns it misses texts, of thirty it takes all memory.
+"""
+
 _T = TypeVar("_T")
 Conditions = tuple[tuple[Pattern, bool], ...]
 """Patterns to match, marked True, and patterns not to match."""
@@ -118,17 +123,28 @@ class Strings:
     def _narrowed(self) -> Strings:
         """With what is preferred among what is chosen, unless nothing is left then."""
         preferred = replace(self, chosen=_joined(self.chosen, self.preferred), preferred=())
-        return replace(self, preferred=()) if _is_nowhere(preferred) else preferred
+        is_too_much = preferred._num_patterns > MAX_PATTERNS_AT_ONCE
+        return replace(self, preferred=()) if is_too_much or _is_nowhere(preferred) else preferred
+
+    @property
+    def _num_patterns(self) -> int:
+        """To be matched at once."""
+        return sum(is_wanted for _, is_wanted in _joined(self.conditions, self.chosen))
 
     def terminal(self, writer: TerminalWriter, end: Pattern = EMPTY_TEXT) -> str:
-        """As JSON, between quotes and with `end` behind it."""
+        """As JSON, between quotes and with `end` behind it. Raises InvalidRequestError for too many patterns."""
         if self.preferred:
             return self._narrowed.terminal(writer, end)
         if self.texts is not None:
             options = union(concat([literal(_spelled(text)), end]) for text in self.generated_texts)
             return writer.write(options)
+        if self._num_patterns > MAX_PATTERNS_AT_ONCE:
+            raise InvalidRequestError(
+                f"json_schema has {self._num_patterns} patterns for the same text; at most {MAX_PATTERNS_AT_ONCE} are "
+                "supported"
+            )
         is_free = not self.conditions and not self.excluded and not self.chosen
-        conditions = (*self.conditions, *self.chosen)
+        conditions = _joined(self.conditions, self.chosen)
         wanted = [_quoted(pattern, end) for pattern, is_wanted in conditions if is_wanted]
         if self.shortest or self.longest is not None or not wanted:
             unit = _FREE_CHARACTER if is_free and end == EMPTY_TEXT else _CHARACTER
