@@ -158,6 +158,13 @@ def test_how_many_patterns_one_text_may_have_to_match() -> None:
             grammar_of("json_schema", schema)
 
 
+def test_how_many_names_are_held_against_how_many_patterns() -> None:
+    names: dict[str, object] = {f"k{number}": {} for number in range(1900)}
+    patterns = {f"^k[0-9]*{number}$": {"type": "integer"} for number in range(60)}
+    with pytest.raises(InvalidRequestError, match="has 1900 properties beside 60 patterns at #; at most 20000 pairs"):
+        grammar_of("json_schema", {"properties": names, "patternProperties": patterns})
+
+
 @pytest.mark.parametrize("others", [False, {"type": "null"}])
 @pytest.mark.parametrize("pattern", ["^(?!a)", "^(?!a$).*$", "^(?!-)[-ab]{0,3}[ab]$", "^((?!ab).)*$", "^(?=a)(?!.*b)"])
 def test_names_of_properties_may_look_around(pattern: str, others: object) -> None:

@@ -17,6 +17,9 @@ MAX_NAME_KINDS = 64
 MAX_PROPERTIES = 2_000
 """Of one object."""
 
+MAX_NAME_CHECKS = 20_000
+"""Names of one object, each held against all patterns."""
+
 MAX_WAYS = 4_000
 """Of one object: choices of the properties that have to be there because one of several has to."""
 
@@ -89,7 +92,7 @@ def settle_object(solver: Solver, shape: Objects, place: str, closes: bool) -> l
     Raises InvalidRequestError for what cannot be enforced.
     """
     key_sets = _key_sets(solver, shape.keys)
-    slots = _slots(shape, key_sets)
+    slots = _slots(shape, key_sets, place)
     if slots is None:
         return []
     if len(slots) > MAX_PROPERTIES:
@@ -144,7 +147,7 @@ def _key_sets(solver: Solver, keys: State) -> list[Strings]:
     return found
 
 
-def _slots(shape: Objects, key_sets: list[Strings]) -> dict[str, Slot] | None:
+def _slots(shape: Objects, key_sets: list[Strings], place: str) -> dict[str, Slot] | None:
     """All names that are spoken of, with all that is said of them. None if one that has to be there cannot be."""
     slots = dict(shape.slots)
     rules = [*shape.rules, *shape.witnesses]
@@ -152,6 +155,11 @@ def _slots(shape: Objects, key_sets: list[Strings]) -> dict[str, Slot] | None:
     listed = [text for keys in key_sets if keys.texts is not None for text in keys.texts]
     for name in (*spoken_of, *listed):
         slots.setdefault(name, Slot(ANYTHING, Presence.OPTIONAL))
+    if len(slots) * len(rules) > MAX_NAME_CHECKS:
+        raise InvalidRequestError(
+            f"json_schema has {len(slots)} properties beside {len(rules)} patterns at {place}; at most "
+            f"{MAX_NAME_CHECKS} pairs of them are looked at"
+        )
     for name, slot in slots.items():
         if not any(keys.generates(name) for keys in key_sets):
             if slot.presence is Presence.REQUIRED:
