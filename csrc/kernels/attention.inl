@@ -42,8 +42,6 @@ constexpr int kFewSlots = 8;
 // A gathered vector but the last is full or stands before one of at least kFewSlots positions.
 constexpr int kMaxSegments = 2 * int(kContextBlock) / (kFewSlots + 1) + 2;
 
-SGL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 template <int kValue>
 struct Constant {
   static constexpr int value = kValue;
@@ -259,10 +257,9 @@ struct RunCursor {
 
 // Copies the keys of `count` slots of one block of 16, as bfloat16, to the lanes from `target` on.
 SGL_INLINE void copy_keys(const KvHead<uint16_t>& head, int64_t slot, int count, uint16_t* target) {
-  const uint16_t* source = head.key_block(slot) + 2 * (slot % kSlotBlock);
-  for (int lane = 0; lane < count; ++lane, source += 2, target += 2)
-    for (int64_t pair = 0; pair < head.dim / 2; ++pair)
-      std::memcpy(target + 2 * kSlotBlock * pair, source + 2 * kSlotBlock * pair, 2 * sizeof(uint16_t));
+  const uint16_t* source = head.key_block(slot);
+  for (int64_t dim = 0; dim < head.dim; dim += 2)
+    store_lanes(target + kSlotBlock * dim, load<I32x16>(source + kSlotBlock * dim), int(slot % kSlotBlock), count);
 }
 
 SGL_INLINE void copy_keys(const KvHead<int8_t>& head, int64_t slot, int count, uint16_t* target) {

@@ -1,16 +1,22 @@
 // Row-wise operations: norms, conversions of rows to what products read, token embeddings.
 
-// Largest magnitude of 32 values as a float; NaN if one of them is NaN or infinite. Magnitudes order as integers.
-SGL_INLINE float largest_magnitude(const F32x16& a, const F32x16& b) {
-  I32x16 bits;
+// Of 32 values the greater magnitudes of 16 pairs, as integers: they order as floats do, with infinity and NaN above all.
+SGL_INLINE I32x16 greater_magnitudes(const F32x16& a, const F32x16& b) {
+  I32x16 result;
   SGL_EACH_REGISTER {
     const IntRegister x = (IntRegister)a.part[i] & 0x7fffffff, y = (IntRegister)b.part[i] & 0x7fffffff;
-    bits.part[i] = x > y ? x : y;
+    result.part[i] = x > y ? x : y;
   }
-  const int32_t largest = max_lanes(bits);
-  if (largest >= 0x7f800000) return NAN;
-  float result;
-  std::memcpy(&result, &largest, 4);
+  return result;
+}
+
+// Such magnitudes as floats; what is not finite becomes NaN.
+SGL_INLINE F32x16 finite_or_nan(const I32x16& magnitudes) {
+  F32x16 result;
+  SGL_EACH_REGISTER {
+    const IntRegister bits = magnitudes.part[i];
+    result.part[i] = (FloatRegister)(bits >= 0x7f800000 ? IntRegister{} + 0x7fc00000 : bits);
+  }
   return result;
 }
 
@@ -37,22 +43,77 @@ SGL_INLINE BlockScale best_scale(const F32x16& low, const F32x16& high, float la
   return best;
 }
 
-// A block with a value that is not finite gets NaN as its scale, so that nothing made of it looks like a result.
-// `at`: the block among the blocks of all rows.
-SGL_INLINE void quantize_block(const float* x, const QuantizedRows& target, int64_t at, int8_t* codes, int num_scales) {
-  const F32x16 low = load<F32x16>(x), high = load<F32x16>(x + kLanes);
-  const float largest = largest_magnitude(low, high);
-  // A scale so small that its inverse overflows stands for zeros.
-  BlockScale how{largest / 127.0f, largest > 1e-36f ? 127.0f / largest : 0.0f};
-  if (num_scales > 0 && largest > 1e-12f && largest < 1e12f) how = best_scale(low, high, largest, num_scales);
-  store_int8(codes, round_to_int(low * splat(how.inverse)));
-  store_int8(codes + kLanes, round_to_int(high * splat(how.inverse)));
-  const int32_t sums[2] = {sum_int8(codes), sum_int8(codes + kLanes)};
-  target.scales[at] = how.scale;
-  target.sums[at] = how.scale * float(sums[0] + sums[1]);
-  target.halves[2 * at] = sums[0];
-  target.halves[2 * at + 1] = sums[1];
+// Replaces scales and inverses of `count` blocks by the best of so many.
+SGL_INLINE void choose_scales(const float* x, int64_t count, const F32x16& largest, int num_scales, float* scales,
+                              float* inverses) {
+  float most[kLanes];
+  store(most, largest);
+  for (int64_t block = 0; block < count; ++block, x += kBlock) {
+    if (!(most[block] > 1e-12f && most[block] < 1e12f)) continue;
+    const BlockScale best = best_scale(load<F32x16>(x), load<F32x16>(x + kLanes), most[block], num_scales);
+    scales[block] = best.scale;
+    inverses[block] = best.inverse;
+  }
 }
+
+// Codes and scales of `count` blocks, at most 16, from the first of a pair on. A block with a value that is not finite gets
+// NaN as its scale, so that nothing made of it looks like a result. A second block that is missing gets zeros as codes.
+SGL_INLINE void quantize_blocks(const float* x, int64_t count, int num_scales, QuantizedPair* pairs, float* scales) {
+  I32x16 magnitudes[kLanes];
+  for (int64_t block = 0; block < count; ++block)
+    magnitudes[block] = greater_magnitudes(load<F32x16>(x + block * kBlock), load<F32x16>(x + block * kBlock + kLanes));
+  const F32x16 largest = finite_or_nan(max_of_each(magnitudes, count));
+  F32x16 inverse = splat(127.0f) / largest;
+  SGL_EACH_REGISTER  // a scale so small that its inverse overflows stands for zeros
+  inverse.part[i] = largest.part[i] > 1e-36f ? inverse.part[i] : FloatRegister{};
+  float inverses[kLanes];
+  store(inverses, inverse);
+  store_lanes(scales, largest / splat(127.0f), 0, int(count));
+  if (num_scales > 0) choose_scales(x, count, largest, num_scales, scales, inverses);
+  for (int64_t block = 0; block < count; block += 2, x += 2 * kBlock, ++pairs) {
+    I32x16 codes[4];
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; ++part) {
+      codes[part] = splat(int32_t(0));
+      if (part < 2 || block + 1 < count)
+        codes[part] = round_to_int(load<F32x16>(x + part * kLanes) * splat(inverses[block + part / 2]));
+    }
+    store_int8(pairs->codes, codes);
+  }
+}
+
+// What the codes of a segment's blocks add up to, in order, with room for whole vectors; zeros for blocks that are missing.
+struct CodeSums {
+  int32_t halves[2 * kSegmentBlocks];  // of 16 codes
+  int32_t sums[kSegmentBlocks];
+  float magnitudes[kSegmentBlocks];
+};
+
+SGL_INLINE void sum_codes(const QuantizedPair* pairs, int64_t num_blocks, CodeSums* out) {
+  for (int64_t first = 0; first < num_blocks; first += kLanes) {
+    I32x16 halves[2], magnitudes[2];
+    for (int part = 0; part < 2; ++part) {
+      I32x16 fours[4], four_magnitudes[4];
+      const int64_t pair = first / 2 + 4 * part;
+      for (int i = 0; i < 4; ++i) {
+        fours[i] = four_magnitudes[i] = splat(int32_t(0));
+        if (2 * (pair + i) >= num_blocks) continue;
+        const FourSums sums = sum_fours(pairs[pair + i].codes);
+        fours[i] = sums.sums;
+        four_magnitudes[i] = sums.magnitudes;
+      }
+      halves[part] = sum_quarters(fours);
+      magnitudes[part] = sum_quarters(four_magnitudes);
+      store(out->halves + 2 * first + part * kLanes, halves[part]);
+    }
+    store(out->sums + first, sum_neighbours(halves[0], halves[1]));
+    store(out->magnitudes + first, to_float(sum_neighbours(magnitudes[0], magnitudes[1])));
+  }
+}
+
+// What a dot product begins with where its block's codes add up to 0: of a pair's first block, and of its second.
+constexpr int32_t kPairStarts[kLanes] = {0, kSecondStart, 0, kSecondStart, 0, kSecondStart, 0, kSecondStart,
+                                         0, kSecondStart, 0, kSecondStart, 0, kSecondStart, 0, kSecondStart};
 
 struct FixedUnit {
   float unit;
@@ -69,51 +130,33 @@ constexpr float kUneven = 20.0f;
 // are to fit 32 bits: a scale is below 2^15, and a block changes such a sum by at most 12 times its scale times the
 // magnitudes of its codes (8 the codes' part, 4 the centres'), and 2^11 more; so scales times magnitudes add up to less than
 // 2^31 / 12. And a scale times the sum of its block's codes is to be below 2^25.
-SGL_INLINE FixedUnit fix_scales(const float* block_scales, const int32_t* halves, int64_t count, QuantizedPair* pairs) {
+SGL_INLINE FixedUnit fix_scales(const float* block_scales, const CodeSums& codes, int64_t count, QuantizedPair* pairs) {
   constexpr float kMost = 178956970.0f - 262144.0f;  // less those 2^11 and what rounding adds, for kSegmentBlocks
   constexpr float kMostSum = 33554432.0f - 4096.0f;  // less what rounding adds
-  constexpr int kRoom = kSegmentBlocks + kLanes;     // the last pair's second block may be missing; whole vectors
-  float magnitudes[kRoom], are_many[kRoom];
-  int32_t sums[kRoom], scales[kRoom], fixed_sums[kRoom];
-  for (int64_t block = 0; block < count; ++block) {
-    const int8_t* codes = pairs[block / 2].codes + block % 2 * kBlock;
-    magnitudes[block] = float(sum_magnitudes(codes) + sum_magnitudes(codes + kLanes));
-    are_many[block] = magnitudes[block] < kLeastMagnitudes ? 0.0f : 1.0f;
-    sums[block] = halves[2 * block] + halves[2 * block + 1];
-  }
-  for (int i = 0; i < kLanes; ++i) {
-    magnitudes[count + i] = are_many[count + i] = 0.0f;
-    sums[count + i] = 0;
-  }
   F32x16 most = splat(0.0f), most_sum = splat(0.0f), weight = splat(0.0f);
   for (int64_t i = 0; i < count; i += kLanes) most = max(load_some(block_scales + i, count - i), most);
   const float largest = max_lanes(most);
   const float inverse = largest > 4e-39f ? 1.0f / largest : 0.0f;  // codes of smaller scales are zeros
   for (int64_t i = 0; i < count; i += kLanes) {
     const F32x16 share = load_some(block_scales + i, count - i) * splat(inverse);
-    weight = fma(share, load<F32x16>(magnitudes + i), weight);
-    most_sum = max(abs(share * to_float(load<I32x16>(sums + i))), most_sum);
+    weight = fma(share, load<F32x16>(codes.magnitudes + i), weight);
+    most_sum = max(abs(share * to_float(load<I32x16>(codes.sums + i))), most_sum);
   }
   const float all = sum_lanes(weight);
   if (all != all) return {NAN, false};  // as one of the scales
   const float by_all = kMost / all, by_sum = kMostSum / max_lanes(most_sum);
   const float finest = by_all < by_sum ? by_all : by_sum, steps = finest < 32767.0f ? finest : 32767.0f;
   F32x16 uneven = splat(0.0f);
-  for (int64_t i = 0; i <= count; i += kLanes) {
+  for (int64_t i = 0; i < count; i += kLanes) {
     const F32x16 exact = load_some(block_scales + i, count - i) * splat(inverse) * splat(steps);
-    const F32x16 even = exact * load<F32x16>(are_many + i), magnitude = load<F32x16>(magnitudes + i);
+    const F32x16 magnitude = load<F32x16>(codes.magnitudes + i);
+    F32x16 even;
+    SGL_EACH_REGISTER even.part[i] = magnitude.part[i] < kLeastMagnitudes ? FloatRegister{} : exact.part[i];
     uneven = fma(magnitude, magnitude, fma(even * splat(-kUneven), even, uneven));
-    const I32x16 scale = round_to_int(exact);
-    store(scales + i, scale);
-    store(fixed_sums + i, shift_down_10(scale * load<I32x16>(sums + i) + splat(int32_t(512))));
-  }
-  for (int64_t block = 0; block < count; block += 2, ++pairs) {
-    pairs->starts[0] = kSecondStart - kCodeCentre * sums[block + 1];
-    pairs->starts[1] = -kCodeCentre * sums[block];
-    pairs->scales[0] = int16_t(scales[block + 1]);
-    pairs->scales[1] = int16_t(scales[block]);
-    pairs->sums[0] = int16_t(fixed_sums[block + 1]);
-    pairs->sums[1] = int16_t(fixed_sums[block]);
+    const I32x16 scale = round_to_int(exact), sum = load<I32x16>(codes.sums + i);
+    const I32x16 start = load<I32x16>(kPairStarts) - splat(int32_t(kCodeCentre)) * sum;
+    store_pairs(&pairs[i / 2].starts, sizeof(QuantizedPair), (smaller(kLanes, count - i) + 1) / 2, start, scale,
+                shift_down_10(scale * sum + splat(int32_t(512))));
   }
   return {largest / steps * 32768.0f, sum_lanes(uneven) > 0.0f && inverse > 0.0f};
 }
@@ -123,21 +166,23 @@ SGL_INLINE void complete_row(const Rows& target, int64_t row) {
   if (target.kind != RowKind::kQuantized) return;
   const QuantizedRows& rows = target.quantized;
   const int64_t blocks = target.size / kBlock, segments = num_segments(target.size);
-  const float* scales = rows.scales + row * blocks;
-  const int32_t* halves = rows.halves + row * blocks * 2;
   QuantizedPair* pairs = rows.pairs + row * num_pairs(target.size);
   bool is_uneven = false;
   for (int64_t segment = 0; segment < segments; ++segment) {
-    const int64_t from = segment * kSegmentBlocks, left = blocks - from;
-    const FixedUnit fixed = fix_scales(scales + from, halves + 2 * from,
-                                       left < kSegmentBlocks ? left : kSegmentBlocks, pairs + from / 2);
+    const int64_t from = segment * kSegmentBlocks, at = row * blocks + from;
+    const int64_t count = smaller(kSegmentBlocks, blocks - from);
+    CodeSums codes;
+    sum_codes(pairs + from / 2, count, &codes);
+    std::memcpy(rows.halves + 2 * at, codes.halves, size_t(2 * count) * sizeof(int32_t));
+    for (int64_t block = 0; block < count; ++block) rows.sums[at + block] = rows.scales[at + block] * float(codes.sums[block]);
+    const FixedUnit fixed = fix_scales(rows.scales + at, codes, count, pairs + from / 2);
     rows.units[row * segments + segment] = fixed.unit;
     is_uneven = is_uneven || fixed.is_uneven;
   }
   rows.is_uneven[row] = is_uneven;
 }
 
-// Puts values [start, start + count) of a row; `start` is a multiple of 32, `count` too or the rest of the row.
+// Puts values [start, start + count) of a row; `start` is a multiple of 64, `count` too or the rest of the row.
 SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int64_t start, int64_t count) {
   switch (target.kind) {
     case RowKind::kFloat:
@@ -152,11 +197,11 @@ SGL_INLINE void put_values(const float* x, const Rows& target, int64_t row, int6
       return;
     }
     case RowKind::kQuantized:
-      for (int64_t block = start / kBlock; block < (start + count) / kBlock; ++block) {
-        int8_t* codes = target.quantized.pairs[row * num_pairs(target.size) + block / 2].codes + block % 2 * kBlock;
-        quantize_block(x + block * kBlock - start, target.quantized, row * (target.size / kBlock) + block, codes,
-                       target.num_scales);
-      }
+      QuantizedPair* pairs = target.quantized.pairs + row * num_pairs(target.size) + start / (2 * kBlock);
+      float* scales = target.quantized.scales + (row * target.size + start) / kBlock;
+      for (int64_t done = 0; done < count / kBlock; done += kLanes)
+        quantize_blocks(x + done * kBlock, smaller(kLanes, count / kBlock - done), target.num_scales, pairs + done / 2,
+                        scales + done);
   }
 }
 

@@ -52,16 +52,20 @@ void fix_tile(const PackedWeight& weight, const uint8_t* tile, PairScales* fixed
   }
 }
 
-// Pairs of blocks one after the other, from where rows, weight and fixed scales point.
+// A segment of some rows and of panels of a tile: pairs of blocks one after the other, the last perhaps without its second
+// block, from where rows, weight and fixed scales point.
 struct PairRun {
-  int64_t count;
+  int64_t num_blocks;
   const QuantizedPair* rows;
   int64_t row_stride;
+  const float* units;        // of the rows
+  int64_t unit_stride;
   const uint8_t* weight;     // the blocks of the tile, from the codes of the first panel on
   const uint8_t* scales;     // the same from its scales on
   const uint8_t* exponents;  // of its columns' units
   const PairScales* ready;   // what fix_tile made of them, if it was called
   Prefetcher* ahead;
+  bool is_first;             // of the segments
 };
 
 // total += a pair of blocks.
@@ -93,10 +97,10 @@ SGL_INLINE void add_pair(const uint8_t* codes, const PairScales* fixed, const Qu
   }
 }
 
-// total = the sum of the pairs of a run; or total += the only one, which lacks its second block. A function of its own, so
-// that its loop has all the registers.
-template <class Format, bool kIsStreamed, bool kHasSecond, int kRows, int kUsedPanels>
-__attribute__((noinline)) void add_pairs(const PairRun& run, I32x16 (*total_of_rows)[kUsedPanels]) {
+// out = the sum of a run's pairs, or out += it if other segments were before. A function of its own, so that its loop has all
+// the registers.
+template <class Format, bool kIsStreamed, int kRows, int kUsedPanels>
+__attribute__((noinline)) void add_segment(const PairRun& run, F32x16 (*out)[kPanels]) {
   const QuantizedPair* x[kRows];
   I32x16 total[kRows][kUsedPanels];
   F32x16 per_unit[kUsedPanels];
@@ -104,8 +108,7 @@ __attribute__((noinline)) void add_pairs(const PairRun& run, I32x16 (*total_of_r
   for (int row = 0; row < kRows; ++row) {
     x[row] = run.rows + row * run.row_stride;
 #pragma GCC unroll 2
-    for (int panel = 0; panel < kUsedPanels; ++panel)
-      total[row][panel] = kHasSecond ? splat(int32_t(0)) : total_of_rows[row][panel];
+    for (int panel = 0; panel < kUsedPanels; ++panel) total[row][panel] = splat(int32_t(0));
   }
   if (kIsStreamed)
 #pragma GCC unroll 2
@@ -113,7 +116,8 @@ __attribute__((noinline)) void add_pairs(const PairRun& run, I32x16 (*total_of_r
   const uint8_t *codes = run.weight, *scales = run.scales;
   const PairScales* ready = run.ready;
   Prefetcher& ahead = *run.ahead;
-  for (int64_t left = run.count; left > 0; --left) {
+  const auto add_next = [&](auto has_second) __attribute__((always_inline)) {
+    constexpr bool kHasSecond = decltype(has_second)::value;
     ahead.fetch(2 * kLinesAhead);
     if (kIsStreamed) {
       for (int line = 0; line < 2 * Format::kBlockBytes; line += kCacheLine)
@@ -123,60 +127,49 @@ __attribute__((noinline)) void add_pairs(const PairRun& run, I32x16 (*total_of_r
       for (int panel = 0; panel < kUsedPanels; ++panel)
         fixed[panel] = fix_pair<Format>(scales + panel * kLanes * Format::kScaleBytes, kHasSecond, per_unit[panel]);
       add_pair<Format, kHasSecond, kRows, kUsedPanels>(codes, fixed, x, total);
-      scales += 2 * Format::kBlockBytes;
     } else {
       add_pair<Format, kHasSecond, kRows, kUsedPanels>(codes, ready, x, total);
-      ready += kPanels;
     }
+  };
+  for (int64_t left = run.num_blocks / 2; left > 0; --left) {
+    add_next(std::true_type());
     codes += 2 * Format::kBlockBytes;
+    scales += 2 * Format::kBlockBytes;
+    ready += kPanels;
 #pragma GCC unroll 6
     for (int row = 0; row < kRows; ++row) ++x[row];
   }
-#pragma GCC unroll 6
-  for (int row = 0; row < kRows; ++row)
+  if (run.num_blocks % 2 != 0) add_next(std::false_type());
 #pragma GCC unroll 2
-    for (int panel = 0; panel < kUsedPanels; ++panel) total_of_rows[row][panel] = total[row][panel];
-}
-
-// The run of `count` pairs from pair `first` on.
-template <class Format>
-SGL_INLINE PairRun run_of(const MatmulArgs& args, const uint8_t* tile, int first_panel, int64_t first_row, int64_t first,
-                          int64_t count) {
-  const int64_t stride = num_pairs(args.weight->inputs);
-  const uint8_t* blocks = tile + Format::kHeader + first * 2 * Format::kBlockBytes;
-  return {count,
-          args.input.quantized.pairs + first_row * stride + first,
-          stride,
-          blocks + first_panel * Format::kPanelCodes,
-          blocks + Format::kScales + first_panel * kLanes * Format::kScaleBytes,
-          tile + first_panel * kLanes,
-          static_cast<const PairScales*>(args.scratch) + first * kPanels + first_panel,
-          args.ahead};
+  for (int panel = 0; panel < kUsedPanels; ++panel) {
+    const F32x16 unit = load_powers(run.exponents + panel * kLanes);
+#pragma GCC unroll 6
+    for (int row = 0; row < kRows; ++row) {
+      const F32x16 sum = to_float(total[row][panel]) * unit * splat(run.units[row * run.unit_stride]);
+      out[row][panel] = run.is_first ? sum : out[row][panel] + sum;
+    }
+  }
 }
 
 template <class Format, bool kIsStreamed, int kRows, int kUsedPanels>
 SGL_INLINE void fixed_micro_kernel(const MatmulArgs& args, const uint8_t* tile, int first_panel, int64_t first_row,
                                    F32x16 (*out)[kPanels]) {
   const int64_t blocks = args.weight->inputs / kBlock, segments = num_segments(args.weight->inputs);
-  const float* units = args.input.quantized.units + first_row * segments;
+  const int64_t stride = num_pairs(args.weight->inputs);
   for (int64_t segment = 0; segment < segments; ++segment) {
-    const int64_t from = segment * kSegmentBlocks;
-    const int64_t count = blocks - from < kSegmentBlocks ? blocks - from : kSegmentBlocks;
-    I32x16 total[kRows][kUsedPanels];
-    const PairRun whole = run_of<Format>(args, tile, first_panel, first_row, from / 2, count / 2);
-    add_pairs<Format, kIsStreamed, true, kRows, kUsedPanels>(whole, total);
-    if (count % 2) {
-      const PairRun half = run_of<Format>(args, tile, first_panel, first_row, (from + count) / 2, 1);
-      add_pairs<Format, kIsStreamed, false, kRows, kUsedPanels>(half, total);
-    }
-#pragma GCC unroll 2
-    for (int panel = 0; panel < kUsedPanels; ++panel) {
-      const F32x16 unit = load_powers(tile + (first_panel + panel) * kLanes);
-#pragma GCC unroll 6
-      for (int row = 0; row < kRows; ++row) {
-        const F32x16 sum = to_float(total[row][panel]) * unit * splat(units[row * segments + segment]);
-        out[row][first_panel + panel] = segment == 0 ? sum : out[row][first_panel + panel] + sum;
-      }
-    }
+    const int64_t from = segment * kSegmentBlocks, pair = from / 2;
+    const uint8_t* weight = tile + Format::kHeader + from * Format::kBlockBytes;
+    const PairRun run{smaller(kSegmentBlocks, blocks - from),
+                      args.input.quantized.pairs + first_row * stride + pair,
+                      stride,
+                      args.input.quantized.units + first_row * segments + segment,
+                      segments,
+                      weight + first_panel * Format::kPanelCodes,
+                      weight + Format::kScales + first_panel * kLanes * Format::kScaleBytes,
+                      tile + first_panel * kLanes,
+                      static_cast<const PairScales*>(args.scratch) + pair * kPanels + first_panel,
+                      args.ahead,
+                      segment == 0};
+    add_segment<Format, kIsStreamed, kRows, kUsedPanels>(run, reinterpret_cast<F32x16(*)[kPanels]>(out[0] + first_panel));
   }
 }

@@ -9,6 +9,7 @@
 #endif
 
 #include "simd.h"
+#include "simd_many.h"
 #include "table.h"
 
 namespace sgl {

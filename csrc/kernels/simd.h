@@ -39,6 +39,7 @@ typedef int32_t IntRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint32_t WordRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef int16_t Int16Register __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint16_t Word16Register __attribute__((vector_size(SGL_REGISTER_BYTES)));
+typedef int8_t Int8Register __attribute__((vector_size(SGL_REGISTER_BYTES)));
 typedef uint8_t ByteRegister __attribute__((vector_size(SGL_REGISTER_BYTES)));
 
 struct F32x16 {
@@ -65,6 +66,8 @@ struct I16x32 {
 };
 
 #define SGL_EACH_REGISTER _Pragma("GCC unroll 4") for (int i = 0; i < kRegisters; ++i)
+
+SGL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // --- loads, stores, constants ----------------------------------------------------------------------------------------
 
@@ -497,33 +500,6 @@ SGL_INLINE void store_int8(int8_t* target, const I32x16& a) {
   int32_t lanes[kLanes];
   store(lanes, a);
   for (int lane = 0; lane < kLanes; ++lane) target[lane] = int8_t(lanes[lane]);
-#endif
-}
-
-// The sum of the magnitudes of 16 bytes, none of them -128.
-SGL_INLINE int32_t sum_magnitudes(const int8_t* source) {
-#if defined(__SSE2__)
-  const __m128i bytes = _mm_loadu_si128((const __m128i*)source), negative = _mm_cmpgt_epi8(_mm_setzero_si128(), bytes);
-  const __m128i magnitudes = _mm_sub_epi8(_mm_xor_si128(bytes, negative), negative);
-  const __m128i halves = _mm_sad_epu8(magnitudes, _mm_setzero_si128());
-  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4);
-#else
-  int32_t sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += source[lane] < 0 ? -source[lane] : source[lane];
-  return sum;
-#endif
-}
-
-// The sum of 16 bytes.
-SGL_INLINE int32_t sum_int8(const int8_t* source) {
-#if defined(__SSE2__)
-  const __m128i shifted = _mm_xor_si128(_mm_loadu_si128((const __m128i*)source), _mm_set1_epi8(-128));
-  const __m128i halves = _mm_sad_epu8(shifted, _mm_setzero_si128());
-  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4) - kLanes * 128;
-#else
-  int32_t sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += source[lane];
-  return sum;
 #endif
 }
 
